@@ -54,6 +54,8 @@ struct err {
 static inline rc ok(void) { return (rc){RC_OK}; }
 static inline bool is_ok(rc r) { return r.code == RC_OK; }
 
+/* Fill `e` (may be NULL). */
+void err_fill(struct err *e, enum rc_code code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* Fill `e` (may be NULL) and return the code. */
 MUST_USE rc err_set(struct err *e, enum rc_code code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* The same for a failed system call: ENOSPC and EDQUOT become RC_FULL, ENOENT RC_NOTFOUND, EEXIST

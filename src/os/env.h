@@ -23,7 +23,7 @@ struct file;
 enum file_mode {
     FILE_READ = 1,       /* existing, read only */
     FILE_CREATE_NEW = 2, /* O_EXCL, read and write, mode 0600 unless said otherwise */
-    FILE_TEMP = 4,       /* unnamed (O_TMPFILE, else unlinked at once) in the directory `path` */
+    FILE_TEMP = 4,       /* in the directory `path`: unnamed (O_TMPFILE), else ".*.tmp" until link or close */
     FILE_CREATE = 8,     /* create or open, read and write */
 };
 
@@ -32,7 +32,7 @@ struct file_stat {
     int64_t mtime_ms; /* Unix time */
     uint64_t device, inode;
     uint32_t mode; /* st_mode permission bits */
-    bool is_directory;
+    bool is_directory, is_regular;
 };
 
 struct env_files {
@@ -46,7 +46,7 @@ struct env_files {
     rc (*set_mtime)(struct env *, struct file *, int64_t unix_ms, struct err *);
     rc (*size)(struct env *, struct file *, uint64_t *out, struct err *);
     /* Give an open file a name that must not exist (RC_CONFLICT): link(2). `temp_path` is the name it
-     * has now, NULL for FILE_TEMP files. Never replaces. */
+     * has now, and keeps; NULL for FILE_TEMP files. Never replaces. */
     rc (*link)(struct env *, struct file *, const char *temp_path, const char *path, struct err *);
     rc (*rename)(struct env *, const char *from, const char *to, bool replace, struct err *);
     rc (*remove)(struct env *, const char *path, struct err *);          /* RC_NOTFOUND */

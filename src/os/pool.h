@@ -1,0 +1,15 @@
+/* The thread pool behind env->submit and env->parallel. Private to os/. */
+#ifndef OS_POOL_H
+#define OS_POOL_H
+
+#include "os/env.h"
+
+struct pool;
+
+MUST_USE rc pool_new(int workers, struct pool **out, struct err *e);
+void pool_free(struct pool *); /* runs what is queued first; never from a worker; NULL is fine */
+void pool_submit(struct pool *, struct job *);
+/* Needs no pool; see env.h. Never fails: with no thread to be had the caller's does it all. */
+void run_parallel(int parallel, int count, void (*fn)(void *arg, int i), void *arg);
+
+#endif

@@ -1,0 +1,199 @@
+/* Questions to the machine: /proc, inotify, flock, statfs.
+ *
+ * Why flock for our own lock file and never a POSIX lock: a POSIX lock goes when any descriptor of the
+ * file is closed anywhere in the process.
+ */
+#include "os/system.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <time.h>
+#include <unistd.h>
+
+static bool read_line(const char *path, char *out, size_t size) {
+    FILE *f = fopen(path, "re");
+    if (!f) return false;
+    bool got = fgets(out, (int)size, f) != NULL;
+    fclose(f);
+    if (got) out[strcspn(out, "\n")] = 0;
+    return got;
+}
+
+void system_boot_id(char out[BOOT_ID_SIZE]) {
+    if (!read_line("/proc/sys/kernel/random/boot_id", out, BOOT_ID_SIZE)) out[0] = 0;
+}
+
+int64_t system_boot_time_ms(void) {
+    FILE *f = fopen("/proc/stat", "re");
+    if (!f) return 0;
+    char line[4096];
+    long long seconds = 0;
+    while (fgets(line, sizeof line, f))
+        if (sscanf(line, "btime %lld", &seconds) == 1) break;
+    fclose(f);
+    return (int64_t)seconds * 1000;
+}
+
+void system_host_name(char *out, size_t size) {
+    if (gethostname(out, size) != 0) snprintf(out, size, "unknown");
+    out[size - 1] = 0;
+}
+
+int system_pid(void) { return (int)getpid(); }
+
+bool system_is_network_fs(const char *path, const char **name) {
+    static const struct {
+        uint32_t magic;
+        const char *name;
+    } network[] = {{0x6969, "NFS"},      {0xff534d42, "CIFS"},     {0xfe534d42, "SMB2"},
+                   {0x517b, "SMB"},      {0x73757245, "Coda"},     {0x5346414f, "AFS"},
+                   {0x00c36400, "Ceph"}, {0x0bd00bd0, "Lustre"}};
+    struct statfs s;
+    if (statfs(path, &s) != 0) return false;
+    for (size_t i = 0; i < sizeof network / sizeof network[0]; i++)
+        if ((uint32_t)s.f_type == network[i].magic) {
+            *name = network[i].name;
+            return true;
+        }
+    return false;
+}
+
+rc system_real_path(const char *path, char out[LIMIT_PATH], struct err *e) {
+    char real[PATH_MAX];
+    if (!realpath(path, real)) return err_errno(e, errno, "%s", path);
+    if (strlen(real) >= LIMIT_PATH - 16) return err_set(e, RC_USAGE, "%s: path too long", path);
+    snprintf(out, LIMIT_PATH, "%s", real);
+    return ok();
+}
+
+static bool usable_dir(const char *path) {
+    if (mkdir(path, 0700) != 0 && errno != EEXIST) return false;
+    struct stat s;
+    return stat(path, &s) == 0 && S_ISDIR(s.st_mode) && access(path, W_OK | X_OK) == 0;
+}
+
+rc system_runtime_dir(char out[LIMIT_PATH], struct err *e) {
+    const char *given = getenv("RUNTIME_DIRECTORY"), *user = getenv("XDG_RUNTIME_DIR");
+    if (given && given[0]) {
+        snprintf(out, LIMIT_PATH, "%.*s", (int)strcspn(given, ":"), given);
+        if (usable_dir(out)) return ok();
+    }
+    snprintf(out, LIMIT_PATH, "/run/holdfast");
+    if (usable_dir(out)) return ok();
+    if (user && user[0]) {
+        snprintf(out, LIMIT_PATH, "%.4000s/holdfast", user);
+        if (usable_dir(out)) return ok();
+    }
+    snprintf(out, LIMIT_PATH, "/dev/shm/holdfast-%u", (unsigned)getuid());
+    if (usable_dir(out)) return ok();
+    return err_set(e, RC_IO, "no runtime directory can be written: set RUNTIME_DIRECTORY");
+}
+
+rc lock_file_take(struct lock_file *lock, const char *path, int *holder, struct err *e) {
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0) return err_errno(e, errno, "%s", path);
+    char pid[32];
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        ssize_t n = pread(fd, pid, sizeof pid - 1, 0);
+        pid[n > 0 ? n : 0] = 0;
+        *holder = atoi(pid);
+        close(fd);
+        return err_set(e, RC_BUSY, "%s is locked by process %d", path, *holder);
+    }
+    int n = snprintf(pid, sizeof pid, "%-10d\n", (int)getpid());
+    if (pwrite(fd, pid, (size_t)n, 0) != n) { /* only a courtesy to whoever comes next */
+    }
+    lock->fd = fd;
+    return ok();
+}
+
+void lock_file_release(struct lock_file *lock) {
+    if (lock->fd > 0) close(lock->fd);
+    lock->fd = 0;
+}
+
+void system_locks(uint64_t inode, void (*each)(void *, const struct foreign_lock *), void *arg) {
+    FILE *f = fopen("/proc/locks", "re");
+    if (!f) return;
+    char line[512], kind[16], way[16], end[32];
+    while (fgets(line, sizeof line, f)) {
+        struct foreign_lock l;
+        unsigned long long file_inode, start;
+        unsigned major_number, minor_number;
+        if (sscanf(line, "%*d: %15s %*s %15s %d %x:%x:%llu %llu %31s", kind, way, &l.pid,
+                   &major_number, &minor_number, &file_inode, &start, end) != 8)
+            continue; /* "->" lines: those who wait */
+        if (file_inode != inode || strcmp(kind, "FLOCK") == 0) continue;
+        l.write = strcmp(way, "WRITE") == 0;
+        l.start = start;
+        l.end = strcmp(end, "EOF") == 0 ? UINT64_MAX : strtoull(end, NULL, 10);
+        each(arg, &l);
+    }
+    fclose(f);
+}
+
+void system_process_name(int pid, char *out, size_t size) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/comm", pid);
+    if (!read_line(path, out, size)) snprintf(out, size, "?");
+}
+
+struct watch {
+    int inotify, wake;
+};
+
+rc watch_new(struct watch **out, struct err *e) {
+    struct watch *w = calloc(1, sizeof *w);
+    if (!w) return err_set(e, RC_NOMEM, "no memory");
+    w->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    w->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (w->inotify < 0 || w->wake < 0) {
+        int errnum = errno;
+        watch_free(w);
+        return err_errno(e, errnum, "inotify");
+    }
+    *out = w;
+    return ok();
+}
+
+void watch_free(struct watch *w) {
+    if (!w) return;
+    if (w->inotify >= 0) close(w->inotify);
+    if (w->wake >= 0) close(w->wake);
+    free(w);
+}
+
+void watch_arm(struct watch *w, const char *const *paths, int count) {
+    for (int i = 0; i < count; i++) /* the same inode again replaces its watch */
+        (void)inotify_add_watch(w->inotify, paths[i],
+                                IN_MODIFY | IN_MOVE_SELF | IN_DELETE_SELF | IN_ATTRIB | IN_ONESHOT);
+}
+
+void watch_wake(struct watch *w) {
+    uint64_t one = 1;
+    if (write(w->wake, &one, sizeof one) < 0) { /* full: it is awake already */
+    }
+}
+
+void watch_wait(struct watch *w, int64_t timeout_ns, bool *changed) {
+    struct pollfd fds[2] = {{.fd = w->inotify, .events = POLLIN}, {.fd = w->wake, .events = POLLIN}};
+    if (timeout_ns < 0) timeout_ns = 0;
+    struct timespec t = {timeout_ns / 1000000000, timeout_ns % 1000000000};
+    *changed = false;
+    if (ppoll(fds, 2, &t, NULL) <= 0) return;
+    char events[4096] __attribute__((aligned(8)));
+    while (read(w->inotify, events, sizeof events) > 0) *changed = true;
+    uint64_t wakes;
+    if (read(w->wake, &wakes, sizeof wakes) < 0) { /* only the files */
+    }
+}

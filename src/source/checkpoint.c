@@ -1,0 +1,160 @@
+/* When the hold moves, and when the log is checkpointed and let go.
+ *
+ * Why quiet first: a checkpoint under the write lock makes every application that upgrades a read to a
+ * write fail at once, whatever its busy_timeout (29 SQLITE_BUSY in 28 locks, against 1 when quiet comes
+ * first). PASSIVE rounds need no lock: they copy up to our mark, the mark moves on, and in the first
+ * quiet instant, when all is copied and captured, we enter Z, where the next writer resets the log.
+ * Only a log above four times the threshold is worth the lock, and only when little is left to copy.
+ * FULL, RESTART and TRUNCATE are never used: with the write lock busy they turn into the very call that
+ * SQLite's WAL-reset bug needs.
+ *
+ * Invariants
+ *  1. Nothing moves while a cut is open.
+ *  2. The run file is written before each entry to Z: from then on the log may be reset.
+ */
+#include "source/internal.h"
+
+#define ROUNDS 6
+#define LOCK_REST 64u             /* frames that may be left to copy under the write lock */
+#define LOCK_FACTOR 4u
+#define LOCK_TRIES 20
+#define SLOW_SYNC_NS 50000000
+#define QUIET_NS 20000000         /* after the last commit: enter Z, so that nobody waits behind us */
+#define REFRESH_NS 2000000        /* the mark follows at most this often */
+#define CHECKPOINT_WAIT_NS 20000000
+#define CHECKPOINT_PAUSE_NS 5000000
+
+static bool complete(const struct source *s) {
+    struct walindex_header now;
+    return live_header_now((struct live *)&s->live, &now) && walindex_header_same(&now, &s->pos) &&
+           live_backfilled(&s->live) == s->pos.frame_count;
+}
+
+static rc enter_z(struct source *s, struct err *e) {
+    if (!complete(s)) return ok();
+    TRY(source_write_run_file(s, e));
+    TRY(hold_enter_z(&s->hold, &s->pos, e));
+    s->moved = true;
+    return ok();
+}
+
+static uint32_t rest(const struct source *s) {
+    uint32_t done = live_backfilled(&s->live);
+    return s->pos.frame_count > done ? s->pos.frame_count - done : 0;
+}
+
+/* Somebody else's reader below the newest frame: the lock would bring nothing. */
+static bool reader_in_the_way(const struct source *s) {
+    const volatile uint8_t *r = s->live.regions[0];
+    for (int i = 1; i < WALINDEX_READERS; i++) {
+        uint32_t mark = walindex_read_mark(r, i);
+        if (mark != UINT32_MAX && mark < s->pos.frame_count && mark > live_backfilled(&s->live))
+            return true;
+    }
+    return false;
+}
+
+/* The rest is small: copy it and enter Z while nobody can write. */
+static rc with_lock(struct source *s, int64_t *sync_ns, struct err *e) {
+    rc r = ok();
+    for (int i = 0; i < LOCK_TRIES; i++) {
+        r = live_lock(&s->live, e);
+        if (r.code != RC_BUSY) break;
+        s->env->sleep_ns(s->env, 30000);
+    }
+    if (r.code == RC_BUSY) return ok();
+    TRY(r);
+    int64_t start = mono(s);
+    r = source_capture(s, e);
+    if (is_ok(r)) r = hold_refresh(&s->hold, e);
+    if (is_ok(r)) r = live_checkpoint(&s->live, CHECKPOINT_WAIT_NS / 4, e);
+    if (is_ok(r)) r = enter_z(s, e);
+    live_unlock(&s->live);
+    int64_t held = mono(s) - start;
+    s->stats.locks++;
+    s->stats.lock_ns += held;
+    if (held > s->stats.lock_max_ns) s->stats.lock_max_ns = held;
+    *sync_ns = held;
+    return r.code == RC_BUSY ? ok() : r;
+}
+
+static rc rounds(struct source *s, int64_t *sync_ns, struct err *e) {
+    uint32_t before = UINT32_MAX;
+    for (int i = 0; i < ROUNDS; i++) {
+        TRY(hold_refresh(&s->hold, e));
+        s->moved = true;
+        int64_t start = mono(s);
+        rc r = live_checkpoint(&s->live, CHECKPOINT_WAIT_NS, e);
+        if (r.code == RC_BUSY) return ok();
+        TRY(r);
+        TRY(source_capture(s, e));
+        if (rest(s) == 0) {
+            TRY(enter_z(s, e));
+            if (s->hold.state == HOLD_Z) return ok();
+        } else { /* PASSIVE left the database unsynced, since writers moved on */
+            TRY(live_sync_database(&s->live, e));
+            TRY(source_capture(s, e));
+        }
+        *sync_ns = mono(s) - start;
+        if (rest(s) <= LOCK_REST || (uint64_t)rest(s) * 10 > (uint64_t)before * 9) return ok();
+        before = rest(s);
+    }
+    return ok();
+}
+
+static rc checkpoint(struct source *s, int64_t now, struct err *e) {
+    int64_t sync_ns = 0;
+    TRY(rounds(s, &sync_ns, e));
+    s->not_before = mono(s) + CHECKPOINT_PAUSE_NS;
+    if (s->hold.state == HOLD_Z || s->pos.frame_count < LOCK_FACTOR * s->opt.checkpoint_pages) return ok();
+    if (rest(s) > LOCK_REST || sync_ns > SLOW_SYNC_NS || now < s->lock_not_before) return ok();
+    TRY(hold_refresh(&s->hold, e));
+    if (reader_in_the_way(s)) return ok();
+    TRY(with_lock(s, &sync_ns, e));
+    if (s->hold.state != HOLD_Z) s->lock_not_before = mono(s) + CHECKPOINT_PAUSE_NS;
+    return ok();
+}
+
+/* A Z that brought no reset (a reader stays on a mark): do not take the lock again and again. */
+static void left_z(struct source *s, uint64_t resets_before) {
+    if (s->hold.resets_seen > resets_before) {
+        s->z_backoff = 0;
+        return;
+    }
+    s->z_backoff = s->z_backoff ? s->z_backoff * 2 : 1000000000;
+    if (s->z_backoff > 60000000000) s->z_backoff = 60000000000;
+    s->lock_not_before = mono(s) + s->z_backoff;
+}
+
+rc source_move(struct source *s, int64_t now, int64_t *due, struct err *e) {
+    if (s->open_cuts) return ok();
+    if (s->hold.state == HOLD_Z) {
+        uint64_t resets = s->hold.resets_seen;
+        TRY(hold_leave_z(&s->hold, e));
+        if (s->hold.state == HOLD_Z) {
+            if (rest(s)) due_at(due, now + REFRESH_NS);
+            return ok();
+        }
+        s->moved = true;
+        left_z(s, resets);
+    }
+    if (s->pos.frame_count >= s->opt.checkpoint_pages) {
+        if (now >= s->not_before) TRY(checkpoint(s, now, e));
+        else due_at(due, s->not_before);
+        if (s->hold.state == HOLD_Z) return ok();
+    }
+    if (s->pos.frame_count > s->hold.mark) {
+        if (now - s->last_refresh >= REFRESH_NS) {
+            TRY(hold_refresh(&s->hold, e));
+            s->moved = true;
+            s->last_refresh = now;
+        }
+        due_at(due, now + REFRESH_NS);
+    }
+    if (rest(s) == 0) {
+        bool quiet = now - s->last_change >= QUIET_NS;
+        if (quiet) TRY(enter_z(s, e));
+        if (s->hold.state == HOLD_M) due_at(due, (quiet ? now : s->last_change) + QUIET_NS);
+    }
+    return ok();
+}

@@ -1,0 +1,340 @@
+/* Which database is this, seen from a replica's last slot? (docs/design.md "start-up classes")
+ *
+ * Why a table and not a guess: salts, sizes and page bytes each call a fork or an older database
+ * "continuing" in some case that really happens (a power cut with synchronous=NORMAL, a restored backup,
+ * a clean close). Only the log's cumulative checksum, a run file of the same boot, or the database's sum
+ * prove anything; whatever is not proven is refused, and refusing is safe.
+ *
+ * Invariants
+ *  1. A class is told against the log as it was when the hold began (`start`); since then continuity
+ *     comes from the hold, so a destination may be read hours later.
+ *  2. A refused destination stops the run: nothing is shipped to any.
+ */
+#include "source/internal.h"
+
+#include "format/names.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *class_name(enum class c) {
+    static const char *const names[] = {"new",    "continues", "ahead",        "equal",   "behind",
+                                        "older",  "fork",      "incompatible", "unproven"};
+    return names[c];
+}
+
+/* ---- the log as it stands when the hold begins ---- */
+
+static rc read_frames(struct source *s, struct err *e) {
+    struct start_log *l = &s->start;
+    uint32_t n = l->header.frame_count;
+    free(l->frames);
+    l->frames = calloc(n ? n : 1, sizeof *l->frames);
+    if (!l->frames) return err_set(e, RC_NOMEM, "no memory for %u frames", n);
+    for (uint32_t i = 0; i < n; i++) {
+        struct wal_frame_header h;
+        TRY(live_frame_header(&s->live, i + 1, &h, e));
+        l->frames[i].pgno = h.pgno;
+        l->frames[i].commit = h.commit != 0;
+        memcpy(l->frames[i].checksum, h.checksum, sizeof h.checksum);
+    }
+    return ok();
+}
+
+rc source_take_start(struct source *s, struct err *e) {
+    struct walindex_header now;
+    TRY(hold_start(&s->hold, &s->start.header, e));
+    for (int tries = 0; tries < 100; tries++) {
+        rc r = read_frames(s, e);
+        struct err ignored;
+        rc again = live_header(&s->live, &now, is_ok(r) ? e : &ignored);
+        TRY(again);
+        bool same = now.salt[0] == s->start.header.salt[0] && now.salt[1] == s->start.header.salt[1];
+        if (same && is_ok(r)) {
+            s->pos = s->start.header;
+            s->start.low = source_cut(s).low;
+            return ok();
+        }
+        if (same) return r;
+        /* In Z a writer reset the log under us, as it may: begin with the new one. */
+        s->start.header = now;
+    }
+    return err_set(e, RC_BUSY, "%s: the log is reset faster than it can be read", s->live.path);
+}
+
+static rc start_sum(struct source *s, uint64_t *out, struct err *e) {
+    struct start_log *l = &s->start;
+    if (!l->sum_known && !s->moved) {
+        struct cut cut = {.at = l->header, .low = l->low};
+        TRY(source_sum_at(s, &cut, &l->sum, e));
+        l->sum_known = true;
+    }
+    *out = l->sum_known ? l->sum : 0;
+    return ok();
+}
+
+/* ---- facts ---- */
+
+static uint32_t end_frame(const struct ltx_header *h) {
+    uint64_t frame_size = WAL_FRAME_HEADER_SIZE + h->page_size;
+    if (h->wal_offset < WAL_HEADER_SIZE) return 0;
+    return (uint32_t)((h->wal_offset + h->wal_size - WAL_HEADER_SIZE) / frame_size);
+}
+
+static bool same_salts(const uint32_t a[2], const uint32_t b[2]) {
+    return a[0] == b[0] && a[1] == b[1] && (a[0] | a[1]) != 0;
+}
+
+/* The start log holds frame `frame` with this checksum: the whole prefix is the same. */
+static bool prefix_matches(const struct start_log *l, uint32_t frame, const uint32_t checksum[2]) {
+    if (frame > l->header.frame_count) return false;
+    if (frame == 0) return true;
+    return memcmp(l->frames[frame - 1].checksum, checksum, 2 * sizeof *checksum) == 0;
+}
+
+static uint32_t commits_from(const struct start_log *l, uint32_t frame) {
+    uint32_t n = 0;
+    for (uint32_t i = frame; i < l->header.frame_count; i++) n += l->frames[i].commit;
+    return n;
+}
+
+static rc mark_from(struct dest *d, uint32_t frame, uint32_t old_pages, struct err *e) {
+    const struct start_log *l = &d->source->start;
+    for (uint32_t i = frame; i < l->header.frame_count; i++)
+        TRY(bitmap_add(&d->pending, l->frames[i].pgno, e));
+    if (old_pages < l->header.page_count)
+        TRY(bitmap_add_range(&d->pending, old_pages + 1, l->header.page_count, e));
+    return ok();
+}
+
+/* Rows "run file": what the run before us knew, if no power was lost since. */
+static rc class_by_run_file(struct dest *d, bool *told, struct err *e) {
+    const struct run_record *r = &d->source->run.found;
+    const struct start_log *l = &d->source->start;
+    uint64_t node = d->tail.header.node_id, id = run_dest_id(d->store->url);
+    *told = false;
+    if (!r->present || !node || (node != r->nonce && node != r->previous_nonce)) return ok();
+    int i = 0;
+    while (i < r->dest_count && r->dest[i].id != id) i++;
+    if (i == r->dest_count) return ok();
+    *told = true;
+    d->class = CLASS_AHEAD;
+    uint32_t from;
+    if (same_salts(r->at.salt, l->header.salt) &&
+        prefix_matches(l, r->at.frame_count, r->at.checksum))
+        from = r->at.frame_count;
+    else if (l->header.salt[0] == r->at.salt[0] + 1 && (r->at.salt[0] | r->at.salt[1]) != 0 &&
+             l->header.change - r->at.change == commits_from(l, 0))
+        from = 0; /* exactly one reset, and every commit since is in the log */
+    else
+        return ok();
+    if (r->dest[i].full) return ok();
+    d->class = CLASS_CONTINUES;
+    TRY(bitmap_add_all(&d->pending, &r->dest[i].unacked, e));
+    return mark_from(d, from, r->at.page_count, e);
+}
+
+static bool local_is_older_than_boot(const struct source *s) {
+    int64_t boot = system_boot_time_ms();
+    return boot && s->start.wal_mtime_ms < boot && s->start.db_mtime_ms < boot;
+}
+
+static const struct history *same_prefix_in_history(const struct dest *d) {
+    const struct start_log *l = &d->source->start;
+    uint32_t n = l->header.frame_count;
+    for (size_t i = 0; i < d->history_count; i++) {
+        const struct history *h = &d->history[i];
+        if (same_salts(h->salt, l->header.salt) && h->frame == n && n > 0 &&
+            prefix_matches(l, n, h->checksum))
+            return h;
+    }
+    return NULL;
+}
+
+static const struct history *sum_in_history(const struct dest *d, uint64_t sum) {
+    const struct history *best = NULL;
+    for (size_t i = 0; i < d->history_count; i++)
+        if (sum && d->history[i].sum == sum && (!best || d->history[i].txid > best->txid))
+            best = &d->history[i];
+    return best;
+}
+
+/* ---- history, read on a worker when a class needs it ---- */
+
+static rc read_history(struct task *t, struct err *e) {
+    struct dest *d = (struct dest *)((char *)t - offsetof(struct dest, open_task));
+    free(d->history);
+    d->history_count = 0;
+    d->history = calloc(d->files.count + 1, sizeof *d->history);
+    if (!d->history) return err_set(e, RC_NOMEM, "no memory");
+    for (size_t i = 0; i < d->files.count; i++) {
+        struct ltx_header h;
+        rc r = replica_read_header(d->store, &d->files.files[i], &h, e);
+        if (r.code == RC_NOTFOUND) continue;
+        TRY(r);
+        struct history *to = &d->history[d->history_count++];
+        *to = (struct history){.txid = h.max_txid, .sum = h.chain.sum, .frame = end_frame(&h)};
+        memcpy(to->salt, h.salt, sizeof to->salt);
+        memcpy(to->checksum, h.chain.frame_checksum, sizeof to->checksum);
+    }
+    return ok();
+}
+
+static void history_was_read(struct task *t) {
+    struct dest *d = (struct dest *)((char *)t - offsetof(struct dest, open_task));
+    d->history_read = is_ok(t->result);
+    if (!d->history_read) d->retry_ns = mono(d->source) + backoff_ns(d->source, d->attempts++);
+}
+
+static bool need_history(struct dest *d) {
+    if (d->history_read) return false;
+    d->open_task.work = read_history;
+    d->open_task.ended = history_was_read;
+    task_start(&d->open_task);
+    return true;
+}
+
+/* ---- the table ---- */
+
+static rc class_of_same_log(struct dest *d, bool *told, struct err *e) {
+    const struct ltx_header *t = &d->tail.header;
+    const struct start_log *l = &d->source->start;
+    uint32_t end = end_frame(t);
+    *told = t->chain.present && same_salts(t->salt, l->header.salt);
+    if (!*told) return ok();
+    if (end <= l->header.frame_count) {
+        d->class = prefix_matches(l, end, t->chain.frame_checksum) ? CLASS_CONTINUES : CLASS_FORK;
+        return d->class == CLASS_CONTINUES ? mark_from(d, end, t->commit, e) : ok();
+    }
+    if (local_is_older_than_boot(d->source)) d->class = CLASS_BEHIND;
+    else if (!d->history_read) *told = !need_history(d);
+    else d->class = same_prefix_in_history(d) ? CLASS_BEHIND : CLASS_FORK;
+    return ok();
+}
+
+static rc class_by_sum(struct dest *d, struct err *e) {
+    uint64_t sum = 0;
+    TRY(start_sum(d->source, &sum, e));
+    d->class = CLASS_UNPROVEN;
+    if (sum && d->tail.header.chain.present && d->tail.header.chain.sum == sum) d->class = CLASS_EQUAL;
+    else if (!d->history_read) need_history(d);
+    else if (sum_in_history(d, sum)) d->class = CLASS_OLDER;
+    return ok();
+}
+
+static rc find_class(struct dest *d, struct err *e) {
+    bool told = false;
+    if (d->tail.empty) {
+        d->class = CLASS_NEW;
+        return ok();
+    }
+    if (d->tail.header.page_size != d->source->live.page_size) {
+        d->class = CLASS_INCOMPATIBLE;
+        return ok();
+    }
+    TRY(class_of_same_log(d, &told, e));
+    if (told || d->open_task.busy) return ok();
+    TRY(class_by_run_file(d, &told, e));
+    return told ? ok() : class_by_sum(d, e);
+}
+
+/* Words for a refusal: both sides, and the command that goes on. */
+static void refuse(struct dest *d) {
+    const struct source *s = d->source;
+    const char *db = s->live.path, *url = d->store->url;
+    uint64_t n = d->tail.txid;
+    const struct history *past = d->class == CLASS_OLDER ? sum_in_history(d, s->start.sum)
+                                                         : same_prefix_in_history(d);
+    d->state = DEST_REFUSED;
+    switch (d->class) {
+    case CLASS_INCOMPATIBLE:
+        err_fill(&d->refusal, RC_CONFLICT,
+                      "INCOMPATIBLE: %s has pages of %u bytes, the replica %s (TXID %" PRIu64
+                      ") of %u: replicate to a new URL",
+                      db, s->live.page_size, url, n, d->tail.header.page_size);
+        return;
+    case CLASS_BEHIND:
+    case CLASS_OLDER:
+        err_fill(&d->refusal, RC_BEHIND,
+                      "%s: %s is at TXID %" PRIu64 " of the replica %s, whose last acknowledged is %" PRIu64
+                      ": bring it up with 'holdfast restore -fast-forward %s %s', or keep it as it is"
+                      " with 'holdfast replicate -adopt-local %s %s'",
+                      d->class == CLASS_BEHIND ? "BEHIND" : "OLDER", db, past ? past->txid : 0, url, n,
+                      url, db, db, url);
+        return;
+    case CLASS_EQUAL:
+        err_fill(&d->refusal, RC_CONFLICT,
+                      "FOREIGN: %s equals TXID %" PRIu64 " of the replica %s, but another wrote it (%s):"
+                      " go on with 'holdfast replicate -take-over %s %s'",
+                      db, n, url, d->owner[0] ? d->owner : "no owner note", db, url);
+        return;
+    default:
+        err_fill(
+            &d->refusal, RC_CONFLICT,
+            "%s: %s %s the replica %s at TXID %" PRIu64 " (%s): keep the local database with"
+            " 'holdfast replicate %s %s %s', or the replica's with 'holdfast replicate"
+            " -adopt-replica %s %s'",
+            d->class == CLASS_FORK ? "FORK" : "UNPROVEN", db,
+            d->class == CLASS_FORK ? "holds other commits than" : "cannot be proven to continue", url, n,
+            !d->tail.header.chain.present ? "written by another tool"
+            : d->owner[0]                 ? d->owner
+                                          : "no owner note",
+            d->tail.header.chain.present ? "-adopt-local" : "-take-over", db, url, db, url);
+    }
+}
+
+static bool may_append(const struct dest *d) {
+    const struct source_options *o = &d->source->opt;
+    switch (d->class) {
+    case CLASS_NEW:
+    case CLASS_CONTINUES:
+    case CLASS_AHEAD: return true;
+    case CLASS_EQUAL: return d->owner_is_us || o->take_over || o->adopt_local;
+    case CLASS_UNPROVEN: return o->adopt_local || (o->take_over && !d->tail.header.chain.present);
+    case CLASS_INCOMPATIBLE: return false;
+    default: return o->adopt_local;
+    }
+}
+
+/* The sum goes on from the replica's last file, if every old version since is still readable. */
+static rc continue_sum(struct dest *d, struct err *e) {
+    struct source *s = d->source;
+    const struct ltx_header *t = &d->tail.header;
+    uint32_t end = end_frame(t);
+    if (s->summed_below || s->hold.state != HOLD_M || !t->chain.sum || s->moved) return ok();
+    if (!same_salts(t->salt, s->pos.salt) || end > s->start.header.frame_count) return ok();
+    if (walindex_backfill_attempted(s->live.regions[0]) > end) return ok();
+    TRY(source_capture(s, e));
+    TRY(source_fold(s, e));
+    struct source_stats stats = s->stats;
+    s->sum = t->chain.sum;
+    s->summed_below = UINT32_MAX;
+    s->pos.frame_count = end;
+    s->pos.page_count = t->commit;
+    TRY(source_capture(s, e));
+    s->stats = stats;
+    return ok();
+}
+
+rc dest_classify(struct dest *d, struct err *e) {
+    struct source *s = d->source;
+    TRY(find_class(d, e));
+    if (d->open_task.busy) return ok(); /* history is being read; again when it is there */
+    if (!may_append(d)) {
+        refuse(d);
+        return ok();
+    }
+    d->full = d->class != CLASS_CONTINUES && d->class != CLASS_EQUAL;
+    if (d->class == CLASS_EQUAL && !s->summed_below && !s->moved) {
+        TRY(source_capture(s, e));
+        if (walindex_header_same(&s->pos, &s->start.header)) {
+            s->sum = s->start.sum;
+            s->summed_below = UINT32_MAX;
+        }
+    }
+    if (d->class == CLASS_CONTINUES) TRY(continue_sum(d, e));
+    d->state = DEST_CLASSED;
+    return ok();
+}

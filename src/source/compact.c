@@ -1,0 +1,298 @@
+/* Compaction, retention, and the daily verification of one destination.
+ *
+ * Why from the local database: a level's file holds the newest version of each page changed since the
+ * level's last file, and that is what the database holds at an acknowledged cut; nothing is downloaded.
+ * So a compaction needs a cut that is acknowledged and still readable: either nothing has been committed
+ * since, or the shipment before kept its cut open ("pinned").
+ *
+ * Invariants
+ *  1. A compacted file ends at an acknowledged TXID; it is read back and compared before anything that
+ *     it covers is deleted.
+ *  2. While a destination is pinned it ships nothing, so `acked` and since[] belong together.
+ *  3. Retention deletes only what retention_choose chose, with the pins read just before.
+ */
+#include "source/internal.h"
+
+#include "format/names.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const int levels[] = {1, 2, 3, LEVEL_SNAPSHOT};
+
+static int64_t interval_ms(const struct dest *d, int level) {
+    const struct source_options *o = &d->source->opt;
+    return level == LEVEL_SNAPSHOT ? o->snapshot_ms : o->level_ms[level];
+}
+
+static void next_boundary(struct dest *d, int level) {
+    int64_t every = interval_ms(d, level), now = unix_now(d->source);
+    d->level_due_ms[level] = (now / every + 1) * every;
+}
+
+void compact_schedule(struct dest *d) {
+    for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) next_boundary(d, levels[i]);
+    d->keep_due_ms = unix_now(d->source) + d->source->opt.retention.level0_ms;
+}
+
+static bool has_news(const struct dest *d, int level) {
+    if (level < LEVEL_SNAPSHOT) return d->since[level].count > 0;
+    return d->since[3].count > 0 || d->level_max[3] > d->level_max[LEVEL_SNAPSHOT];
+}
+
+/* The finest level that is due. A file on its way belongs to it, though since[] does not say so yet. */
+static int due_level(const struct dest *d, bool shipping) {
+    int64_t now = unix_now(d->source);
+    for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
+        int level = levels[i];
+        if (now >= d->level_due_ms[level] && (shipping || has_news(d, level))) return level;
+    }
+    return -1;
+}
+
+bool compact_due(const struct dest *d) { return !d->compact.active && due_level(d, true) >= 0; }
+
+static struct dest *dest_of_compact(struct task *t) {
+    struct outgoing *o = (struct outgoing *)((char *)t - offsetof(struct outgoing, task));
+    return o->dest;
+}
+
+static void unpin(struct dest *d) {
+    if (d->pinned) d->source->open_cuts--;
+    d->pinned = false;
+}
+
+static void compact_failed(struct dest *d, const char *words) {
+    struct source *s = d->source;
+    struct outgoing *o = &d->compact;
+    struct err ignored;
+    char level[24];
+    EVENT(s, "compact.retry", "to", d->store->url, "level", u64_text(level, (uint64_t)o->level), "err",
+          words);
+    if (o->level < LEVEL_SNAPSHOT && !is_ok(bitmap_add_all(&d->since[o->level], &o->pages, &ignored)))
+        (void)bitmap_add_range(&d->since[o->level], 1, o->header.commit, &ignored).code;
+    bitmap_clear(&o->pages);
+    outgoing_release(o);
+    unpin(d);
+    d->level_due_ms[o->level] = unix_now(s) + backoff_ns(s, 4 + o->attempts) / 1000000;
+}
+
+static rc compacted(struct dest *d, struct err *e) {
+    struct source *s = d->source;
+    struct outgoing *o = &d->compact;
+    char level[24], txid[24], bytes[24];
+    struct replica_file f = {.level = o->level, .min_txid = o->header.min_txid,
+                             .max_txid = o->header.max_txid, .size_bytes = o->size,
+                             .time_ms = o->header.timestamp_ms};
+    TRY(listing_add(&d->files, f, e));
+    d->level_max[o->level] = f.max_txid;
+    next_boundary(d, o->level);
+    d->keep_due_ms = unix_now(s);
+    EVENT(s, "compact", "to", d->store->url, "level", u64_text(level, (uint64_t)o->level), "txid",
+          u64_text(txid, f.max_txid), "bytes", u64_text(bytes, f.size_bytes));
+    bitmap_clear(&o->pages);
+    outgoing_release(o);
+    return ok();
+}
+
+static void compact_ended(struct task *t) {
+    struct dest *d = dest_of_compact(t);
+    struct err e;
+    if (is_ok(t->result) && !d->compact.finished) return; /* the next chunk */
+    if (!is_ok(t->result)) compact_failed(d, t->err.text);
+    else if (!is_ok(compacted(d, &e))) compact_failed(d, e.text);
+}
+
+static void compact_header(struct dest *d, int level, const struct cut *cut, struct ltx_header *h) {
+    *h = (struct ltx_header){.page_size = d->source->live.page_size,
+                             .commit = cut->at.page_count,
+                             .min_txid = level == LEVEL_SNAPSHOT ? 1 : d->level_max[level] + 1,
+                             .max_txid = d->txid,
+                             .timestamp_ms = d->txid_time_ms,
+                             .node_id = d->source->nonce,
+                             .chain = {.present = true, .sum = d->acked_sum}};
+}
+
+static rc compact_begin(struct dest *d, int level, struct cut cut, struct err *e) {
+    struct source *s = d->source;
+    struct outgoing *o = &d->compact;
+    struct ltx_header h;
+    compact_header(d, level, &cut, &h);
+    o->dest = d;
+    o->level = level;
+    o->task.source = s;
+    o->task.ended = compact_ended;
+    o->all_pages = h.min_txid == 1;
+    if (level < LEVEL_SNAPSHOT) {
+        struct bitmap empty = o->pages;
+        bitmap_clear(&empty);
+        o->pages = d->since[level];
+        d->since[level] = empty;
+        bitmap_remove_above(&o->pages, h.commit);
+    } else if (!o->holds) { /* the longest one: it keeps its own cut, so that shipping goes on */
+        o->holds = true;
+        s->open_cuts++;
+        unpin(d);
+    }
+    rc r = outgoing_begin(o, &h, cut, e);
+    if (!is_ok(r)) compact_failed(d, e->text);
+    return ok();
+}
+
+/* The acknowledged boundary can still be read: it is kept open, or nothing was committed since. */
+static bool acked_is_readable(const struct dest *d, struct cut *cut) {
+    const struct source *s = d->source;
+    if (!d->acked_live || d->ship.active) return false;
+    *cut = (struct cut){.at = d->acked, .low = d->acked_low};
+    if (d->pinned) return true;
+    if (dest_dirty(d) || !walindex_header_same(&s->pos, &d->acked)) return false;
+    *cut = source_cut(s);
+    return true;
+}
+
+/* ---- retention ---- */
+
+static struct dest *dest_of_keep(struct task *t) {
+    return (struct dest *)((char *)t - offsetof(struct dest, keep_task));
+}
+
+static rc delete_doomed(struct task *t, struct err *e) {
+    struct dest *d = dest_of_keep(t);
+    for (size_t i = 0; i < d->doomed.count; i++) {
+        const struct replica_file *f = &d->doomed.files[i];
+        char key[KEY_SIZE];
+        key_of_file(d->store->layout == LAYOUT_BUCKET, f->level, f->min_txid, f->max_txid, key);
+        TRY(d->store->ops->remove(d->store, key, e));
+    }
+    return ok();
+}
+
+static void doomed_are_gone(struct task *t) {
+    struct dest *d = dest_of_keep(t);
+    char count[24];
+    if (!is_ok(t->result))
+        EVENT(d->source, "retention.retry", "to", d->store->url, "err", t->err.text);
+    else
+        EVENT(d->source, "retention", "to", d->store->url, "deleted", u64_text(count, d->doomed.count));
+    for (size_t i = 0; is_ok(t->result) && i < d->doomed.count; i++)
+        listing_remove(&d->files, &d->doomed.files[i]);
+    listing_deinit(&d->doomed);
+}
+
+static rc choose(struct dest *d, struct err *e) {
+    listing_deinit(&d->doomed);
+    return retention_choose(&d->files, d->source->opt.retention, unix_now(d->source), d->pins,
+                            d->pin_count, &d->doomed, e);
+}
+
+static rc read_pins(struct task *t, struct err *e) {
+    struct dest *d = dest_of_keep(t);
+    free(d->pins);
+    d->pins = NULL;
+    d->pin_count = 0;
+    return replica_read_pins(d->store, &d->pins, &d->pin_count, e);
+}
+
+static void pins_were_read(struct task *t) {
+    struct dest *d = dest_of_keep(t);
+    struct err e;
+    if (!is_ok(t->result) || !is_ok(choose(d, &e)) || d->doomed.count == 0) return;
+    d->keep_task.work = delete_doomed;
+    d->keep_task.ended = doomed_are_gone;
+    task_start(&d->keep_task);
+}
+
+/* When the oldest level-0 file that a level-1 file covers will be old enough; 0 if there is none. */
+static int64_t next_level0_expiry(const struct dest *d) {
+    for (size_t i = 0; i < d->files.count; i++) {
+        const struct replica_file *f = &d->files.files[i];
+        if (f->level > 0 || f->max_txid > d->level_max[1]) break;
+        if (f->min_txid > 1 && f->size_bytes > LTX_HEADER_SIZE + LTX_TRAILER_SIZE + 15)
+            return f->time_ms + d->source->opt.retention.level0_ms;
+    }
+    return 0;
+}
+
+static rc keep_step(struct dest *d, int64_t now, int64_t *due, struct err *e) {
+    struct source *s = d->source;
+    int64_t wall = unix_now(s);
+    if (d->keep_task.busy || !d->keep_due_ms) return ok();
+    if (wall < d->keep_due_ms) {
+        due_at(due, now + (d->keep_due_ms - wall) * 1000000);
+        return ok();
+    }
+    TRY(choose(d, e));
+    int64_t next = next_level0_expiry(d);
+    d->keep_due_ms = next ? (next < wall + 15000 ? wall + 15000 : next) : 0;
+    if (d->doomed.count == 0) return ok();
+    d->keep_task.work = read_pins; /* somebody may have pinned one of them */
+    d->keep_task.ended = pins_were_read;
+    task_start(&d->keep_task);
+    return ok();
+}
+
+/* ---- verification ---- */
+
+static struct dest *dest_of_verify(struct task *t) {
+    return (struct dest *)((char *)t - offsetof(struct dest, verify_task));
+}
+
+static rc verify_replica(struct task *t, struct err *e) {
+    struct dest *d = dest_of_verify(t);
+    struct verify_result result = {0};
+    rc r = replica_verify(d->store, 1, NULL, &result, e);
+    struct err ignored;
+    json_t *note = json_pack("{s:I, s:b, s:I, s:I, s:s}", "time_ms", (json_int_t)unix_now(d->source), "ok",
+                             is_ok(r), "txid", (json_int_t)result.txid, "links", (json_int_t)result.links_checked,
+                             "err", is_ok(r) ? "" : e->text);
+    char *text = note ? json_dumps(note, JSON_INDENT(2)) : NULL;
+    if (text && !is_ok(d->store->ops->put_note(d->store, "holdfast/verified.json", text, strlen(text),
+                                               &ignored))) { /* it is told in the log as well */
+    }
+    free(text);
+    json_decref(note);
+    return r;
+}
+
+static void replica_was_verified(struct task *t) {
+    struct dest *d = dest_of_verify(t);
+    d->verified_ms = unix_now(d->source);
+    EVENT(d->source, is_ok(t->result) ? "verify" : "verify.failed", "to", d->store->url, "err",
+          is_ok(t->result) ? "" : t->err.text);
+}
+
+static void verify_step(struct dest *d, int64_t now, int64_t *due) {
+    struct source *s = d->source;
+    int64_t wall = unix_now(s), every = s->opt.verify_ms;
+    if (every < 0 || d->verify_task.busy) return;
+    if (!d->verified_ms) d->verified_ms = wall; /* a new replica: a day from now */
+    if (wall < d->verified_ms + every) {
+        due_at(due, now + (d->verified_ms + every - wall) * 1000000);
+        return;
+    }
+    d->verify_task.work = verify_replica;
+    d->verify_task.ended = replica_was_verified;
+    task_start(&d->verify_task);
+}
+
+rc compact_step(struct dest *d, int64_t now, int64_t *due, struct err *e) {
+    struct outgoing *o = &d->compact;
+    TRY(keep_step(d, now, due, e));
+    verify_step(d, now, due);
+    if (o->active) {
+        rc r = outgoing_step(o, now, e);
+        if (!is_ok(r)) compact_failed(d, e->text);
+        return ok();
+    }
+    int level = due_level(d, false);
+    struct cut cut;
+    if (level >= 0 && acked_is_readable(d, &cut)) return compact_begin(d, level, cut, e);
+    if (d->pinned && !d->ship.active) unpin(d);
+    int64_t wall = unix_now(d->source), next = INT64_MAX;
+    for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)
+        if (has_news(d, levels[i]) && d->level_due_ms[levels[i]] < next)
+            next = d->level_due_ms[levels[i]];
+    if (next > wall && next != INT64_MAX) due_at(due, now + (next - wall) * 1000000);
+    return ok();
+}

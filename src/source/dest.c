@@ -1,0 +1,246 @@
+/* One destination: from its first reading to each acknowledgement.
+ *
+ *   CLOSED -> OPENING -> KNOWN -> CLASSED -> FENCING -> READY
+ *      ^________|                    |          |         |
+ *      |  (retry)                    v          |         v
+ *      |__________________________ REFUSED <----+---------+   (fenced, behind, fork, ...)
+ *
+ * Invariants
+ *  1. One level-0 object is on its way at a time; its slot is txid + 1.
+ *  2. pending, the object on its way, and what is acknowledged together cover everything up to `pos`
+ *     (with `touched`): a failure moves pages back to pending, never away.
+ *  3. Positions move at an acknowledgement and at nothing else.
+ */
+#include "source/internal.h"
+
+#include "format/names.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define START_GRACE_NS 10000000000 /* how long one silent destination keeps the others from starting */
+#define BACKOFF_FIRST_MS 100
+#define BACKOFF_MAX_MS 30000
+
+/* Capped exponential, full jitter. */
+int64_t backoff_ns(struct source *s, int attempts) {
+    int64_t cap = BACKOFF_FIRST_MS;
+    for (int i = 0; i < attempts && cap < BACKOFF_MAX_MS; i++) cap *= 2;
+    if (cap > BACKOFF_MAX_MS) cap = BACKOFF_MAX_MS;
+    uint32_t random;
+    s->env->random(s->env, &random, sizeof random);
+    return (cap / 4 + (int64_t)(random % (uint64_t)cap)) * 1000000;
+}
+
+bool dest_dirty(const struct dest *d) {
+    return d->full || d->pending.count || d->source->touched.count;
+}
+
+rc dest_unacked(struct dest *d, struct bitmap *out, struct err *e) {
+    TRY(bitmap_add_all(out, &d->pending, e));
+    TRY(bitmap_add_all(out, &d->source->touched, e));
+    return d->ship.active ? bitmap_add_all(out, &d->ship.pages, e) : ok();
+}
+
+/* ---- shipping ---- */
+
+static void ship_header(struct dest *d, const struct cut *cut, struct ltx_header *h) {
+    struct source *s = d->source;
+    const struct walindex_header *at = &cut->at;
+    uint64_t frame_size = WAL_FRAME_HEADER_SIZE + s->live.page_size;
+    bool same = d->acked_live && d->acked.salt[0] == at->salt[0] && d->acked.salt[1] == at->salt[1];
+    uint32_t from = same ? d->acked.frame_count : 0;
+    *h = (struct ltx_header){.page_size = s->live.page_size,
+                             .commit = at->page_count,
+                             .min_txid = d->txid + 1,
+                             .max_txid = d->txid + 1,
+                             .timestamp_ms = unix_now(s),
+                             .wal_offset = WAL_HEADER_SIZE + from * frame_size,
+                             .wal_size = (at->frame_count - from) * frame_size,
+                             .salt = {at->salt[0], at->salt[1]},
+                             .node_id = s->nonce,
+                             .chain = {.present = true, .sum = source_sum(s)}};
+    if (h->timestamp_ms <= d->txid_time_ms) h->timestamp_ms = d->txid_time_ms + 1;
+    memcpy(h->chain.frame_checksum, at->checksum, sizeof h->chain.frame_checksum);
+    if (at->frame_count == 0) memset(h->chain.frame_checksum, 0, sizeof h->chain.frame_checksum);
+}
+
+static void give_back(struct dest *d) {
+    struct err ignored;
+    if (d->ship.all_pages) d->full = true;
+    if (!is_ok(bitmap_add_all(&d->pending, &d->ship.pages, &ignored))) d->full = true;
+    bitmap_clear(&d->ship.pages);
+}
+
+static void unpin(struct dest *d) {
+    if (d->pinned) d->source->open_cuts--;
+    d->pinned = false;
+}
+
+static rc acknowledged(struct dest *d, struct err *e) {
+    struct source *s = d->source;
+    struct outgoing *o = &d->ship;
+    char txid[24], pages[24], bytes[24], ms[24];
+    struct replica_file f = {.min_txid = o->header.min_txid, .max_txid = o->header.max_txid,
+                             .size_bytes = o->size, .time_ms = o->header.timestamp_ms};
+    TRY(listing_add(&d->files, f, e));
+    d->txid = o->header.max_txid;
+    d->txid_time_ms = o->header.timestamp_ms;
+    d->level_max[0] = d->txid;
+    for (int level = 1; level < 4; level++) {
+        TRY(bitmap_add_all(&d->since[level], &o->pages, e));
+        if (o->all_pages) TRY(bitmap_add_range(&d->since[level], 1, o->header.commit, e));
+    }
+    if (o->adopted) {
+        give_back(d); /* the slot holds an earlier cut of ours: these pages go again */
+    } else {
+        d->acked = o->cut.at;
+        d->acked_low = o->cut.low;
+        d->acked_live = true;
+        d->acked_sum = o->header.chain.sum;
+    }
+    s->stats.shipments++;
+    s->stats.bytes_shipped += o->size;
+    EVENT(s, "ship", "to", d->store->url, "txid", u64_text(txid, d->txid), "pages",
+          u64_text(pages, o->writer.page_count), "bytes", u64_text(bytes, o->size), "ms",
+          u64_text(ms, (uint64_t)(mono(s) - o->started_ns) / 1000000));
+    bitmap_clear(&o->pages);
+    outgoing_release(o);
+    return ok();
+}
+
+static void ship_failed(struct dest *d, struct task *t) {
+    struct source *s = d->source;
+    struct outgoing *o = &d->ship;
+    char in[24];
+    unpin(d);
+    if (t->result.code == RC_FENCED) {
+        d->state = DEST_REFUSED;
+        d->refusal = t->err;
+        return;
+    }
+    int64_t wait = backoff_ns(s, o->attempts++);
+    o->retry_ns = mono(s) + wait;
+    EVENT(s, "ship.retry", "to", d->store->url, "in_ms", u64_text(in, (uint64_t)wait / 1000000), "err",
+          t->err.text);
+    if (!o->streaming) return; /* the same bytes again */
+    int attempts = o->attempts;
+    give_back(d);
+    outgoing_release(o);
+    o->attempts = attempts;
+    d->last_ship_ns = o->retry_ns - s->opt.interval_ms * 1000000;
+}
+
+static void ship_ended(struct task *t) {
+    struct outgoing *o = (struct outgoing *)((char *)t - offsetof(struct outgoing, task));
+    struct dest *d = o->dest;
+    if (!is_ok(t->result)) {
+        ship_failed(d, t);
+        return;
+    }
+    if (!o->finished) return; /* the next chunk, at the next step */
+    struct err e;
+    if (!is_ok(acknowledged(d, &e))) {
+        d->state = DEST_REFUSED;
+        d->refusal = e;
+    }
+}
+
+static rc ship_begin(struct dest *d, int64_t now, struct err *e) {
+    struct source *s = d->source;
+    struct outgoing *o = &d->ship;
+    struct ltx_header h;
+    TRY(source_fold(s, e));
+    struct cut cut = source_cut(s);
+    bitmap_remove_above(&d->pending, cut.at.page_count);
+    ship_header(d, &cut, &h);
+    o->dest = d;
+    o->level = 0;
+    o->task.source = s;
+    o->task.ended = ship_ended;
+    o->all_pages = d->full;
+    struct bitmap empty = o->pages;
+    bitmap_clear(&empty);
+    o->pages = d->pending;
+    d->pending = empty;
+    d->full = false;
+    d->last_ship_ns = now;
+    if (compact_due(d)) {
+        d->pinned = true;
+        s->open_cuts++;
+    }
+    rc r = outgoing_begin(o, &h, cut, e);
+    if (!is_ok(r)) {
+        unpin(d);
+        give_back(d);
+        outgoing_release(o);
+    }
+    return r;
+}
+
+static rc ship_step(struct dest *d, int64_t now, int64_t *due, struct err *e) {
+    struct outgoing *o = &d->ship;
+    if (o->active) {
+        if (o->task.busy) return ok();
+        if (now < o->retry_ns) due_at(due, o->retry_ns);
+        return outgoing_step(o, now, e);
+    }
+    if (!dest_dirty(d) || d->pinned) return ok();
+    int64_t when = d->last_ship_ns ? d->last_ship_ns + d->source->opt.interval_ms * 1000000 : now;
+    if (now < when && !d->source->draining) {
+        due_at(due, when);
+        return ok();
+    }
+    return ship_begin(d, now, e);
+}
+
+/* ---- starting ---- */
+
+static bool others_are_known(const struct source *s, int64_t now) {
+    if (now - s->started > START_GRACE_NS) return true;
+    for (int i = 0; i < s->dest_count; i++)
+        if (s->dest[i].state < DEST_CLASSED) return false;
+    return true;
+}
+
+rc dest_step(struct dest *d, int64_t now, int64_t *due, struct err *e) {
+    switch (d->state) {
+    case DEST_CLOSED:
+        if (now >= d->retry_ns) dest_open_start(d);
+        else due_at(due, d->retry_ns);
+        return ok();
+    case DEST_KNOWN:
+        if (d->open_task.busy) return ok();
+        TRY(dest_classify(d, e));
+        if (d->state == DEST_CLASSED) due_at(due, now);
+        return ok();
+    case DEST_CLASSED:
+        if (!others_are_known(d->source, now)) {
+            due_at(due, d->source->started + START_GRACE_NS);
+            return ok();
+        }
+        return dest_fence_start(d, e);
+    case DEST_READY:
+        TRY(ship_step(d, now, due, e));
+        return compact_step(d, now, due, e);
+    case DEST_OPENING:
+    case DEST_FENCING:
+    case DEST_REFUSED: return ok();
+    }
+    return ok();
+}
+
+void dest_deinit(struct dest *d) {
+    if (d->ship.active) outgoing_release(&d->ship);
+    if (d->compact.active) outgoing_release(&d->compact);
+    bitmap_deinit(&d->ship.pages);
+    bitmap_deinit(&d->compact.pages);
+    bitmap_deinit(&d->pending);
+    for (int level = 1; level < 4; level++) bitmap_deinit(&d->since[level]);
+    listing_deinit(&d->files);
+    listing_deinit(&d->doomed);
+    free(d->history);
+    free(d->pins);
+    store_free(d->store);
+}

@@ -1,0 +1,150 @@
+/* The hold: two readers that hand over, so that one of them always holds.
+ *
+ * Where a reader lands is SQLite's choice: on mark 0 if it finds everything backfilled, else on a mark.
+ * It cannot be asked, so it is proven: nBackfill only grows while the log is not reset, therefore
+ *   - nBackfill after the begin < frame count before it, same salts: it landed on a mark (M);
+ *   - header equal before and after, nBackfill == frame count: mark 0, or a mark at the very end. In
+ *     either case the database holds all frames up to it and no frame beyond is lost: Z's rules hold.
+ *
+ * Invariants
+ *  1. At least one reader is in a transaction from hold_start on.
+ *  2. A move is in the table below.
+ *  3. M -> M only when a frame exists beyond the old reader's mark: nobody can have backfilled it, so
+ *     the new reader cannot land on mark 0 unnoticed.
+ *  4. Z -> M only after a PASSIVE with rc OK: no checkpointer with an older header is in flight.
+ *
+ * A crash at any point leaves nothing behind but released locks.
+ */
+#include "source/hold.h"
+
+void (*hold_gap)(const char *where);
+
+static void gap(const char *where) {
+    if (hold_gap) hold_gap(where);
+}
+
+static void move(struct hold *h, enum hold_state to) {
+    static const bool allowed[3][3] = {
+        /*            NONE   M      Z   */
+        [HOLD_NONE] = {false, true, true},
+        [HOLD_M] = {false, true, true},
+        [HOLD_Z] = {false, true, false},
+    };
+    ENSURE(allowed[h->state][to]);
+    if (to == HOLD_Z) h->entered_z++;
+    if (h->state == HOLD_Z) h->left_z++;
+    h->moves++;
+    h->state = to;
+}
+
+static bool same_log(const struct walindex_header *a, const struct walindex_header *b) {
+    return a->salt[0] == b->salt[0] && a->salt[1] == b->salt[1];
+}
+
+/* Begin `reader` and tell where it landed: HOLD_NONE when that is not certain. */
+static rc begin_and_tell(struct hold *h, int reader, enum hold_state *where,
+                         struct walindex_header *after, struct err *e) {
+    struct walindex_header before;
+    TRY(live_header(h->live, &before, e));
+    gap("before begin");
+    TRY(live_begin(h->live, reader, e));
+    gap("after begin");
+    rc r = live_header(h->live, after, e);
+    if (!is_ok(r)) {
+        struct err ignored;
+        if (!is_ok(live_end(h->live, reader, &ignored))) return r;
+        return r;
+    }
+    uint32_t backfilled = live_backfilled(h->live);
+    *where = HOLD_NONE;
+    if (same_log(&before, after) && backfilled < before.frame_count) *where = HOLD_M;
+    else if (walindex_header_same(&before, after) && backfilled == after->frame_count) *where = HOLD_Z;
+    return ok();
+}
+
+rc hold_start(struct hold *h, struct walindex_header *seen, struct err *e) {
+    h->current = 0;
+    h->state = HOLD_NONE;
+    for (int tries = 0; tries < 1000; tries++) {
+        int next = !h->current;
+        enum hold_state where;
+        TRY(begin_and_tell(h, next, &where, seen, e));
+        TRY(live_end(h->live, h->current, e));
+        h->current = next;
+        if (where == HOLD_NONE) continue;
+        h->mark = seen->frame_count;
+        h->z = *seen;
+        move(h, where);
+        return ok();
+    }
+    return err_set(e, RC_BUSY, "%s: no quiet instant to begin a hold", h->live->path);
+}
+
+/* The new reader stands: capture all that it may cover, then let the old one go. */
+static rc hand_over(struct hold *h, int next, struct err *e) {
+    struct err ignored;
+    gap("before capture");
+    rc r = h->capture(h->arg, e);
+    gap("after capture");
+    if (!is_ok(r)) {
+        if (!is_ok(live_end(h->live, next, &ignored))) return r;
+        return r;
+    }
+    TRY(live_end(h->live, h->current, e));
+    gap("after end");
+    h->current = next;
+    return ok();
+}
+
+static rc move_to_mark(struct hold *h, struct err *e) {
+    enum hold_state where;
+    struct walindex_header after;
+    TRY(begin_and_tell(h, !h->current, &where, &after, e));
+    ENSURE(where == HOLD_M);
+    TRY(hand_over(h, !h->current, e));
+    h->mark = after.frame_count;
+    move(h, HOLD_M);
+    return ok();
+}
+
+rc hold_refresh(struct hold *h, struct err *e) {
+    ENSURE(h->state == HOLD_M);
+    struct walindex_header now;
+    TRY(live_header(h->live, &now, e));
+    if (now.frame_count <= h->mark) return ok();
+    return move_to_mark(h, e);
+}
+
+rc hold_enter_z(struct hold *h, const struct walindex_header *position, struct err *e) {
+    ENSURE(h->state == HOLD_M);
+    struct walindex_header now, after;
+    TRY(live_header(h->live, &now, e));
+    if (!walindex_header_same(&now, position) || live_backfilled(h->live) != now.frame_count)
+        return ok();
+    enum hold_state where;
+    int next = !h->current;
+    TRY(begin_and_tell(h, next, &where, &after, e));
+    if (where != HOLD_Z || !walindex_header_same(&after, position)) {
+        gap("not quiet");
+        return live_end(h->live, next, e);
+    }
+    TRY(live_end(h->live, h->current, e));
+    h->current = next;
+    h->z = after;
+    move(h, HOLD_Z);
+    gap("in Z");
+    return ok();
+}
+
+rc hold_leave_z(struct hold *h, struct err *e) {
+    ENSURE(h->state == HOLD_Z);
+    struct walindex_header now;
+    TRY(live_header(h->live, &now, e));
+    if (now.frame_count <= live_backfilled(h->live)) return ok();
+    rc r = live_checkpoint(h->live, 0, e);
+    if (r.code == RC_BUSY || r.code == RC_RETRY) return ok();
+    TRY(r);
+    gap("after the barrier");
+    if (!same_log(&now, &h->z)) h->resets_seen++;
+    return move_to_mark(h, e);
+}

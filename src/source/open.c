@@ -1,0 +1,301 @@
+/* Reading a destination at start, and taking a slot in it.
+ *
+ * All on workers: a destination that does not answer holds nobody up.
+ *
+ * Fencing (docs/design.md): level-0 slots are create-only. A run begins by putting a fence into the
+ * first free slot after the tail; so the next slot of a writer that was paused or replaced is always
+ * taken, and it learns so at its next shipment, for ever, because fences are never deleted.
+ */
+#include "source/internal.h"
+
+#include "base/hash.h"
+#include "format/names.h"
+#include "os/system.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define OWNER_KEY "holdfast/owner.json"
+#define VERIFIED_KEY "holdfast/verified.json"
+#define FENCE_MAX (256u + 2 * LIMIT_PAGE_SIZE)
+
+static struct dest *dest_of_open(struct task *t) {
+    return (struct dest *)((char *)t - offsetof(struct dest, open_task));
+}
+
+static json_t *read_note(struct store *store, const char *key) {
+    struct object_info info;
+    struct err ignored;
+    if (!is_ok(store->ops->stat(store, key, &info, &ignored))) return NULL;
+    if (info.size_bytes == 0 || info.size_bytes > LIMIT_SMALL_OBJECT) return NULL;
+    char *bytes = malloc((size_t)info.size_bytes);
+    json_t *note = NULL;
+    if (bytes && is_ok(store->ops->get(store, key, 0, bytes, (size_t)info.size_bytes, &ignored)))
+        note = json_loadb(bytes, (size_t)info.size_bytes, 0, NULL);
+    free(bytes);
+    return note;
+}
+
+static const char *text_of(json_t *note, const char *key) {
+    const char *text = json_string_value(json_object_get(note, key));
+    return text ? text : "?";
+}
+
+static void read_owner(struct dest *d) {
+    json_t *note = read_note(d->store, OWNER_KEY);
+    char host[256];
+    system_host_name(host, sizeof host);
+    d->owner[0] = 0;
+    d->owner_is_us = false;
+    if (!note) return;
+    const char *path = text_of(note, "path"), *owner = text_of(note, "host");
+    snprintf(d->owner, sizeof d->owner, "%.200s, %.200s, process %lld", owner, path,
+             (long long)json_integer_value(json_object_get(note, "pid")));
+    d->owner_is_us = strcmp(owner, host) == 0 && strcmp(path, d->source->live.path) == 0;
+    json_decref(note);
+}
+
+/* Only for people: who writes here. Safety never rests on it. */
+static rc write_owner(struct dest *d, struct err *e) {
+    char host[256], nonce[24];
+    system_host_name(host, sizeof host);
+    snprintf(nonce, sizeof nonce, "%016llx", (unsigned long long)d->source->nonce);
+    json_t *note = json_pack("{s:s, s:s, s:i, s:s, s:I}", "host", host, "path", d->source->live.path,
+                             "pid", system_pid(), "node", nonce, "since_ms",
+                             (json_int_t)unix_now(d->source));
+    char *text = note ? json_dumps(note, JSON_INDENT(2)) : NULL;
+    rc r = text ? d->store->ops->put_note(d->store, OWNER_KEY, text, strlen(text), e)
+                : err_set(e, RC_NOMEM, "no memory");
+    free(text);
+    json_decref(note);
+    return r;
+}
+
+static void read_verified(struct dest *d) {
+    json_t *note = read_note(d->store, VERIFIED_KEY);
+    d->verified_ms = note ? json_integer_value(json_object_get(note, "time_ms")) : 0;
+    json_decref(note);
+}
+
+static const struct replica_file *find_slot(const struct listing *files, uint64_t txid) {
+    const struct replica_file *best = NULL;
+    for (size_t i = 0; i < files->count; i++) {
+        const struct replica_file *f = &files->files[i];
+        if (f->max_txid == txid && (!best || f->level < best->level)) best = f;
+    }
+    return best;
+}
+
+static rc read_tail(struct dest *d, struct err *e) {
+    struct plan plan = {0};
+    d->tail = (struct tail){0};
+    rc r = plan_make(&d->files, (struct target){0}, &plan, e);
+    if (r.code == RC_NOTFOUND && d->files.count == 0) {
+        d->tail.empty = true;
+        return ok();
+    }
+    TRY(r);
+    d->tail.txid = plan.txid;
+    plan_deinit(&plan);
+    const struct replica_file *slot = find_slot(&d->files, d->tail.txid);
+    if (!slot) return err_set(e, RC_CORRUPT, "%s: no object ends at its last TXID", d->store->url);
+    d->tail.at_level0 = slot->level == 0;
+    return replica_read_header(d->store, slot, &d->tail.header, e);
+}
+
+/* What each level lacks: the pages of all finer files after its newest. */
+static rc read_levels(struct dest *d, struct err *e) {
+    memset(d->level_max, 0, sizeof d->level_max);
+    for (size_t i = 0; i < d->files.count; i++) {
+        const struct replica_file *f = &d->files.files[i];
+        if (f->max_txid > d->level_max[f->level]) d->level_max[f->level] = f->max_txid;
+    }
+    for (int level = 1; level < 4; level++) {
+        bitmap_clear(&d->since[level]);
+        for (size_t i = 0; i < d->files.count; i++) {
+            const struct replica_file *f = &d->files.files[i];
+            if (f->level >= level || f->max_txid <= d->level_max[level]) continue;
+            TRY(replica_read_index(d->store, f, d->tail.header.page_size, &d->since[level], e));
+        }
+    }
+    return ok();
+}
+
+static rc read_replica(struct task *t, struct err *e) {
+    struct dest *d = dest_of_open(t);
+    size_t strangers;
+    listing_deinit(&d->files);
+    TRY(replica_list(d->store, &d->files, &strangers, e));
+    TRY(read_tail(d, e));
+    read_owner(d);
+    read_verified(d);
+    if (!d->tail.empty) TRY(read_levels(d, e));
+    return ok();
+}
+
+static void replica_was_read(struct task *t) {
+    struct dest *d = dest_of_open(t);
+    struct source *s = d->source;
+    if (is_ok(t->result)) {
+        d->state = DEST_KNOWN;
+        d->attempts = 0;
+        return;
+    }
+    d->state = DEST_CLOSED;
+    if (t->result.code == RC_CORRUPT || t->result.code == RC_USAGE || t->result.code == RC_UNFIT) {
+        d->state = DEST_REFUSED;
+        d->refusal = t->err;
+        return;
+    }
+    d->retry_ns = mono(s) + backoff_ns(s, d->attempts++);
+    EVENT(s, "destination.retry", "to", d->store->url, "err", t->err.text);
+}
+
+void dest_open_start(struct dest *d) {
+    d->state = DEST_OPENING;
+    d->history_read = false;
+    d->open_task.work = read_replica;
+    d->open_task.ended = replica_was_read;
+    task_start(&d->open_task);
+}
+
+/* Who holds a slot that we wanted. */
+rc slot_resolve(struct dest *d, const char *key, uint64_t file_checksum, bool *adopted, struct err *e) {
+    uint8_t head[LTX_HEADER_SIZE], trailer[LTX_TRAILER_SIZE];
+    struct object_info info;
+    struct ltx_header h;
+    struct store *store = d->store;
+    TRY(store->ops->stat(store, key, &info, e));
+    if (info.size_bytes < LTX_HEADER_SIZE + LTX_TRAILER_SIZE)
+        return err_set(e, RC_CORRUPT, "%s/%s: too short", store->url, key);
+    TRY(store->ops->get(store, key, 0, head, sizeof head, e));
+    TRY(store->ops->get(store, key, info.size_bytes - LTX_TRAILER_SIZE, trailer, sizeof trailer, e));
+    TRY(ltx_header_decode(&h, head, e));
+    *adopted = false;
+    if (h.node_id == d->source->nonce) {
+        *adopted = get_u64be(trailer + 8) != file_checksum;
+        return ok();
+    }
+    read_owner(d);
+    return err_set(e, RC_FENCED, "%s/%s was written by node %016llx%s%s: another writer took over",
+                   store->url, key, (unsigned long long)h.node_id, d->owner[0] ? ", now " : "",
+                   d->owner);
+}
+
+rc slot_put(struct dest *d, const char *key, const void *bytes, size_t size, int64_t time_ms,
+            uint64_t file_checksum, bool *adopted, struct err *e) {
+    rc r = d->store->ops->put(d->store, key, bytes, size, time_ms, e);
+    *adopted = false;
+    if (r.code != RC_CONFLICT) return r;
+    return slot_resolve(d, key, file_checksum, adopted, e);
+}
+
+/* An empty database of one page: TXID 1 must be complete. */
+static void empty_database(uint8_t *page, uint32_t page_size) {
+    memset(page, 0, page_size);
+    memcpy(page, "SQLite format 3", 16);
+    put_u16be(page + 16, (uint16_t)(page_size == 65536 ? 1 : page_size));
+    page[18] = page[19] = 2;
+    page[21] = 64;
+    page[22] = page[23] = 32;
+    put_u32be(page + 28, 1);  /* pages */
+    put_u32be(page + 44, 4);  /* schema format */
+    put_u32be(page + 56, 1);  /* UTF-8 */
+    page[100] = 13;           /* an empty leaf */
+    put_u16be(page + 105, (uint16_t)(page_size == 65536 ? 0 : page_size));
+}
+
+static rc append_to(void *arg, const void *bytes, size_t n, struct err *e) {
+    buf_put(arg, bytes, n);
+    return buf_check(arg, "fence", e);
+}
+
+static void fence_header(const struct dest *d, struct ltx_header *h) {
+    const struct ltx_header *t = &d->tail.header;
+    *h = (struct ltx_header){.page_size = d->source->live.page_size,
+                             .commit = 1,
+                             .min_txid = d->tail.txid + 1,
+                             .max_txid = d->tail.txid + 1,
+                             .timestamp_ms = unix_now(d->source),
+                             .wal_offset = WAL_HEADER_SIZE,
+                             .node_id = d->source->nonce,
+                             .chain = {.present = true}};
+    if (d->tail.empty) return;
+    h->commit = t->commit;
+    h->chain.sum = t->chain.sum;
+    memcpy(h->chain.frame_checksum, t->chain.frame_checksum, sizeof h->chain.frame_checksum);
+    memcpy(h->salt, t->salt, sizeof h->salt);
+    if (t->wal_offset >= WAL_HEADER_SIZE) h->wal_offset = t->wal_offset + t->wal_size;
+}
+
+/* A local database that is adopted against its replica leaves the replica's last state restorable. */
+static rc pin_what_was(struct dest *d, struct err *e) {
+    char key[64];
+    if (d->tail.empty || d->class < CLASS_BEHIND) return ok();
+    snprintf(key, sizeof key, "holdfast/pins/%016llx", (unsigned long long)d->tail.txid);
+    return d->store->ops->put_note(d->store, key, "adopt-local\n", 12, e);
+}
+
+static rc put_fence(struct task *t, struct err *e) {
+    struct dest *d = dest_of_open(t);
+    struct ltx_header h;
+    struct ltx_writer w;
+    uint64_t checksum, size;
+    char key[KEY_SIZE];
+    bool adopted;
+    uint8_t *page = malloc(d->source->live.page_size);
+    struct buf b AUTO(buf_deinit);
+    buf_init(&b, FENCE_MAX);
+    if (!page) return err_set(e, RC_NOMEM, "no memory");
+    empty_database(page, d->source->live.page_size);
+    fence_header(d, &h);
+    if (d->tail.empty) h.chain.sum = page_sum(1, page, h.page_size);
+    rc r = ltx_writer_init(&w, &h, d->source->opt.encoding, append_to, &b, e);
+    if (is_ok(r) && d->tail.empty) r = ltx_writer_page(&w, 1, page, e);
+    if (is_ok(r)) r = ltx_writer_finish(&w, &checksum, &size, e);
+    ltx_writer_deinit(&w);
+    free(page);
+    TRY(r);
+    key_of_file(d->store->layout == LAYOUT_BUCKET, 0, h.min_txid, h.max_txid, key);
+    TRY(pin_what_was(d, e));
+    TRY(slot_put(d, key, b.bytes, b.size, h.timestamp_ms, checksum, &adopted, e));
+    struct replica_file f = {.min_txid = h.min_txid, .max_txid = h.max_txid, .size_bytes = b.size,
+                             .time_ms = h.timestamp_ms};
+    TRY(listing_add(&d->files, f, e));
+    d->txid = h.max_txid;
+    d->txid_time_ms = h.timestamp_ms;
+    struct err ignored;
+    if (!is_ok(write_owner(d, &ignored))) { /* a courtesy */
+    }
+    return ok();
+}
+
+static void fence_was_put(struct task *t) {
+    struct dest *d = dest_of_open(t);
+    struct source *s = d->source;
+    char txid[24];
+    if (is_ok(t->result)) {
+        d->state = DEST_READY;
+        d->attempts = 0;
+        d->last_ship_ns = 0;
+        compact_schedule(d);
+        EVENT(s, "destination.ready", "to", d->store->url, "txid", u64_text(txid, d->txid), "class",
+              class_name(d->class));
+        return;
+    }
+    EVENT(s, "fence.retry", "to", d->store->url, "err", t->err.text);
+    /* Somebody took the slot, or it is not known: read the replica again. */
+    d->state = DEST_CLOSED;
+    d->retry_ns = mono(s) + backoff_ns(s, d->attempts++);
+}
+
+rc dest_fence_start(struct dest *d, struct err *e) {
+    TRY(source_write_run_file(d->source, e));
+    d->state = DEST_FENCING;
+    d->open_task.work = put_fence;
+    d->open_task.ended = fence_was_put;
+    task_start(&d->open_task);
+    return ok();
+}

@@ -1,0 +1,156 @@
+/* The run file: see the header.
+ *
+ * Layout, big-endian: "HFR1" | boot id (40) | device | inode | nonce | previous nonce | salts | frame |
+ * frame checksum | change | page count | page size | destinations: { id | full | count | page numbers as
+ * differences, LEB128 } | CRC-64. A file that does not decode is as good as none.
+ */
+#include "source/run_file.h"
+
+#include "base/bytes.h"
+#include "base/hash.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RUN_FILE_LIMIT (64u << 20)
+
+uint64_t run_dest_id(const char *url) { return crc64(0, url, strlen(url)); }
+
+void run_record_deinit(struct run_record *r) {
+    for (int i = 0; i < RUN_DESTS; i++) bitmap_deinit(&r->dest[i].unacked);
+    *r = (struct run_record){0};
+}
+
+static void put_bitmap(struct buf *b, const struct bitmap *pages) {
+    buf_u32be(b, pages->count);
+    uint32_t last = 0;
+    for (uint32_t p = bitmap_next(pages, 1); p; p = bitmap_next(pages, p + 1)) {
+        buf_uvarint(b, p - last);
+        last = p;
+    }
+}
+
+static bool get_bitmap(struct rd *r, struct bitmap *pages) {
+    uint32_t count = rd_u32be(r);
+    uint64_t page = 0;
+    struct err ignored;
+    for (uint32_t i = 0; i < count && rd_ok(r); i++) {
+        page += rd_uvarint(r);
+        if (page == 0 || page > UINT32_MAX - 1) return false;
+        if (!is_ok(bitmap_add(pages, (uint32_t)page, &ignored))) return false;
+    }
+    return rd_ok(r);
+}
+
+static void encode(struct buf *b, const struct run_file *f, const struct run_record *r) {
+    char boot[BOOT_ID_SIZE] = {0};
+    system_boot_id(boot);
+    buf_put(b, "HFR1", 4);
+    buf_put(b, boot, sizeof boot);
+    buf_u64be(b, f->device);
+    buf_u64be(b, f->inode);
+    buf_u64be(b, r->nonce);
+    buf_u64be(b, r->previous_nonce);
+    buf_u32be(b, r->at.salt[0]);
+    buf_u32be(b, r->at.salt[1]);
+    buf_u32be(b, r->at.frame_count);
+    buf_u32be(b, r->at.checksum[0]);
+    buf_u32be(b, r->at.checksum[1]);
+    buf_u32be(b, r->at.change);
+    buf_u32be(b, r->at.page_count);
+    buf_u32be(b, r->at.page_size);
+    buf_u32be(b, (uint32_t)r->dest_count);
+    for (int i = 0; i < r->dest_count; i++) {
+        buf_u64be(b, r->dest[i].id);
+        buf_u8(b, r->dest[i].full);
+        put_bitmap(b, &r->dest[i].unacked);
+    }
+    buf_u64be(b, crc64(0, b->bytes, b->size));
+}
+
+static bool decode(const struct run_file *f, const uint8_t *bytes, size_t size, struct run_record *out) {
+    char boot[BOOT_ID_SIZE] = {0};
+    system_boot_id(boot);
+    if (size < 8 || get_u64be(bytes + size - 8) != crc64(0, bytes, size - 8)) return false;
+    struct rd r = rd_of(bytes, size - 8);
+    const uint8_t *magic = rd_bytes(&r, 4), *then = rd_bytes(&r, sizeof boot);
+    if (!magic || !then || memcmp(magic, "HFR1", 4) != 0 || !boot[0]) return false;
+    if (memcmp(then, boot, sizeof boot) != 0) return false;
+    if (rd_u64be(&r) != f->device || rd_u64be(&r) != f->inode) return false;
+    out->nonce = rd_u64be(&r);
+    out->previous_nonce = rd_u64be(&r);
+    out->at.salt[0] = rd_u32be(&r);
+    out->at.salt[1] = rd_u32be(&r);
+    out->at.frame_count = rd_u32be(&r);
+    out->at.checksum[0] = rd_u32be(&r);
+    out->at.checksum[1] = rd_u32be(&r);
+    out->at.change = rd_u32be(&r);
+    out->at.page_count = rd_u32be(&r);
+    out->at.page_size = rd_u32be(&r);
+    uint32_t dests = rd_u32be(&r);
+    if (dests > RUN_DESTS) return false;
+    for (out->dest_count = 0; out->dest_count < (int)dests; out->dest_count++) {
+        int i = out->dest_count;
+        out->dest[i].id = rd_u64be(&r);
+        out->dest[i].full = rd_u8(&r) != 0;
+        if (!get_bitmap(&r, &out->dest[i].unacked)) return false;
+    }
+    return rd_done(&r);
+}
+
+static void read_found(struct run_file *f) {
+    struct env *env = f->env;
+    struct err ignored;
+    struct file *file = NULL;
+    uint64_t size = 0;
+    if (!is_ok(env->files->open(env, f->path, FILE_READ, &file, &ignored))) return;
+    uint8_t *bytes = NULL;
+    if (is_ok(env->files->size(env, file, &size, &ignored)) && size <= RUN_FILE_LIMIT && size > 0)
+        bytes = malloc((size_t)size);
+    if (bytes && is_ok(env->files->read(env, file, 0, bytes, (size_t)size, &ignored)))
+        f->found.present = decode(f, bytes, (size_t)size, &f->found);
+    if (!f->found.present) run_record_deinit(&f->found);
+    free(bytes);
+    env->files->close(env, file);
+}
+
+rc run_file_open(struct run_file *f, struct env *env, uint64_t device, uint64_t inode,
+                 const char *database, struct err *e) {
+    char dir[LIMIT_PATH], lock[LIMIT_PATH + 64];
+    *f = (struct run_file){.env = env, .device = device, .inode = inode};
+    TRY(system_runtime_dir(dir, e));
+    int n = snprintf(f->path, sizeof f->path, "%.*s/%llx-%llu", LIMIT_PATH - 64, dir,
+                     (unsigned long long)device, (unsigned long long)inode);
+    if (n < 0 || (size_t)n >= sizeof f->path) return err_set(e, RC_USAGE, "%s: path too long", dir);
+    snprintf(lock, sizeof lock, "%s.lock", f->path);
+    int holder = 0;
+    rc r = lock_file_take(&f->lock, lock, &holder, e);
+    if (r.code == RC_BUSY)
+        return err_set(e, RC_BUSY, "%s: another holdfast replicates it (process %d)", database, holder);
+    TRY(r);
+    read_found(f);
+    return ok();
+}
+
+rc run_file_write(struct run_file *f, const struct run_record *record, struct err *e) {
+    struct env *env = f->env;
+    char temp[LIMIT_PATH + 8];
+    snprintf(temp, sizeof temp, "%s.tmp", f->path);
+    struct buf b AUTO(buf_deinit);
+    buf_init(&b, RUN_FILE_LIMIT);
+    encode(&b, f, record);
+    TRY(buf_check(&b, "run file", e));
+    struct file *file = NULL;
+    TRY(env->files->open(env, temp, FILE_CREATE, &file, e));
+    rc r = env->files->truncate(env, file, 0, e);
+    if (is_ok(r)) r = env->files->write(env, file, 0, b.bytes, b.size, e);
+    env->files->close(env, file);
+    TRY(r);
+    return env->files->rename(env, temp, f->path, true, e);
+}
+
+void run_file_close(struct run_file *f) {
+    lock_file_release(&f->lock);
+    run_record_deinit(&f->found);
+}

@@ -1,0 +1,46 @@
+/* The run file: what a run knew before it let the log be reset, for the run after it.
+ *
+ * It lives in a runtime directory that does not outlive the machine's power, and names the boot: that
+ * it is there proves that no power was lost since. A hint and never truth: without it, or when it does
+ * not fit, the start-up classes fall back to safer rows. Written without fsync, replaced by rename.
+ * Beside it lies a lock: one holder per database and machine.
+ */
+#ifndef SOURCE_RUN_FILE_H
+#define SOURCE_RUN_FILE_H
+
+#include "base/bitmap.h"
+#include "format/wal.h"
+#include "os/env.h"
+#include "os/system.h"
+
+#define RUN_DESTS 8
+
+struct run_record {
+    bool present;
+    uint64_t nonce, previous_nonce; /* of the run that wrote it, and of the one before */
+    struct walindex_header at;
+    int dest_count;
+    struct {
+        uint64_t id;           /* hash of the destination's URL */
+        struct bitmap unacked; /* pages changed up to `at` that it may lack */
+        bool full;
+    } dest[RUN_DESTS];
+};
+
+struct run_file {
+    struct env *env;
+    char path[LIMIT_PATH];
+    uint64_t device, inode;
+    struct lock_file lock;
+    struct run_record found; /* of the run before us */
+};
+
+/* Takes the lock (RC_BUSY: another Holdfast has the database) and reads what was left. */
+MUST_USE rc run_file_open(struct run_file *, struct env *, uint64_t device, uint64_t inode,
+                          const char *database, struct err *e);
+MUST_USE rc run_file_write(struct run_file *, const struct run_record *, struct err *e);
+void run_file_close(struct run_file *);
+void run_record_deinit(struct run_record *);
+uint64_t run_dest_id(const char *url);
+
+#endif

@@ -1,0 +1,312 @@
+/* The source: one database, stepped.
+ *
+ * Why a step and no thread of its own: the same core runs in a command's loop, in a pool, in an
+ * application's thread and under a simulated clock. A step takes the ends of jobs, looks at the
+ * wal-index, lets each destination do what is due, and moves the hold, in that order: what was captured
+ * is offered to the destinations before a move might let the log go.
+ *
+ * Invariants
+ *  1. source_step never waits for a store.
+ *  2. Until every destination that answers has been classed, the hold does not move: the log as it was
+ *     at the start is the evidence.
+ */
+#include "source/internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SAFETY_NS 10000000000
+#define BUSY_NS 50000000      /* after a commit: look again and again instead of waiting for an event */
+#define BUSY_LOOK_NS 5000000
+#define LOOK_FIRST_NS 30000   /* after an event: the write is seen before the header is published */
+#define LOOK_FAST_NS 20000000 /* at most so far apart for a second, */
+#define LOOK_SLOW_NS 100000000 /* then so far, until the header has moved or 10 s have passed */
+#define EVIDENCE_NS 30000000000
+#define SCRUB_PAGES 256u
+
+void source_event(struct source *s, const char *name, const char *const *pairs, int count) {
+    if (s->opt.event) s->opt.event(s->opt.event_arg, name, pairs, count);
+}
+
+const char *u64_text(char out[24], uint64_t v) {
+    snprintf(out, 24, "%" PRIu64, v);
+    return out;
+}
+
+/* ---- jobs ---- */
+
+static void run_task(struct job *job) {
+    struct task *t = (struct task *)((char *)job - offsetof(struct task, job));
+    t->result = t->work(t, &t->err);
+}
+
+void task_start(struct task *t) {
+    struct err e;
+    ENSURE(!t->busy);
+    t->job = (struct job){.run = run_task, .home = t->source->done};
+    t->busy = true;
+    if (is_ok(t->source->env->submit(t->source->env, &t->job, &e))) return;
+    t->result = (rc){e.code};
+    t->err = e;
+    jobs_done_put(t->source->done, &t->job);
+}
+
+static bool take_ends(struct source *s) {
+    bool any = false;
+    for (struct job *j; (j = jobs_done_take(s->done)) != NULL; any = true) {
+        struct task *t = (struct task *)((char *)j - offsetof(struct task, job));
+        t->busy = false;
+        t->ended(t);
+    }
+    return any;
+}
+
+static bool tasks_busy(const struct source *s) {
+    for (int i = 0; i < s->dest_count; i++) {
+        const struct dest *d = &s->dest[i];
+        if (d->open_task.busy || d->keep_task.busy || d->verify_task.busy || d->ship.task.busy ||
+            d->compact.task.busy)
+            return true;
+    }
+    return false;
+}
+
+/* ---- life ---- */
+
+static void set_defaults(struct source_options *o) {
+    static const int64_t level_ms[4] = {0, 30000, 300000, 3600000};
+    if (!o->interval_ms) o->interval_ms = 1000;
+    if (!o->checkpoint_pages) o->checkpoint_pages = 1000;
+    for (int i = 1; i < 4; i++)
+        if (!o->level_ms[i]) o->level_ms[i] = level_ms[i];
+    if (!o->snapshot_ms) o->snapshot_ms = 86400000;
+    if (!o->retention.level0_ms) o->retention.level0_ms = 300000;
+    if (!o->retention.snapshot_ms) o->retention.snapshot_ms = 86400000;
+    if (!o->verify_ms) o->verify_ms = 86400000;
+}
+
+static int64_t mtime_of(struct env *env, const char *path) {
+    struct file_stat st;
+    struct err ignored;
+    return is_ok(env->files->stat(env, path, &st, &ignored)) ? st.mtime_ms : 0;
+}
+
+static rc begin(struct source *s, const char *path, struct err *e) {
+    char wal[LIMIT_PATH];
+    snprintf(wal, sizeof wal, "%.*s-wal", LIMIT_PATH - 8, path);
+    s->start.db_mtime_ms = mtime_of(s->env, path);
+    s->start.wal_mtime_ms = mtime_of(s->env, wal);
+    s->done = jobs_done_new(s->opt.wake, s->opt.wake_arg);
+    if (!s->done) return err_set(e, RC_NOMEM, "no memory");
+    s->env->random(s->env, &s->nonce, sizeof s->nonce);
+    if (!s->nonce) s->nonce = 1;
+    TRY(live_open(&s->live, s->env, path, e));
+    TRY(run_file_open(&s->run, s->env, s->live.device, s->live.inode, s->live.path, e));
+    s->page = malloc(s->live.page_size);
+    if (!s->page) return err_set(e, RC_NOMEM, "no memory");
+    s->hold = (struct hold){.live = &s->live, .capture = source_capture, .arg = s};
+    TRY(source_take_start(s, e));
+    s->started = s->last_change = s->last_look = mono(s);
+    s->next_safety = s->started + SAFETY_NS;
+    return ok();
+}
+
+rc source_open(struct source **out, struct env *env, const char *path,
+               const struct source_options *options, struct err *e) {
+    struct source *s = calloc(1, sizeof *s);
+    if (!s) return err_set(e, RC_NOMEM, "no memory");
+    s->env = env;
+    if (options) s->opt = *options;
+    set_defaults(&s->opt);
+    rc r = begin(s, path, e);
+    if (is_ok(r)) *out = s;
+    else source_free(s);
+    return r;
+}
+
+rc source_add(struct source *s, struct store *store, struct err *e) {
+    if (s->dest_count == MAX_DESTS) {
+        store_free(store);
+        return err_set(e, RC_USAGE, "more than %d destinations", MAX_DESTS);
+    }
+    struct dest *d = &s->dest[s->dest_count++];
+    *d = (struct dest){.source = s, .store = store, .state = DEST_CLOSED};
+    d->open_task.source = d->keep_task.source = d->verify_task.source = s;
+    d->ship.dest = d->compact.dest = d;
+    return ok();
+}
+
+void source_free(struct source *s) {
+    if (!s) return;
+    s->draining = true;
+    while (tasks_busy(s)) {
+        if (!take_ends(s)) s->env->sleep_ns(s->env, 1000000);
+    }
+    for (int i = 0; i < s->dest_count; i++) dest_deinit(&s->dest[i]);
+    if (s->done) jobs_done_free(s->done);
+    run_file_close(&s->run);
+    live_close(&s->live);
+    bitmap_deinit(&s->touched);
+    free(s->start.frames);
+    free(s->page);
+    free(s);
+}
+
+rc source_write_run_file(struct source *s, struct err *e) {
+    struct run_record r = {.nonce = s->nonce, .previous_nonce = s->run.found.nonce, .at = s->pos,
+                           .dest_count = s->dest_count};
+    rc result = ok();
+    for (int i = 0; i < s->dest_count && is_ok(result); i++) {
+        struct dest *d = &s->dest[i];
+        r.dest[i].id = run_dest_id(d->store->url);
+        r.dest[i].full = d->full || d->state < DEST_CLASSED || (d->ship.active && d->ship.all_pages);
+        result = dest_unacked(d, &r.dest[i].unacked, e);
+    }
+    if (is_ok(result)) {
+        result = run_file_write(&s->run, &r, e);
+        if (!is_ok(result)) { /* a hint: without it a crash costs a full upload, no data */
+            EVENT(s, "run_file.failed", "err", e->text);
+            result = ok();
+        }
+    }
+    run_record_deinit(&r);
+    return result;
+}
+
+/* ---- the step ---- */
+
+static rc look(struct source *s, int64_t now, bool changed, struct err *e) {
+    uint64_t frames = s->stats.frames_captured;
+    struct walindex_header before = s->pos;
+    rc r = source_capture(s, e);
+    if (r.code == RC_RETRY || r.code == RC_BUSY) return ok();
+    TRY(r);
+    if (changed) {
+        s->relook = LOOK_FIRST_NS;
+        s->relook_until = now + SAFETY_NS;
+    }
+    if (!walindex_header_same(&before, &s->pos)) {
+        s->last_change = now;
+        s->relook_until = 0;
+    }
+    if (now > s->last_look) {
+        double rate = (double)(s->stats.frames_captured - frames) / (double)(now - s->last_look);
+        s->frames_per_ns = rate > s->frames_per_ns ? rate : (rate + s->frames_per_ns) / 2;
+    }
+    s->last_look = now;
+    return ok();
+}
+
+/* When to look at the header again without being told. */
+static void schedule_look(struct source *s, int64_t now, bool changed, int64_t *due) {
+    due_at(due, s->next_safety);
+    if (now - s->last_change < BUSY_NS) {
+        int64_t next = BUSY_LOOK_NS;
+        if (s->frames_per_ns > 0 && s->pos.frame_count < s->opt.checkpoint_pages) {
+            double ns = (double)(s->opt.checkpoint_pages - s->pos.frame_count) / s->frames_per_ns;
+            if (ns < (double)next) next = ns < 200000 ? 200000 : (int64_t)ns;
+        }
+        due_at(due, now + next);
+    }
+    if (now < s->relook_until) {
+        if (!changed) s->relook += s->relook / 2;
+        int64_t most = s->relook_until - now > SAFETY_NS - 1000000000 ? LOOK_FAST_NS : LOOK_SLOW_NS;
+        if (s->relook > most) s->relook = most;
+        due_at(due, now + s->relook);
+    }
+}
+
+static bool evidence_needed(struct source *s, int64_t now, int64_t *due) {
+    bool open = false;
+    for (int i = 0; i < s->dest_count; i++)
+        if (s->dest[i].state < DEST_CLASSED) open = true;
+    if (open && now - s->started < EVIDENCE_NS) {
+        due_at(due, s->started + EVIDENCE_NS);
+        return true;
+    }
+    return open;
+}
+
+/* A destination has been silent for long: keep the sum of the start instead of the log, and go on. */
+static rc keep_evidence(struct source *s, struct err *e) {
+    if (s->start.sum_known || s->moved) return ok();
+    struct cut cut = {.at = s->start.header, .low = s->start.low};
+    TRY(source_sum_at(s, &cut, &s->start.sum, e));
+    s->start.sum_known = true;
+    return ok();
+}
+
+static rc move_hold(struct source *s, int64_t now, int64_t *due, struct err *e) {
+    if (evidence_needed(s, now, due)) {
+        if (now - s->started < EVIDENCE_NS) return ok();
+        TRY(keep_evidence(s, e));
+    }
+    rc r = source_move(s, now, due, e);
+    if (r.code != RC_BUSY && r.code != RC_RETRY) return r;
+    due_at(due, now + LOOK_FAST_NS);
+    return ok();
+}
+
+static rc scrub(struct source *s, int64_t now, int64_t *due, struct err *e) {
+    if (s->summed_below > s->pos.page_count) {
+        s->summed_below = UINT32_MAX;
+        return ok();
+    }
+    if (evidence_needed(s, now, due)) return ok();
+    due_at(due, now + 1000000);
+    return source_scrub(s, SCRUB_PAGES, e);
+}
+
+static rc safety(struct source *s, int64_t now, bool changed, struct err *e) {
+    if (!changed && now < s->next_safety) return ok();
+    s->next_safety = now + SAFETY_NS;
+    if (!live_has_moved(&s->live)) return ok();
+    return err_set(e, RC_NOTFOUND, "%s: the database was replaced or deleted", s->live.path);
+}
+
+rc source_step(struct source *s, int64_t now, bool changed, int64_t *due_ns, struct err *e) {
+    int64_t due = INT64_MAX;
+    if (take_ends(s)) due_at(&due, now);
+    TRY(look(s, now, changed, e));
+    for (int i = 0; i < s->dest_count; i++) {
+        if (s->dest[i].state == DEST_REFUSED) {
+            *e = s->dest[i].refusal;
+            return (rc){e->code};
+        }
+        TRY(dest_step(&s->dest[i], now, &due, e));
+    }
+    if (!s->draining) TRY(move_hold(s, now, &due, e));
+    TRY(scrub(s, now, &due, e));
+    TRY(safety(s, now, changed, e));
+    schedule_look(s, now, changed, &due);
+    *due_ns = due;
+    return ok();
+}
+
+void source_drain(struct source *s) { s->draining = true; }
+
+int source_left(const struct source *s, char *words, size_t size) {
+    int left = 0;
+    size_t at = 0;
+    if (size) words[0] = 0;
+    for (int i = 0; i < s->dest_count; i++) {
+        const struct dest *d = &s->dest[i];
+        if (d->state == DEST_READY && !dest_dirty(d) && !d->ship.active) continue;
+        left++;
+        int n = snprintf(words + at, size - at, "%s%s (%u pages)", left > 1 ? ", " : "", d->store->url,
+                         d->pending.count + d->ship.pages.count + s->touched.count);
+        if (n > 0 && (size_t)n < size - at) at += (size_t)n;
+    }
+    return left;
+}
+
+int source_watch_paths(struct source *s, const char *paths[2]) {
+    paths[0] = s->live.wal_path;
+    paths[1] = s->live.path;
+    return 2;
+}
+
+void source_stats(const struct source *s, struct source_stats *out) { *out = s->stats; }
+bool source_switched_mode(const struct source *s) { return s->live.switched; }
