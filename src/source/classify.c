@@ -64,6 +64,14 @@ rc source_take_start(struct source *s, struct err *e) {
     return err_set(e, RC_BUSY, "%s: the log is reset faster than it can be read", s->live.path);
 }
 
+rc source_retake_start(struct source *s, struct err *e) {
+    TRY(live_end(&s->live, s->hold.current, e));
+    TRY(live_begin(&s->live, 0, e));
+    s->hold.state = HOLD_NONE;
+    s->start.sum_known = false;
+    return source_take_start(s, e);
+}
+
 static rc start_sum(struct source *s, uint64_t *out, struct err *e) {
     struct start_log *l = &s->start;
     if (!l->sum_known && !s->moved) {
@@ -238,6 +246,18 @@ static rc find_class(struct dest *d, struct err *e) {
     if (told || d->open_task.busy) return ok();
     TRY(class_by_run_file(d, &told, e));
     return told ? ok() : class_by_sum(d, e);
+}
+
+uint64_t source_known_state(struct dest *d) {
+    const struct start_log *l = &d->source->start;
+    for (size_t i = d->history_count; i-- > 0;) {
+        const struct history *h = &d->history[i];
+        bool log = l->header.frame_count > 0 && h->frame == l->header.frame_count &&
+                   memcmp(h->salt, l->header.salt, sizeof h->salt) == 0 &&
+                   memcmp(h->checksum, l->frames[h->frame - 1].checksum, sizeof h->checksum) == 0;
+        if (log || (l->sum_known && h->sum == l->sum)) return h->txid;
+    }
+    return 0;
 }
 
 /* Words for a refusal: both sides, and the command that goes on. */

@@ -183,7 +183,17 @@ rc source_move(struct source *s, int64_t now, int64_t *due, struct err *e);
 
 /* classify.c */
 rc source_take_start(struct source *s, struct err *e);
+rc source_retake_start(struct source *s, struct err *e); /* an observer's: lets go in between */
 rc dest_classify(struct dest *d, struct err *e);
+
+/* The replica's newest state that the local database at the start equals; 0: none known. */
+uint64_t source_known_state(struct dest *d);
+
+/* audit.c */
+/* A source that only looks, its one destination read and classed. Free with source_free, also after a
+ * failure (*out may be NULL). */
+rc source_look_open(struct env *env, struct store *store, const char *db, struct source **out,
+                    struct err *e);
 
 /* dest.c */
 rc dest_step(struct dest *d, int64_t now, int64_t *due, struct err *e);

@@ -116,7 +116,7 @@ static void read_found(struct run_file *f) {
 }
 
 rc run_file_open(struct run_file *f, struct env *env, uint64_t device, uint64_t inode,
-                 const char *database, struct err *e) {
+                 const char *database, bool observe, struct err *e) {
     char dir[LIMIT_PATH], lock[LIMIT_PATH + 64];
     *f = (struct run_file){.env = env, .device = device, .inode = inode};
     TRY(system_runtime_dir(dir, e));
@@ -124,11 +124,11 @@ rc run_file_open(struct run_file *f, struct env *env, uint64_t device, uint64_t 
                      (unsigned long long)device, (unsigned long long)inode);
     if (n < 0 || (size_t)n >= sizeof f->path) return err_set(e, RC_USAGE, "%s: path too long", dir);
     snprintf(lock, sizeof lock, "%s.lock", f->path);
-    int holder = 0;
-    rc r = lock_file_take(&f->lock, lock, &holder, e);
-    if (r.code == RC_BUSY)
-        return err_set(e, RC_BUSY, "%s: another holdfast replicates it (process %d)", database, holder);
-    TRY(r);
+    rc r = lock_file_take(&f->lock, lock, &f->holder, e);
+    if (r.code == RC_BUSY && !observe)
+        return err_set(e, RC_BUSY, "%s: another holdfast replicates it (process %d)", database, f->holder);
+    if (observe) lock_file_release(&f->lock);
+    else TRY(r);
     read_found(f);
     return ok();
 }

@@ -32,12 +32,14 @@ struct run_file {
     char path[LIMIT_PATH];
     uint64_t device, inode;
     struct lock_file lock;
-    struct run_record found; /* of the run before us */
+    int holder;              /* an observer's view: who replicates, 0 nobody */
+    struct run_record found; /* of the run before us, or of the one at work */
 };
 
-/* Takes the lock (RC_BUSY: another Holdfast has the database) and reads what was left. */
+/* Takes the lock (RC_BUSY: another Holdfast has the database; an observer only looks who) and reads
+ * what was left. */
 MUST_USE rc run_file_open(struct run_file *, struct env *, uint64_t device, uint64_t inode,
-                          const char *database, struct err *e);
+                          const char *database, bool observe, struct err *e);
 MUST_USE rc run_file_write(struct run_file *, const struct run_record *, struct err *e);
 void run_file_close(struct run_file *);
 void run_record_deinit(struct run_record *);

@@ -103,7 +103,7 @@ static rc begin(struct source *s, const char *path, struct err *e) {
     s->env->random(s->env, &s->nonce, sizeof s->nonce);
     if (!s->nonce) s->nonce = 1;
     TRY(live_open(&s->live, s->env, path, e));
-    TRY(run_file_open(&s->run, s->env, s->live.device, s->live.inode, s->live.path, e));
+    TRY(run_file_open(&s->run, s->env, s->live.device, s->live.inode, s->live.path, s->opt.observe, e));
     s->page = malloc(s->live.page_size);
     if (!s->page) return err_set(e, RC_NOMEM, "no memory");
     s->hold = (struct hold){.live = &s->live, .capture = source_capture, .arg = s};

@@ -30,6 +30,7 @@ struct source_options { /* zero means default */
     int64_t verify_ms;           /* 24 h; negative: never */
     enum ltx_encoding encoding;
     bool take_over;              /* append although the replica was another's */
+    bool observe;                /* only look: no lock, nothing is shipped (status, audit) */
     bool adopt_local;            /* the local database is right, whatever the replica holds */
     /* Told of events, for a log: name, then key and value in turn. */
     void (*event)(void *arg, const char *name, const char *const *pairs, int count);
