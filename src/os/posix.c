@@ -240,7 +240,8 @@ static rc make_dir(struct env *env, char *path, struct err *e) {
     int errnum = errno;
     struct stat s;
     if (stat(path, &s) == 0 && S_ISDIR(s.st_mode)) return ok();
-    return err_errno(e, errnum == EEXIST ? ENOTDIR : errnum, "make directory %s", path);
+    if (errnum == EEXIST) return err_set(e, RC_IO, "make directory %s: it is not a directory", path);
+    return err_errno(e, errnum, "make directory %s", path);
 }
 
 static rc files_make_dirs(struct env *env, const char *path, struct err *e) {

@@ -1,0 +1,14 @@
+/* What an object's key may look like. Private to object/. */
+#ifndef OBJECT_KEY_H
+#define OBJECT_KEY_H
+
+#include "base/rc.h"
+
+/* RC_USAGE unless `key` is shorter than LIMIT_KEY and made of parts between single slashes, none of
+ * which is empty, begins with a dot (a temporary file's, and "..") or has a control character. */
+MUST_USE rc key_check(const char *key, struct err *e);
+/* The same for a directory to list; "" is the root. */
+MUST_USE rc key_check_dir(const char *dir, struct err *e);
+const char *key_name(const char *key); /* its last part */
+
+#endif

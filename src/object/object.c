@@ -1,0 +1,163 @@
+/* From a URL to a store; and what all stores share: the rules for keys.
+ *
+ * Why a scheme or parameter that is not known is refused and never skipped: a typing mistake would
+ * send the backup elsewhere, and nobody would notice before the day it is needed.
+ *
+ * Invariant: no message repeats more of a URL than its scheme, its host or a parameter's name; the
+ * rest may hold a secret.
+ */
+#include "object/object.h"
+
+#include "base/limits.h"
+#include "object/key.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define NAME_MAX_TYPED 32 /* longer ones are nobody's typing mistake */
+#define NEAR 2            /* edits between a name and what was meant */
+
+static const char *const schemes[] = {"file", "s3", NULL};
+/* Of the stores that have any; a file URL has none. */
+static const char *const parameters[] = {"endpoint", "region", "profile", "force-path-style",
+                                         "skip-verify", NULL};
+
+static int least(int a, int b) { return a < b ? a : b; }
+
+/* Levenshtein's, letters' case aside. */
+static int edit_distance(const char *a, const char *b) {
+    int row[NAME_MAX_TYPED + 1], n = (int)strlen(b);
+    for (int j = 0; j <= n; j++) row[j] = j;
+    for (int i = 1; a[i - 1]; i++) {
+        int diagonal = row[0];
+        row[0] = i;
+        for (int j = 1; j <= n; j++) {
+            int same = tolower((unsigned char)a[i - 1]) == tolower((unsigned char)b[j - 1]);
+            int next = least(diagonal + !same, 1 + least(row[j], row[j - 1]));
+            diagonal = row[j];
+            row[j] = next;
+        }
+    }
+    return row[n];
+}
+
+/* NULL when nothing is near. */
+static const char *nearest(const char *typed, const char *const *names) {
+    const char *best = NULL;
+    int best_distance = NEAR + 1;
+    for (; *names; names++) {
+        int d = edit_distance(typed, *names);
+        if (d >= best_distance || d >= (int)strlen(*names)) continue;
+        best = *names;
+        best_distance = d;
+    }
+    return best;
+}
+
+/* Letters, digits, "+-." up to a colon, as RFC 3986 3.1 has it; 0: a plain path. */
+static size_t scheme_length(const char *url) {
+    if (!isalpha((unsigned char)url[0])) return 0;
+    size_t n = 1;
+    while (isalnum((unsigned char)url[n]) || (url[n] && strchr("+-.", url[n]))) n++;
+    return url[n] == ':' ? n : 0;
+}
+
+static rc refuse_scheme(const char *url, size_t n, struct err *e) {
+    char typed[NAME_MAX_TYPED + 1];
+    snprintf(typed, sizeof typed, "%.*s", (int)n, url);
+    if (strcasecmp(typed, "s3") == 0)
+        return err_set(e, RC_USAGE, "s3 URLs are not in this version: only file URLs and paths are");
+    const char *near = nearest(typed, schemes);
+    if (near)
+        return err_set(e, RC_USAGE, "unknown URL scheme '%s': did you mean '%s'?", typed, near);
+    return err_set(e, RC_USAGE, "unknown URL scheme '%s': a path with a colon is written './%s:...'",
+                   typed, typed);
+}
+
+static rc refuse_parameter(const char *query, struct err *e) {
+    char typed[NAME_MAX_TYPED + 1];
+    snprintf(typed, sizeof typed, "%.*s", (int)strcspn(query, "=&#"), query);
+    const char *near = nearest(typed, parameters);
+    if (!near) return err_set(e, RC_USAGE, "a file URL takes no parameters, not '%s'", typed);
+    return err_set(e, RC_USAGE,
+                   "a file URL takes no parameters, not '%s': '%s' is one of other stores", typed,
+                   near);
+}
+
+static int hex_value(char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* %41 is A. `out` has room for all of `in`. */
+static rc percent_decode(const char *in, char *out, struct err *e) {
+    for (; *in; in++) {
+        if (*in != '%') {
+            *out++ = *in;
+            continue;
+        }
+        int high = hex_value(in[1]), low = high < 0 ? -1 : hex_value(in[2]);
+        if (low < 0 || high + low == 0)
+            return err_set(e, RC_USAGE, "file URL: '%.3s' does not stand for a character (%% is %%25)",
+                           in);
+        *out++ = (char)(high * 16 + low);
+        in += 2;
+    }
+    *out = 0;
+    return ok();
+}
+
+/* What follows "file:". */
+static rc file_url_path(const char *rest, char path[LIMIT_PATH], struct err *e) {
+    const char *mark = strpbrk(rest, "?#");
+    if (mark && *mark == '?') return refuse_parameter(mark + 1, e);
+    if (mark) return err_set(e, RC_USAGE, "file URL: '#' is written %%23");
+    if (strncmp(rest, "//", 2) == 0) {
+        rest += 2;
+        size_t host = strcspn(rest, "/");
+        if (host && (host != 9 || strncasecmp(rest, "localhost", 9) != 0))
+            return err_set(e, RC_USAGE,
+                           "file URL: '%.*s' is in the place of a host: an absolute path has three "
+                           "slashes (file:///dir), a relative one none (file:dir)",
+                           (int)least((int)host, 64), rest);
+        rest += host;
+    }
+    return percent_decode(rest, path, e);
+}
+
+rc store_open(struct env *env, const char *url, struct store **out, struct err *e) {
+    char path[LIMIT_PATH];
+    if (strlen(url) >= sizeof path) return err_set(e, RC_USAGE, "replica URL: too long");
+    size_t n = scheme_length(url);
+    if (n == 0) return store_new_file(env, url, out, e);
+    if (n != 4 || strncasecmp(url, "file", 4) != 0) return refuse_scheme(url, n, e);
+    TRY(file_url_path(url + 5, path, e));
+    return store_new_file(env, path, out, e);
+}
+
+void store_free(struct store *s) {
+    if (s) s->ops->free(s);
+}
+
+rc key_check_dir(const char *dir, struct err *e) { return *dir ? key_check(dir, e) : ok(); }
+
+rc key_check(const char *key, struct err *e) {
+    size_t n = strnlen(key, LIMIT_KEY);
+    if (n == LIMIT_KEY) return err_set(e, RC_USAGE, "key '%.40s...': too long", key);
+    for (const char *p = key;; p++) { /* one part a round */
+        if (*p == 0 || *p == '/' || *p == '.') break;
+        for (; *p && *p != '/'; p++)
+            if (iscntrl((unsigned char)*p)) return err_set(e, RC_USAGE, "key: a control character");
+        if (*p == 0) return ok();
+    }
+    return err_set(e, RC_USAGE, "key '%s': a part is empty or begins with a dot", key);
+}
+
+const char *key_name(const char *key) {
+    const char *slash = strrchr(key, '/');
+    return slash ? slash + 1 : key;
+}
