@@ -1,0 +1,303 @@
+/* holdfast replicate DB URL [URL...]: the loop around a source.
+ *
+ * It waits in one place, for the files to change, for a job to end, for a signal, or for the time at
+ * which the source wants to be stepped. When the database is replaced or deleted it ships what it still
+ * can of the old one, waits for the new one, and begins again with the start-up classes.
+ */
+#include "cli/cli.h"
+#include "os/system.h"
+#include "source/fast_forward.h"
+#include "source/source.h"
+
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+#define QUIET_WAIT_NS 6000000 /* a wait longer than this is worth an inotify watch */
+#define NEVER INT64_MAX
+
+static const char help[] =
+    "holdfast replicate [options] DB URL [URL...]\n"
+    "  Stream every commit of a live SQLite database to one or more replicas.\n"
+    "\n"
+    "  -interval D          under steady writes at most one shipment per D (1s)\n"
+    "  -checkpoint-pages N  length of the log at which it is checkpointed (1000)\n"
+    "  -levels D,D,D        how often levels 1, 2, 3 are compacted (30s,5m,1h)\n"
+    "  -snapshot D          how often a full snapshot is made (24h)\n"
+    "  -keep-level0 D       how long single shipments are kept once compacted (5m)\n"
+    "  -keep-snapshots D    how long snapshots are kept, and with them the past (24h)\n"
+    "  -verify D            how often the replica is read back and proven (24h; 0: never)\n"
+    "  -frames              write LZ4 frames, for Litestream before 0.5.16\n"
+    "  -drain D             at the end, how long to try to ship what is left (30s)\n"
+    "  -take-over           go on with a replica that another machine or tool wrote\n"
+    "  -adopt-local         this database is right, whatever the replica holds\n"
+    "  -adopt-replica       the replica is right: keep this database aside, restore, go on\n"
+    "  -log FORMAT          human, logfmt or json (human on a terminal, else logfmt)\n"
+    "\n"
+    "  holdfast replicate app.db /backup/app\n";
+
+struct replicate {
+    struct env *env;
+    struct watch *watch;
+    struct source *source;
+    struct source_options options;
+    const char *db;
+    char **urls;
+    int url_count;
+    int64_t drain_ns;
+    bool adopt_replica;
+    struct log log;
+};
+
+static volatile sig_atomic_t stop_signals;
+static struct watch *signal_watch;
+
+static void on_signal(int number) {
+    (void)number;
+    stop_signals++;
+    if (signal_watch) watch_wake(signal_watch);
+}
+
+static void catch_signals(void) {
+    struct sigaction action = {.sa_handler = on_signal};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static void on_event(void *arg, const char *name, const char *const *pairs, int count) {
+    struct replicate *r = arg;
+    log_pairs(&r->log, name, pairs, count);
+}
+
+static void on_job(void *arg) { watch_wake(arg); }
+
+static rc open_source(struct replicate *r, struct err *e) {
+    TRY(source_open(&r->source, r->env, r->db, &r->options, e));
+    for (int i = 0; i < r->url_count; i++) {
+        struct store *store = NULL;
+        TRY(store_open(r->env, r->urls[i], &store, e));
+        TRY(source_add(r->source, store, e));
+    }
+    if (source_switched_mode(r->source))
+        log_pairs(&r->log, "database.switched_to_wal", (const char *const[]){"db", r->db}, 2);
+    log_pairs(&r->log, "start", (const char *const[]){"db", r->db, "version", HOLDFAST_VERSION}, 4);
+    return ok();
+}
+
+/* One step and one wait. */
+static rc turn(struct replicate *r, bool *changed, bool *armed, int64_t until, struct err *e) {
+    struct env *env = r->env;
+    int64_t due, now = env->mono_ns(env);
+    TRY(source_step(r->source, now, *changed, &due, e));
+    *changed = false;
+    now = env->mono_ns(env);
+    if (due > until) due = until;
+    if (due - now > QUIET_WAIT_NS && !*armed) {
+        const char *paths[2];
+        watch_arm(r->watch, paths, source_watch_paths(r->source, paths));
+        *armed = true;
+        return ok(); /* look once more before the first wait: it may have changed in between */
+    }
+    watch_wait(r->watch, due - now, changed);
+    if (*changed) *armed = false;
+    return ok();
+}
+
+static rc run(struct replicate *r, struct err *e) {
+    bool changed = false, armed = false;
+    while (!stop_signals) TRY(turn(r, &changed, &armed, NEVER, e));
+    return ok();
+}
+
+/* Ship what is left; how many destinations lack something in the end. */
+static rc drain(struct replicate *r, int64_t patience_ns, int *left, struct err *e) {
+    char words[ERR_TEXT_MAX];
+    bool changed = false, armed = true;
+    int signals = stop_signals;
+    int64_t until = r->env->mono_ns(r->env) + patience_ns;
+    source_drain(r->source);
+    rc result = ok();
+    for (;;) {
+        result = turn(r, &changed, &armed, r->env->mono_ns(r->env) + 1, e);
+        *left = source_left(r->source, words, sizeof words);
+        if (!is_ok(result) || *left == 0 || stop_signals > signals) break;
+        int64_t now = r->env->mono_ns(r->env);
+        if (now >= until) break;
+        watch_wait(r->watch, until - now < 20000000 ? until - now : 20000000, &changed);
+    }
+    if (*left) log_pairs(&r->log, "stop.not_all_shipped", (const char *const[]){"left", words}, 2);
+    return result;
+}
+
+/* The file is gone or another: end the old run, wait until there is a database again. */
+static rc begin_again(struct replicate *r, struct err *e) {
+    int left;
+    struct err ignored;
+    struct file_stat st;
+    log_pairs(&r->log, "database.replaced", (const char *const[]){"db", r->db}, 2);
+    if (!is_ok(drain(r, 2000000000, &left, &ignored))) { /* as far as it went */
+    }
+    source_free(r->source);
+    r->source = NULL;
+    bool told = false, changed;
+    while (!stop_signals && !is_ok(r->env->files->stat(r->env, r->db, &st, &ignored))) {
+        if (!told) log_pairs(&r->log, "database.gone", (const char *const[]){"db", r->db}, 2);
+        told = true;
+        watch_wait(r->watch, 500000000, &changed);
+    }
+    return stop_signals ? ok() : open_source(r, e);
+}
+
+static rc adopt_replica(struct replicate *r, struct err *e) {
+    char saved[LIMIT_PATH];
+    struct store *store = NULL;
+    struct restore_result result;
+    TRY(store_open(r->env, r->urls[0], &store, e));
+    rc done = source_adopt_replica(r->env, store, r->db, 0, NULL, &result, saved, e);
+    store_free(store);
+    TRY(done);
+    log_pairs(&r->log, "adopted_replica", (const char *const[]){"db", r->db, "saved", saved}, 4);
+    r->options.take_over = true;
+    return ok();
+}
+
+static int finish(struct replicate *r, rc result, struct err *e) {
+    int left = 0;
+    if (is_ok(result) && r->source) {
+        result = drain(r, r->drain_ns, &left, e);
+        struct source_stats s;
+        char n[3][24];
+        source_stats(r->source, &s);
+        snprintf(n[0], sizeof n[0], "%llu", (unsigned long long)s.shipments);
+        snprintf(n[1], sizeof n[1], "%llu", (unsigned long long)s.bytes_shipped);
+        snprintf(n[2], sizeof n[2], "%u", s.wal_frames_max);
+        char locks[24], lock_ms[32];
+        snprintf(locks, sizeof locks, "%llu", (unsigned long long)s.locks);
+        snprintf(lock_ms, sizeof lock_ms, "%.1f", (double)s.lock_max_ns / 1e6);
+        log_pairs(&r->log, "stop",
+                  (const char *const[]){"shipments", n[0], "bytes", n[1], "wal_frames_max", n[2],
+                                        "locks", locks, "lock_max_ms", lock_ms},
+                  10);
+    }
+    source_free(r->source);
+    if (!is_ok(result)) return cli_fail(result, e);
+    return left ? EXIT_NOT_ALL_SHIPPED : 0;
+}
+
+static int replicate(struct replicate *r) {
+    struct err e;
+    rc result = env_new_system(0, &r->env, &e);
+    if (!is_ok(result)) return cli_fail(result, &e);
+    result = watch_new(&r->watch, &e);
+    if (is_ok(result)) {
+        signal_watch = r->watch;
+        r->options.wake_arg = r->watch;
+        prctl(PR_SET_TIMERSLACK, 1000UL);
+        if (r->adopt_replica) result = adopt_replica(r, &e);
+        if (is_ok(result)) result = open_source(r, &e);
+        while (is_ok(result) && !stop_signals) {
+            result = run(r, &e);
+            if (result.code == RC_NOTFOUND) result = begin_again(r, &e);
+        }
+    }
+    int code = finish(r, result, &e);
+    signal_watch = NULL;
+    watch_free(r->watch);
+    env_free_system(r->env);
+    return code;
+}
+
+static bool parse_levels(const char *text, int64_t levels[4]) {
+    char copy[128], *save = NULL;
+    snprintf(copy, sizeof copy, "%s", text);
+    char *part = strtok_r(copy, ",", &save);
+    for (int i = 1; i < 4; i++, part = strtok_r(NULL, ",", &save))
+        if (!part || !parse_duration(part, &levels[i]) || levels[i] < 1) return false;
+    return part == NULL;
+}
+
+enum { INTERVAL = 256, PAGES, LEVELS, SNAPSHOT, KEEP0, KEEP, VERIFY, FRAMES, DRAIN, TAKE, LOCAL, REPLICA, LOG };
+
+static const struct option options[] = {
+    {"interval", required_argument, NULL, INTERVAL},
+    {"checkpoint-pages", required_argument, NULL, PAGES},
+    {"levels", required_argument, NULL, LEVELS},
+    {"snapshot", required_argument, NULL, SNAPSHOT},
+    {"keep-level0", required_argument, NULL, KEEP0},
+    {"keep-snapshots", required_argument, NULL, KEEP},
+    {"verify", required_argument, NULL, VERIFY},
+    {"frames", no_argument, NULL, FRAMES},
+    {"drain", required_argument, NULL, DRAIN},
+    {"take-over", no_argument, NULL, TAKE},
+    {"adopt-local", no_argument, NULL, LOCAL},
+    {"adopt-replica", no_argument, NULL, REPLICA},
+    {"log", required_argument, NULL, LOG},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
+};
+
+static bool positive(const char *text, int64_t *out) { return parse_duration(text, out) && *out > 0; }
+
+/* False: the value is wrong. */
+static bool take_option(struct replicate *r, int option, const char *value) {
+    struct source_options *o = &r->options;
+    int64_t ms = 0;
+    switch (option) {
+    case INTERVAL: return positive(value, &o->interval_ms);
+    case PAGES: {
+        char *end;
+        unsigned long pages = strtoul(value, &end, 10);
+        o->checkpoint_pages = (uint32_t)pages;
+        return *value && !*end && pages >= 10 && pages <= 100000000;
+    }
+    case LEVELS: return parse_levels(value, o->level_ms);
+    case SNAPSHOT: return positive(value, &o->snapshot_ms);
+    case KEEP0: return positive(value, &o->retention.level0_ms);
+    case KEEP: return positive(value, &o->retention.snapshot_ms);
+    case VERIFY:
+        if (!parse_duration(value, &ms)) return false;
+        o->verify_ms = ms ? ms : -1;
+        return true;
+    case DRAIN:
+        if (!parse_duration(value, &ms)) return false;
+        r->drain_ns = ms * 1000000;
+        return true;
+    case FRAMES: o->encoding = LTX_FRAMES; return true;
+    case TAKE: o->take_over = true; return true;
+    case LOCAL: o->adopt_local = true; return true;
+    case REPLICA: r->adopt_replica = true; return true;
+    case LOG: return log_format_parse(value, &r->log.format);
+    default: return false;
+    }
+}
+
+int cmd_replicate(int argc, char **argv) {
+    struct replicate r = {.drain_ns = 30000000000};
+    log_init(&r.log, stderr);
+    r.options.event = on_event;
+    r.options.event_arg = &r;
+    r.options.wake = on_job;
+    int option, index = 0;
+    opterr = 0;
+    while ((option = getopt_long_only(argc, argv, "h", options, &index)) != -1) {
+        if (option == 'h') {
+            fputs(help, stdout);
+            return 0;
+        }
+        if (option == '?') return cli_usage(help, "unknown option, or a value is missing: %s", argv[optind - 1]);
+        if (!take_option(&r, option, optarg))
+            return cli_usage(help, "-%s: '%s' is not a value for it", options[index].name, optarg ? optarg : "");
+    }
+    if (argc - optind < 2) return cli_usage(help, "replicate needs a database and at least one URL");
+    if (r.adopt_replica && r.options.adopt_local)
+        return cli_usage(help, "-adopt-local and -adopt-replica exclude each other");
+    r.db = argv[optind];
+    r.urls = argv + optind + 1;
+    r.url_count = argc - optind - 1;
+    catch_signals();
+    return replicate(&r);
+}
