@@ -88,16 +88,21 @@ static rc publish(struct env *env, struct file *f, const struct place *p, int64_
     return r;
 }
 
+static rc put_at(struct env *env, const struct place *p, const void *bytes, size_t size,
+                 int64_t time_ms, struct err *e) {
+    struct file *f;
+    TRY(open_in(env, p->dir, p->dir, FILE_TEMP, &f, e));
+    rc r = env->files->write(env, f, 0, bytes, size, e);
+    if (is_ok(r)) r = publish(env, f, p, time_ms, e);
+    env->files->close(env, f);
+    return r;
+}
+
 static rc file_put(struct store *s, const char *key, const void *bytes, size_t size,
                    int64_t time_ms, struct err *e) {
-    struct env *env = s->env;
     struct place p;
-    struct file *f;
     TRY(place_of(s, key, &p, e));
-    TRY(open_in(env, p.dir, p.dir, FILE_TEMP, &f, e));
-    rc r = env->files->write(env, f, 0, bytes, size, e);
-    if (is_ok(r)) r = publish(env, f, &p, time_ms, e);
-    env->files->close(env, f);
+    rc r = put_at(s->env, &p, bytes, size, time_ms, e);
     return is_ok(r) ? r : err_prefix(e, r, "put %s", p.path);
 }
 
@@ -112,20 +117,25 @@ static rc write_note(struct env *env, const char *dir, const char *temp, const v
     return r;
 }
 
-static rc file_put_note(struct store *s, const char *key, const void *bytes, size_t size,
-                        struct err *e) {
-    struct env *env = s->env;
-    struct place p;
+static rc put_note_at(struct env *env, const struct place *p, const void *bytes, size_t size,
+                      struct err *e) {
     uint64_t id;
     char temp[LIMIT_PATH + 32];
-    TRY(place_of(s, key, &p, e));
     env->random(env, &id, sizeof id);
-    snprintf(temp, sizeof temp, "%s/.%016" PRIx64 ".tmp", p.dir, id);
-    rc r = write_note(env, p.dir, temp, bytes, size, e);
-    if (is_ok(r)) r = env->files->rename(env, temp, p.path, true, e);
-    if (is_ok(r)) return env->files->sync_dir(env, p.dir, e);
+    snprintf(temp, sizeof temp, "%s/.%016" PRIx64 ".tmp", p->dir, id);
+    rc r = write_note(env, p->dir, temp, bytes, size, e);
+    if (is_ok(r)) r = env->files->rename(env, temp, p->path, true, e);
+    if (is_ok(r)) return env->files->sync_dir(env, p->dir, e);
     (void)env->files->remove(env, temp, NULL); /* the first failure is the one to tell */
-    return err_prefix(e, r, "put %s", p.path);
+    return r;
+}
+
+static rc file_put_note(struct store *s, const char *key, const void *bytes, size_t size,
+                        struct err *e) {
+    struct place p;
+    TRY(place_of(s, key, &p, e));
+    rc r = put_note_at(s->env, &p, bytes, size, e);
+    return is_ok(r) ? r : err_prefix(e, r, "put %s", p.path);
 }
 
 static rc file_get(struct store *s, const char *key, uint64_t at, void *buf, size_t n,
@@ -199,16 +209,19 @@ static void file_upload_abort(struct object_upload *upload) {
 
 static rc file_upload_open(struct store *s, const char *key, struct object_upload **out,
                            struct err *e) {
+    struct place p;
+    TRY(place_of(s, key, &p, e));
     struct file_upload *u = calloc(1, sizeof *u);
-    if (!u) return err_set(e, RC_NOMEM, "put %s: no memory", key);
+    if (!u) return err_set(e, RC_NOMEM, "put %s: no memory", p.path);
     u->env = s->env;
-    rc r = place_of(s, key, &u->place, e);
-    if (is_ok(r)) r = open_in(u->env, u->place.dir, u->place.dir, FILE_TEMP, &u->file, e);
-    if (is_ok(r))
+    u->place = p;
+    rc r = open_in(u->env, p.dir, p.dir, FILE_TEMP, &u->file, e);
+    if (is_ok(r)) {
         *out = (struct object_upload *)u;
-    else
-        free(u);
-    return r;
+        return r;
+    }
+    free(u);
+    return err_prefix(e, r, "put %s", p.path);
 }
 
 static rc file_upload_write(struct object_upload *upload, const void *bytes, size_t n,

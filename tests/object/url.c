@@ -1,0 +1,157 @@
+/* From what people type to a store. */
+#include "../os/temp.h"
+
+#include "object/object.h"
+
+static struct env *env;
+
+static void setup(void) {
+    char dir[TEMP_PATH];
+    struct err err;
+    ck_assert_int_eq(env_new_system(1, &env, &err).code, RC_OK);
+    temp_dir(dir);
+    ck_assert_int_eq(chdir(dir), 0);
+    ck_assert_int_eq(mkdir("d", 0755), 0);
+    FILE *f = fopen("plain", "w");
+    ck_assert_ptr_nonnull(f);
+    fclose(f);
+}
+
+static void teardown(void) {
+    env_free_system(env);
+}
+
+/* An object put there comes to stand at `path`. */
+static const struct {
+    const char *url, *path, *shown;
+} good[] = {
+    {"d", "d/k", "file:d"},
+    {"./d", "d/k", "file:./d"},
+    {"./d//", "d/k", "file:./d"},
+    {".", "k", "file:."},
+    {"made/deep/down", "made/deep/down/k", NULL},
+    {"file:d", "d/k", "file:d"},
+    {"FILE:d", "d/k", "file:d"},
+    {"file:with%20space", "with space/k", "file:with space"},
+    {"file:100%25%2f%3F%c3%a4", "100%/?\xc3\xa4/k", NULL},
+    {"./a?b=c", "a?b=c/k", NULL},
+    {"./s3:d", "s3:d/k", NULL},
+    {"d/a:b", "d/a:b/k", NULL},
+    {"with%20percent", "with%20percent/k", NULL},
+    {"2:d", "2:d/k", NULL},
+};
+
+START_TEST(a_path_or_file_url_leads_to_its_directory) {
+    struct store *s;
+    OK(store_open(env, good[_i].url, &s, e));
+    if (good[_i].shown) ck_assert_str_eq(s->url, good[_i].shown);
+    ck_assert_int_eq(s->layout, LAYOUT_LTX);
+    OK(s->ops->put(s, "k", "x", 1, 0, e));
+    ck_assert_int_eq(access(good[_i].path, F_OK), 0);
+    store_free(s);
+}
+END_TEST
+
+static const char *const absolute[] = {"%s", "file://%s", "file:%s", "file://localhost%s", "%s/"};
+
+START_TEST(an_absolute_path_can_be_written_in_five_ways) {
+    struct store *s;
+    char cwd[TEMP_PATH], shown[TEMP_PATH * 2], *url;
+    ck_assert_ptr_nonnull(getcwd(cwd, sizeof cwd));
+    const char *mark = strstr(absolute[_i], "%s");
+    ck_assert_int_gt(
+        asprintf(&url, "%.*s%s%s", (int)(mark - absolute[_i]), absolute[_i], cwd, mark + 2), 0);
+    OK(store_open(env, url, &s, e));
+    snprintf(shown, sizeof shown, "file://%s", cwd);
+    ck_assert_str_eq(s->url, shown);
+    OK(s->ops->put(s, "k", "x", 1, 0, e));
+    ck_assert_int_eq(access("k", F_OK), 0);
+    store_free(s);
+    free(url);
+}
+END_TEST
+
+static const struct {
+    const char *url, *words, *not_words;
+} bad[] = {
+    {"", "empty", NULL},
+    {"file:", "empty", NULL},
+    {"file://", "empty", NULL},
+    {"file://localhost", "empty", NULL},
+    {"plain", "plain: not a directory", NULL},
+    {"file:plain", "plain: not a directory", NULL},
+    {"file:d?region=x", "'region'", "=x"},
+    {"file:d?regoin=secret", "'region'", "secret"},
+    {"file:d?endpont=x", "'endpoint'", NULL},
+    {"file:d?colour=x", "no parameters, not 'colour'", "did you"},
+    {"file:d?", "no parameters", NULL},
+    {"file:d#x", "%23", NULL},
+    {"file:d%", "'%'", NULL},
+    {"file:d%4", "'%4'", NULL},
+    {"file:d%zz", "'%zz'", NULL},
+    {"file:d%00x", "'%00'", NULL},
+    {"file://host/d", "'host'", NULL},
+    {"file://d", "file:///dir", NULL},
+    {"file://local/d", "'local'", NULL},
+    {"s3://key:secret@bucket/d", "not in this version", "secret"},
+    {"S3://bucket", "not in this version", NULL},
+    {"fil:///d", "did you mean 'file'", NULL},
+    {"flie:d", "did you mean 'file'", NULL},
+    {"files:d", "did you mean 'file'", NULL},
+    {"s4://b", "did you mean 's3'", NULL},
+    {"ftp://user:secret@host/d", "unknown URL scheme 'ftp'", "secret"},
+    {"a:b", "'./a:...'", NULL},
+    {"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx:b", "unknown URL scheme", NULL},
+};
+
+START_TEST(what_cannot_be_meant_is_refused_with_advice) {
+    struct store *s = NULL;
+    CODE(store_open(env, bad[_i].url, &s, e), RC_USAGE);
+    says(bad[_i].words);
+    if (bad[_i].not_words)
+        ck_assert_msg(!strstr(last_err.text, bad[_i].not_words), "%s", last_err.text);
+    ck_assert_ptr_null(strchr(last_err.text, '\n'));
+    ck_assert_ptr_null(s);
+}
+END_TEST
+
+static const size_t lengths[] = {1021, 1030, 4090, 4095, 4096, 5000, 100000};
+
+START_TEST(a_url_too_long_is_refused) {
+    struct store *s = NULL;
+    char *url = calloc(1, lengths[_i] + 1);
+    memset(url, 'd', lengths[_i]);
+    CODE(store_open(env, url, &s, e), RC_USAGE);
+    says("too long");
+    memcpy(url, "file:", 5);
+    CODE(store_open(env, url, &s, e), RC_USAGE);
+    says("too long");
+    ck_assert_ptr_null(s);
+    free(url);
+}
+END_TEST
+
+START_TEST(opening_makes_nothing) {
+    struct store *s;
+    OK(store_open(env, "absent/root", &s, e));
+    ck_assert_int_ne(access("absent", F_OK), 0);
+    store_free(s);
+    store_free(NULL);
+}
+END_TEST
+
+#define ADD_ROWS(t, test, rows) tcase_add_loop_test(t, test, 0, (int)(sizeof rows / sizeof *rows))
+
+int main(void) {
+    Suite *s = suite_create("url");
+    TCase *t = tcase_create("url");
+    tcase_add_unchecked_fixture(t, temp_setup, temp_teardown);
+    tcase_add_checked_fixture(t, setup, teardown);
+    ADD_ROWS(t, a_path_or_file_url_leads_to_its_directory, good);
+    ADD_ROWS(t, an_absolute_path_can_be_written_in_five_ways, absolute);
+    ADD_ROWS(t, what_cannot_be_meant_is_refused_with_advice, bad);
+    ADD_ROWS(t, a_url_too_long_is_refused, lengths);
+    tcase_add_test(t, opening_makes_nothing);
+    suite_add_tcase(s, t);
+    return run_suite(s);
+}
