@@ -12,8 +12,8 @@
  *
  * Invariants:
  * 1. A fault that fired is never an RC_OK.
- * 2. What the inner store has is what it could have after the same fault on a network: an upload that
- *    lost a write is never committed.
+ * 2. What the inner store has is what it could have after the same fault on a network: an upload
+ * that lost a write is never committed.
  */
 #include "base/limits.h"
 #include "object/object.h"
@@ -41,7 +41,9 @@ static enum fault ask(const struct store *s, const char *op, const char *key) {
     return fs->decide(fs->arg, op, key);
 }
 
-static struct store *inner_of(struct store *s) { return ((struct fault_store *)s)->inner; }
+static struct store *inner_of(struct store *s) {
+    return ((struct fault_store *)s)->inner;
+}
 
 static rc fail(enum fault fault, const char *op, const char *key, struct err *e) {
     if (fault == FAULT_LOSE_REPLY)

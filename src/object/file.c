@@ -2,19 +2,21 @@
  *
  * A small object on its way, which is most of what a live database ships, costs this and no more:
  * open an unnamed file, write, set its time, sync it, link it, close it, sync the directory. That a
- * directory exists is not asked beforehand; when the open says it does not, it is made. (Rejected: a
- * set of known directories. It saves nothing over that, and is wrong when somebody removes one.)
+ * directory exists is not asked beforehand; when the open says it does not, it is made. (Rejected:
+ * a set of known directories. It saves nothing over that, and is wrong when somebody removes one.)
  *
  * Why link and not rename: link never replaces, whatever else writes there.
  *
  * Invariants:
  * 1. What has a key is whole, and on stable storage under its temporary name before it has the key.
  * 2. It has its time before it has its key: the time is what point-in-time restore goes by.
- * 3. RC_CONFLICT says that the key is taken for good: its directory has been synced, so that a caller
- *    who finds its own bytes there (a writer killed between link and sync) may count them as stored.
+ * 3. RC_CONFLICT says that the key is taken for good: its directory has been synced, so that a
+ * caller who finds its own bytes there (a writer killed between link and sync) may count them as
+ * stored.
  * 4. A failed write is not followed by a commit.
  * After a crash at any point there is the whole object or none; beside it at most a ".*.tmp", which
- * no list shows and no key can name. A removal may be undone by a crash: it is repeated or harmless.
+ * no list shows and no key can name. A removal may be undone by a crash: it is repeated or
+ * harmless.
  */
 #include "base/limits.h"
 #include "object/key.h"
@@ -243,7 +245,9 @@ static rc file_upload_commit(struct object_upload *upload, int64_t time_ms, stru
     return r;
 }
 
-static void file_free(struct store *s) { free(s); }
+static void file_free(struct store *s) {
+    free(s);
+}
 
 static const struct store_ops file_ops = {
     .put = file_put,
@@ -272,8 +276,7 @@ rc store_new_file(struct env *env, const char *root, struct store **out, struct 
     size_t n = strlen(root);
     while (n > 1 && root[n - 1] == '/') n--;
     if (n == 0) return err_set(e, RC_USAGE, "replica: an empty path");
-    if (n >= sizeof s->root)
-        return err_set(e, RC_USAGE, "replica %.40s...: path too long", root);
+    if (n >= sizeof s->root) return err_set(e, RC_USAGE, "replica %.40s...: path too long", root);
     if (!(s = calloc(1, sizeof *s))) return err_set(e, RC_NOMEM, "replica %s: no memory", root);
     memcpy(s->root, root, n);
     s->store = (struct store){.ops = &file_ops, .env = env, .layout = LAYOUT_LTX};

@@ -110,8 +110,8 @@ static rc insert(struct mem_store *m, const char *key, const void *bytes, size_t
     return r;
 }
 
-static rc mem_put(struct store *s, const char *key, const void *bytes, size_t size,
-                  int64_t time_ms, struct err *e) {
+static rc mem_put(struct store *s, const char *key, const void *bytes, size_t size, int64_t time_ms,
+                  struct err *e) {
     return insert((struct mem_store *)s, key, bytes, size, time_ms, false, e);
 }
 

@@ -22,10 +22,12 @@
 
 static const char *const schemes[] = {"file", "s3", NULL};
 /* Of the stores that have any; a file URL has none. */
-static const char *const parameters[] = {"endpoint", "region", "profile", "force-path-style",
-                                         "skip-verify", NULL};
+static const char *const parameters[] = {"endpoint",         "region",      "profile",
+                                         "force-path-style", "skip-verify", NULL};
 
-static int least(int a, int b) { return a < b ? a : b; }
+static int least(int a, int b) {
+    return a < b ? a : b;
+}
 
 /* Levenshtein's, letters' case aside. */
 static int edit_distance(const char *a, const char *b) {
@@ -69,12 +71,14 @@ static rc refuse_scheme(const char *url, size_t n, struct err *e) {
     char typed[NAME_MAX_TYPED + 1];
     snprintf(typed, sizeof typed, "%.*s", (int)n, url);
     if (strcasecmp(typed, "s3") == 0)
-        return err_set(e, RC_USAGE, "s3 URLs are not in this version: only file URLs and paths are");
+        return err_set(e, RC_USAGE,
+                       "s3 URLs are not in this version: only file URLs and paths are");
     const char *near = nearest(typed, schemes);
     if (near)
         return err_set(e, RC_USAGE, "unknown URL scheme '%s': did you mean '%s'?", typed, near);
-    return err_set(e, RC_USAGE, "unknown URL scheme '%s': a path with a colon is written './%s:...'",
-                   typed, typed);
+    return err_set(e, RC_USAGE,
+                   "unknown URL scheme '%s': a path with a colon is written './%s:...'", typed,
+                   typed);
 }
 
 static rc refuse_parameter(const char *query, struct err *e) {
@@ -102,8 +106,8 @@ static rc percent_decode(const char *in, char *out, struct err *e) {
         }
         int high = hex_value(in[1]), low = high < 0 ? -1 : hex_value(in[2]);
         if (low < 0 || high + low == 0)
-            return err_set(e, RC_USAGE, "file URL: '%.3s' does not stand for a character (%% is %%25)",
-                           in);
+            return err_set(e, RC_USAGE,
+                           "file URL: '%.3s' does not stand for a character (%% is %%25)", in);
         *out++ = (char)(high * 16 + low);
         in += 2;
     }
@@ -143,7 +147,9 @@ void store_free(struct store *s) {
     if (s) s->ops->free(s);
 }
 
-rc key_check_dir(const char *dir, struct err *e) { return *dir ? key_check(dir, e) : ok(); }
+rc key_check_dir(const char *dir, struct err *e) {
+    return *dir ? key_check(dir, e) : ok();
+}
 
 rc key_check(const char *key, struct err *e) {
     size_t n = strnlen(key, LIMIT_KEY);

@@ -1,8 +1,8 @@
 /* Object stores behind one vtable: flat keys, whole objects that never change once written.
  *
  * A key is relative to the store's root ("ltx/0/0000000000000001-0000000000000001.ltx"); where the
- * root is belongs to the URL. Objects appear whole or not at all, and durable when the call returns.
- * Every function may be called from any thread.
+ * root is belongs to the URL. Objects appear whole or not at all, and durable when the call
+ * returns. Every function may be called from any thread.
  */
 #ifndef OBJECT_OBJECT_H
 #define OBJECT_OBJECT_H
@@ -16,9 +16,9 @@ enum object_layout {
 };
 
 struct object_info {
-    const char *name;   /* the last part of the key; valid during the call */
+    const char *name; /* the last part of the key; valid during the call */
     uint64_t size_bytes;
-    int64_t time_ms;    /* what point-in-time restore goes by; Unix time */
+    int64_t time_ms; /* what point-in-time restore goes by; Unix time */
 };
 
 struct object_upload; /* an object being written in pieces; nothing is visible before commit */
@@ -34,9 +34,11 @@ struct store_ops {
     /* Exactly [at, at+n); RC_CORRUPT if the object ends before, RC_NOTFOUND. */
     rc (*get)(struct store *, const char *key, uint64_t at, void *buf, size_t n, struct err *);
     rc (*stat)(struct store *, const char *key, struct object_info *out, struct err *);
-    /* Every object directly below `dir` (no trailing slash), in no order. A missing dir is empty. */
+    /* Every object directly below `dir` (no trailing slash; "" is the root), in no order. A missing
+     * directory is empty. */
     rc (*list)(struct store *, const char *dir,
-               rc (*each)(void *, const struct object_info *, struct err *), void *arg, struct err *);
+               rc (*each)(void *, const struct object_info *, struct err *), void *arg,
+               struct err *);
     rc (*remove)(struct store *, const char *key, struct err *); /* absent is fine */
     rc (*upload_open)(struct store *, const char *key, struct object_upload **out, struct err *);
     rc (*upload_write)(struct object_upload *, const void *bytes, size_t n, struct err *);
@@ -53,16 +55,18 @@ struct store {
     char url[1024]; /* as shown to people: never holds a secret */
 };
 
-/* "file:///abs/dir", "file:rel", "/abs", "./rel" or "rel". Others: RC_USAGE that suggests the nearest
- * scheme or parameter. Opens nothing yet, except that a root which is not a directory is refused. */
+/* "file:///abs/dir", "file:rel", "/abs", "./rel" or "rel". Others: RC_USAGE that suggests the
+ * nearest scheme or parameter. Opens nothing yet, except that a root which is not a directory is
+ * refused. */
 MUST_USE rc store_open(struct env *, const char *url, struct store **out, struct err *);
 void store_free(struct store *); /* NULL is fine */
 
 MUST_USE rc store_new_file(struct env *, const char *root, struct store **out, struct err *);
 MUST_USE rc store_new_mem(struct env *, struct store **out, struct err *);
 /* Wraps `inner` (taken). Before each call `decide` says what goes wrong; for tests. */
-enum fault { FAULT_NONE, FAULT_FAIL, FAULT_LOSE_REPLY, FAULT_SHORT };
-MUST_USE rc store_new_fault(struct store *inner, enum fault (*decide)(void *, const char *op,
-                            const char *key), void *arg, struct store **out, struct err *);
+enum fault { FAULT_NONE, FAULT_FAIL, FAULT_LOSE_REPLY, FAULT_SHORT }; /* fault.c: what they do */
+MUST_USE rc store_new_fault(struct store *inner,
+                            enum fault (*decide)(void *, const char *op, const char *key),
+                            void *arg, struct store **out, struct err *);
 
 #endif

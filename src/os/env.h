@@ -1,8 +1,8 @@
 /* The outside world behind one struct: clock, random, files, threads.
  *
- * Everything below cli/ reaches the system only through a `struct env`, so that the same code runs in
- * a daemon, in an application's thread, and under a simulator with a virtual clock and failing disks.
- * os/ is the only room that makes system calls. SQLite does its own I/O through its VFS.
+ * Everything below cli/ reaches the system only through a `struct env`, so that the same code runs
+ * in a daemon, in an application's thread, and under a simulator with a virtual clock and failing
+ * disks. os/ is the only room that makes system calls. SQLite does its own I/O through its VFS.
  *
  * Threads: every function here may be called from any thread.
  */
@@ -22,8 +22,8 @@ struct file;
 
 enum file_mode {
     FILE_READ = 1,       /* existing, read only */
-    FILE_CREATE_NEW = 2, /* O_EXCL, read and write, mode 0600 unless said otherwise */
-    FILE_TEMP = 4,       /* in the directory `path`: unnamed (O_TMPFILE), else ".*.tmp" until link or close */
+    FILE_CREATE_NEW = 2, /* O_EXCL, read and write, mode 0600 */
+    FILE_TEMP = 4,       /* in the directory `path`: unnamed, else ".*.tmp" until link or close */
     FILE_CREATE = 8,     /* create or open, read and write */
 };
 
@@ -45,13 +45,13 @@ struct env_files {
     rc (*sync)(struct env *, struct file *, struct err *); /* data and size on stable storage */
     rc (*set_mtime)(struct env *, struct file *, int64_t unix_ms, struct err *);
     rc (*size)(struct env *, struct file *, uint64_t *out, struct err *);
-    /* Give an open file a name that must not exist (RC_CONFLICT): link(2). `temp_path` is the name it
-     * has now, and keeps; NULL for FILE_TEMP files. Never replaces. */
+    /* Give an open file a name that must not exist (RC_CONFLICT): link(2). `temp_path` is the name
+     * it has now, and keeps; NULL for FILE_TEMP files. Never replaces. */
     rc (*link)(struct env *, struct file *, const char *temp_path, const char *path, struct err *);
     rc (*rename)(struct env *, const char *from, const char *to, bool replace, struct err *);
-    rc (*remove)(struct env *, const char *path, struct err *);          /* RC_NOTFOUND */
+    rc (*remove)(struct env *, const char *path, struct err *); /* RC_NOTFOUND */
     rc (*stat)(struct env *, const char *path, struct file_stat *out, struct err *);
-    rc (*make_dirs)(struct env *, const char *path, struct err *);       /* mkdir -p, synced */
+    rc (*make_dirs)(struct env *, const char *path, struct err *); /* mkdir -p, synced */
     rc (*sync_dir)(struct env *, const char *path, struct err *);
     /* Calls `each` per entry, in no order, "." and ".." left out; stops at its first error. */
     rc (*list)(struct env *, const char *path, rc (*each)(void *, const char *name, struct err *),
@@ -84,9 +84,9 @@ struct env {
 /* Finished jobs, taken by their owner. `wake` (may be NULL) is called after each arrival, from the
  * worker's thread. */
 struct jobs_done *jobs_done_new(void (*wake)(void *), void *wake_arg);
-void jobs_done_free(struct jobs_done *);          /* must be empty with none under way */
+void jobs_done_free(struct jobs_done *); /* must be empty with none under way */
 void jobs_done_put(struct jobs_done *, struct job *);
-struct job *jobs_done_take(struct jobs_done *);   /* NULL: none yet */
+struct job *jobs_done_take(struct jobs_done *); /* NULL: none yet */
 
 /* The real system. `workers`: threads of the pool (0: 4). One per process is enough. */
 MUST_USE rc env_new_system(int workers, struct env **out, struct err *);

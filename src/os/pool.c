@@ -1,8 +1,9 @@
 /* A fixed pool of worker threads, the queues of jobs, and a parallel loop.
  *
  * Why the parallel loop makes its own threads instead of taking the pool's: it is called from jobs,
- * and workers that wait for workers stand still for ever. The caller's thread takes part, so the loop
- * always moves on, and what it waits for is a store, beside which starting a thread costs nothing.
+ * and workers that wait for workers stand still for ever. The caller's thread takes part, so the
+ * loop always moves on, and what it waits for is a store, beside which starting a thread costs
+ * nothing.
  *
  * Invariants:
  * 1. A job is in one place: with its submitter, in the queue, with one worker, or in its home.

@@ -5,7 +5,8 @@
  * it is linked or closed. Unlinking it at once was rejected: it could never get a name again.
  *
  * Why fdatasync for files, fsync for directories: fdatasync keeps data and size, and a time set
- * before goes out with the size, or with the link that follows. Of a directory it may skip an entry.
+ * before goes out with the size, or with the link that follows. Of a directory it may skip an
+ * entry.
  *
  * Invariants:
  * 1. No descriptor is inherited by a child (O_CLOEXEC).
@@ -14,8 +15,8 @@
  * After a crash at any point there is, at most, one ".*.tmp" per open temporary file, and after a
  * rename without replacing on a file system that has no such call, both names of one file.
  */
-#include "base/limits.h"
 #include "os/posix.h"
+#include "base/limits.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -132,7 +133,7 @@ static rc files_truncate(struct env *env, struct file *f, uint64_t size, struct 
     return r == 0 ? ok() : err_errno(e, errno, "truncate %s", f->path);
 }
 
-/* Not tried again after a failure: the kernel may have dropped the pages, and would then say yes. */
+/* Not tried again after a failure: the kernel may have dropped the pages, and then says yes. */
 static rc files_sync(struct env *env, struct file *f, struct err *e) {
     (void)env;
     int r;
@@ -240,7 +241,8 @@ static rc make_dir(struct env *env, char *path, struct err *e) {
     int errnum = errno;
     struct stat s;
     if (stat(path, &s) == 0 && S_ISDIR(s.st_mode)) return ok();
-    if (errnum == EEXIST) return err_set(e, RC_IO, "make directory %s: it is not a directory", path);
+    if (errnum == EEXIST)
+        return err_set(e, RC_IO, "make directory %s: it is not a directory", path);
     return err_errno(e, errnum, "make directory %s", path);
 }
 

@@ -381,6 +381,8 @@ START_TEST(a_directory_that_may_not_be_written_is_named) {
     says(below(root, KEY));
     store_free(s);
     env_free_system(unprivileged);
+    if (chmod(root, 0755) == 0) /* its owner, not root: could not remove it else */
+        ck_assert_int_eq(chmod(below(root, "ltx"), 0755) | chmod(below(root, "ltx/0"), 0755), 0);
 }
 END_TEST
 
@@ -401,8 +403,6 @@ START_TEST(a_full_disk_is_said_and_nothing_is_left) {
     ck_assert_int_eq(chdir("/"), 0);
 }
 END_TEST
-
-#define ADD_ROWS(t, test, rows) tcase_add_loop_test(t, test, 0, (int)(sizeof rows / sizeof *rows))
 
 int main(void) {
     Suite *s = suite_create("file");

@@ -140,8 +140,6 @@ START_TEST(opening_makes_nothing) {
 }
 END_TEST
 
-#define ADD_ROWS(t, test, rows) tcase_add_loop_test(t, test, 0, (int)(sizeof rows / sizeof *rows))
-
 int main(void) {
     Suite *s = suite_create("url");
     TCase *t = tcase_create("url");

@@ -1,5 +1,5 @@
-/* Temporary directories of a test program. One is made before the cases fork and removed after them,
- * failed ones too; each case takes a directory of its own below it. */
+/* Temporary directories of a test program. One is made before the cases fork and removed after
+ * them, failed ones too; each case takes a directory of its own below it. */
 #ifndef TESTS_OS_TEMP_H
 #define TESTS_OS_TEMP_H
 
@@ -88,6 +88,8 @@ static _Thread_local struct err last_err; /* of the last CODE */
 static inline void says(const char *words) {
     ck_assert_msg(strstr(last_err.text, words) != NULL, "'%s' lacks '%s'", last_err.text, words);
 }
+
+#define ADD_ROWS(t, test, rows) tcase_add_loop_test(t, test, 0, (int)(sizeof rows / sizeof *rows))
 
 static inline int run_suite(Suite *s) {
     SRunner *runner = srunner_create(s);

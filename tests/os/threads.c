@@ -2,6 +2,7 @@
 #include "temp.h"
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 
 #define PRODUCERS 4
@@ -70,6 +71,37 @@ START_TEST(every_job_runs_once_and_arrives_once) {
             ck_assert_int_eq(producers[i].jobs[k].runs, 1);
             ck_assert_int_eq(producers[i].jobs[k].arrivals, 1);
         }
+    env_free_system(env);
+}
+END_TEST
+
+struct slow_wake {
+    sem_t begun, freeing;
+    bool ended;
+};
+
+static void wake_slowly(void *arg) {
+    struct slow_wake *w = arg;
+    sem_post(&w->begun);
+    sem_wait(&w->freeing);
+    for (int i = 0; i < 10000; i++) sched_yield();
+    w->ended = true;
+}
+
+START_TEST(finished_jobs_are_not_freed_under_a_wake) {
+    struct slow_wake w = {.ended = false};
+    atomic_int runs = 0;
+    sem_init(&w.begun, 0, 0);
+    sem_init(&w.freeing, 0, 0);
+    struct env *env = start(1);
+    struct jobs_done *done = jobs_done_new(wake_slowly, &w);
+    struct counted job = {.job = {.run = run_counted, .home = done}, .runs_of_all = &runs};
+    OK(env->submit(env, &job.job, e));
+    sem_wait(&w.begun);
+    ck_assert_ptr_eq(jobs_done_take(done), &job.job);
+    sem_post(&w.freeing);
+    jobs_done_free(done);
+    ck_assert(w.ended);
     env_free_system(env);
 }
 END_TEST
@@ -213,9 +245,10 @@ int main(void) {
     Suite *s = suite_create("threads");
     TCase *t = tcase_create("threads");
     tcase_add_test(t, every_job_runs_once_and_arrives_once);
+    tcase_add_test(t, finished_jobs_are_not_freed_under_a_wake);
     tcase_add_test(t, one_worker_keeps_the_order);
     tcase_add_test(t, a_job_submitted_by_a_job_is_run_before_the_end);
-    tcase_add_loop_test(t, parallel_runs_every_index_once, 0, (int)(sizeof loops / sizeof *loops));
+    ADD_ROWS(t, parallel_runs_every_index_once, loops);
     tcase_add_test(t, parallel_is_as_parallel_as_asked);
     tcase_add_test(t, parallel_inside_jobs_moves_on);
     tcase_add_test(t, too_many_workers_are_refused);
