@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void fill(struct err *e, enum rc_code code, const char *fmt, va_list args) {
+static void PRINTF_LIKE(3, 0)
+fill(struct err *e, enum rc_code code, const char *fmt, va_list args) {
     if (!e) return;
     char text[ERR_TEXT_MAX]; /* the arguments may be the old text */
     vsnprintf(text, sizeof text, fmt, args);
@@ -66,7 +67,7 @@ rc err_prefix(struct err *e, rc r, const char *fmt, ...) {
     size_t n = strlen(words);
     if (n > sizeof e->text - 8) n = sizeof e->text - 8;
     memcpy(e->text, words, n);
-    snprintf(e->text + n, sizeof e->text - n, ": %s", old);
+    snprintf(e->text + n, sizeof e->text - n, ": %.*s", (int)(sizeof old - n - 3), old);
     return r;
 }
 

@@ -1,0 +1,37 @@
+/* Shared by the files of this room. */
+#ifndef REPLICA_INTERNAL_H
+#define REPLICA_INTERNAL_H
+
+#include "format/names.h"
+#include "replica/replica.h"
+
+/* The encoded page index of one file. */
+struct index {
+    uint8_t *bytes;
+    size_t size;
+    uint64_t at; /* where it begins in the file */
+};
+void index_deinit(struct index *);
+/* One request for a small file, else one for the tail, one for a long index, one for the header.
+ * `header` may be NULL. */
+MUST_USE rc replica_load(struct store *, const struct replica_file *, struct ltx_header *header,
+                         struct index *, struct err *);
+
+void replica_key(const struct store *, const struct replica_file *, char key[KEY_SIZE]);
+/* Puts the key before the words of a failure. */
+MUST_USE rc replica_name(const struct store *, const struct replica_file *, rc, struct err *);
+/* Streams a whole object through the decoder; the events get what it holds, which is good only if
+ * this then succeeds. */
+MUST_USE rc replica_read_whole(struct store *, const struct replica_file *, struct ltx_reader_events,
+                               uint64_t *checksum, struct err *);
+
+bool listing_has(const struct listing *, const struct replica_file *);
+/* The states that can be restored next to `txid`; 0 where there is none. */
+MUST_USE rc plan_neighbours(const struct listing *, uint64_t txid, uint64_t *before,
+                            uint64_t *after, struct err *);
+
+/* replica_verify of the files listed, and no others. */
+MUST_USE rc verify_listing(struct store *, const struct listing *, int parallel, struct progress *,
+                           struct verify_result *, struct err *);
+
+#endif

@@ -1,0 +1,193 @@
+/* Which files make a state: docs/format.md 2.5.
+ *
+ * Litestream's rule, so that both tools restore the same, with one difference: with a time target,
+ * too, a hole is an error. It would otherwise restore older data without a word.
+ *
+ * Each level is swept once, because it is sorted by min TXID and the state only moves on; so a plan
+ * costs what the listing costs, with a million files as well.
+ *
+ * Invariant: each planned file begins at most one after the end of the one before, and ends later.
+ */
+#include "replica/internal.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+/* One level, and the best of its files that begin at or before where the plan is. */
+struct sweep {
+    size_t next, end;
+    const struct replica_file *best;
+};
+
+void plan_deinit(struct plan *p) {
+    free(p->files);
+    *p = (struct plan){0};
+}
+
+static bool takes_part(const struct replica_file *f, struct target t) {
+    return (!t.txid || f->max_txid <= t.txid) && (!t.time_ms || f->time_ms < t.time_ms);
+}
+
+static bool is_snapshot(const struct replica_file *f) {
+    return f->level == LEVEL_SNAPSHOT && f->min_txid == 1;
+}
+
+/* `p->count` is a power of two exactly when the array is full. */
+static rc push(struct plan *p, const struct replica_file *f, struct err *e) {
+    if ((p->count & (p->count - 1)) == 0) {
+        size_t room = p->count ? p->count * 2 : 1;
+        struct replica_file *files = realloc(p->files, room * sizeof *files);
+        if (!files) return err_set(e, RC_NOMEM, "no memory for a plan of %zu files", room);
+        p->files = files;
+    }
+    p->files[p->count++] = *f;
+    p->txid = f->max_txid;
+    return ok();
+}
+
+static bool better(const struct replica_file *a, const struct replica_file *b) {
+    if (!b) return true;
+    if (a->max_txid != b->max_txid) return a->max_txid > b->max_txid;
+    if (a->min_txid != b->min_txid) return a->min_txid < b->min_txid;
+    if (a->level != b->level) return a->level > b->level;
+    return a->time_ms < b->time_ms;
+}
+
+static const struct replica_file *newest_snapshot(const struct listing *l, struct target t) {
+    const struct replica_file *best = NULL;
+    for (size_t i = l->count; i > 0 && l->files[i - 1].level == LEVEL_SNAPSHOT; i--) {
+        const struct replica_file *f = &l->files[i - 1];
+        if (is_snapshot(f) && takes_part(f, t) && better(f, best)) best = f;
+    }
+    return best;
+}
+
+static void sweep_init(const struct listing *l, struct sweep sweeps[LEVEL_SNAPSHOT]) {
+    size_t at = 0;
+    for (int level = 0; level < LEVEL_SNAPSHOT; level++) {
+        sweeps[level] = (struct sweep){.next = at};
+        while (at < l->count && l->files[at].level == level) at++;
+        sweeps[level].end = at;
+    }
+}
+
+/* The best file that continues state `at`, which never goes back. */
+static const struct replica_file *next_file(const struct listing *l, struct target t, uint64_t at,
+                                            struct sweep sweeps[LEVEL_SNAPSHOT]) {
+    const struct replica_file *best = NULL;
+    for (int level = 0; level < LEVEL_SNAPSHOT; level++) {
+        struct sweep *s = &sweeps[level];
+        for (; s->next < s->end && l->files[s->next].min_txid - 1 <= at; s->next++) {
+            const struct replica_file *f = &l->files[s->next];
+            if (takes_part(f, t) && better(f, s->best)) s->best = f;
+        }
+        if (s->best && s->best->max_txid > at && better(s->best, best)) best = s->best;
+    }
+    return best;
+}
+
+/* ---- refusals ---- */
+
+static int compare_max(const void *pa, const void *pb) {
+    const struct replica_file *a = pa, *b = pb;
+    return a->max_txid < b->max_txid ? -1 : a->max_txid > b->max_txid;
+}
+
+/* In order of their ends, a file makes its state if it begins where some state before it ends. */
+rc plan_neighbours(const struct listing *l, uint64_t txid, uint64_t *before, uint64_t *after,
+                   struct err *e) {
+    struct replica_file *files = malloc((l->count + 1) * sizeof *files);
+    if (!files) return err_set(e, RC_NOMEM, "no memory for %zu objects", l->count);
+    for (size_t i = 0; i < l->count; i++) files[i] = l->files[i];
+    qsort(files, l->count, sizeof *files, compare_max);
+    uint64_t at = 0;
+    *before = *after = 0;
+    for (size_t i = 0; i < l->count && *after == 0; i++) {
+        if (files[i].min_txid - 1 > at) continue;
+        at = files[i].max_txid;
+        if (at <= txid) *before = at;
+        if (at > txid) *after = at;
+    }
+    free(files);
+    return ok();
+}
+
+static rc not_there(const struct listing *l, uint64_t txid, struct err *e) {
+    uint64_t before, after;
+    TRY(plan_neighbours(l, txid, &before, &after, e));
+    if (before && after)
+        return err_set(e, RC_NOTFOUND,
+                       "TXID %" PRIu64 " cannot be restored; the nearest that can are %" PRIu64
+                       " and %" PRIu64,
+                       txid, before, after);
+    return err_set(e, RC_NOTFOUND,
+                   "TXID %" PRIu64 " cannot be restored; the %s that can is %" PRIu64, txid,
+                   after ? "first" : "last", after ? after : before);
+}
+
+/* Whether anything, the target aside, leads over the hole that begins after `at`. */
+static bool is_bridged(const struct listing *l, uint64_t at) {
+    for (size_t i = 0; i < l->count; i++)
+        if (l->files[i].min_txid - 1 <= at && l->files[i].max_txid > at) return true;
+    return false;
+}
+
+static rc check_hole(const struct listing *l, struct target t, uint64_t at, struct err *e) {
+    uint64_t next = 0, before, after;
+    for (size_t i = 0; i < l->count; i++) {
+        const struct replica_file *f = &l->files[i];
+        if (takes_part(f, t) && f->min_txid - 1 > at && (!next || f->min_txid < next))
+            next = f->min_txid;
+    }
+    if (!next || (t.txid && is_bridged(l, at))) return ok(); /* by TXID: pruned, not_there says it */
+    TRY(plan_neighbours(l, at, &before, &after, e));
+    if (after)
+        return err_set(e, RC_CORRUPT,
+                       "hole between TXID %" PRIu64 " and %" PRIu64
+                       ": no such state is kept; the next that is is TXID %" PRIu64,
+                       at, next, after);
+    return err_set(e, RC_CORRUPT,
+                   "hole between TXID %" PRIu64 " and %" PRIu64 ": what lay between is missing", at,
+                   next);
+}
+
+static rc too_early(const struct listing *l, struct target t, struct err *e) {
+    int64_t first = INT64_MAX;
+    for (size_t i = 0; i < l->count; i++)
+        if (l->files[i].min_txid == 1 && l->files[i].time_ms < first) first = l->files[i].time_ms;
+    return err_set(e, RC_NOTFOUND,
+                   "no backup before %" PRId64 " ms (Unix time); the first is of %" PRId64, t.time_ms,
+                   first);
+}
+
+static rc no_start(const struct listing *l, struct target t, struct err *e) {
+    for (size_t i = 0; i < l->count; i++)
+        if (l->files[i].min_txid == 1) return t.txid ? not_there(l, t.txid, e) : too_early(l, t, e);
+    return err_set(e, RC_CORRUPT, "no object begins at TXID 1: there is nothing to build on");
+}
+
+static rc make(const struct listing *l, struct target t, struct plan *p, struct err *e) {
+    struct sweep sweeps[LEVEL_SNAPSHOT];
+    const struct replica_file *f = newest_snapshot(l, t);
+    if (l->count == 0) return err_set(e, RC_NOTFOUND, "no backup");
+    if (f) TRY(push(p, f, e));
+    sweep_init(l, sweeps);
+    while ((!t.txid || p->txid < t.txid) && (f = next_file(l, t, p->txid, sweeps)) != NULL)
+        TRY(push(p, f, e));
+    if (t.txid && p->txid == t.txid) return ok();
+    if (p->count == 0) return no_start(l, t, e);
+    TRY(check_hole(l, t, p->txid, e));
+    return t.txid ? not_there(l, t.txid, e) : ok();
+}
+
+rc plan_make(const struct listing *l, struct target t, struct plan *out, struct err *e) {
+    struct plan p = {0};
+    if (t.txid && t.time_ms)
+        return err_set(e, RC_USAGE, "a target is a TXID or a time, not both");
+    rc r = make(l, t, &p, e);
+    if (is_ok(r))
+        *out = p;
+    else
+        plan_deinit(&p);
+    return r;
+}

@@ -1,0 +1,230 @@
+/* What a replica is: its files, their times, its pins.
+ *
+ * Invariant: a listing is sorted by level, then min, then max TXID, and holds no file twice.
+ */
+#include "replica/internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void listing_deinit(struct listing *l) {
+    free(l->files);
+    *l = (struct listing){0};
+}
+
+static int compare(const void *pa, const void *pb) {
+    const struct replica_file *a = pa, *b = pb;
+    if (a->level != b->level) return a->level < b->level ? -1 : 1;
+    if (a->min_txid != b->min_txid) return a->min_txid < b->min_txid ? -1 : 1;
+    if (a->max_txid != b->max_txid) return a->max_txid < b->max_txid ? -1 : 1;
+    return 0;
+}
+
+static rc reserve(struct listing *l, struct err *e) {
+    if (l->count < l->capacity) return ok();
+    if (l->count >= LIMIT_OBJECTS)
+        return err_set(e, RC_CORRUPT, "more than %u objects", LIMIT_OBJECTS);
+    size_t capacity = l->capacity ? l->capacity * 2 : 64;
+    struct replica_file *files = realloc(l->files, capacity * sizeof *files);
+    if (!files) return err_set(e, RC_NOMEM, "no memory for %zu objects", capacity);
+    l->files = files;
+    l->capacity = capacity;
+    return ok();
+}
+
+static rc append(struct listing *l, const struct replica_file *f, struct err *e) {
+    TRY(reserve(l, e));
+    l->files[l->count++] = *f;
+    return ok();
+}
+
+/* The place of the first file that is not before `f`; whether it is `f`. */
+static bool find(const struct listing *l, const struct replica_file *f, size_t *at) {
+    size_t low = 0, high = l->count;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (compare(&l->files[mid], f) < 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    *at = low;
+    return low < l->count && compare(&l->files[low], f) == 0;
+}
+
+rc listing_add(struct listing *l, struct replica_file f, struct err *e) {
+    size_t at;
+    if (find(l, &f, &at)) {
+        l->files[at] = f;
+        return ok();
+    }
+    TRY(reserve(l, e));
+    memmove(&l->files[at + 1], &l->files[at], (l->count - at) * sizeof f);
+    l->files[at] = f;
+    l->count++;
+    return ok();
+}
+
+void listing_remove(struct listing *l, const struct replica_file *f) {
+    size_t at;
+    if (!find(l, f, &at)) return;
+    l->count--;
+    memmove(&l->files[at], &l->files[at + 1], (l->count - at) * sizeof *f);
+}
+
+bool listing_has(const struct listing *l, const struct replica_file *f) {
+    size_t at;
+    return find(l, f, &at);
+}
+
+void replica_key(const struct store *store, const struct replica_file *f, char key[KEY_SIZE]) {
+    key_of_file(store->layout == LAYOUT_BUCKET, f->level, f->min_txid, f->max_txid, key);
+}
+
+rc replica_name(const struct store *store, const struct replica_file *f, rc r, struct err *e) {
+    char key[KEY_SIZE];
+    if (is_ok(r)) return r;
+    replica_key(store, f, key);
+    return err_prefix(e, r, "%s", key);
+}
+
+/* ---- listing ---- */
+
+struct level_list {
+    struct store *store;
+    int level;
+    struct listing found;
+    size_t strangers;
+    rc result;
+    struct err err;
+};
+
+static rc take_object(void *arg, const struct object_info *info, struct err *e) {
+    struct level_list *l = arg;
+    struct replica_file f = {
+        .level = l->level, .size_bytes = info->size_bytes, .time_ms = info->time_ms};
+    if (!name_parse(info->name, &f.min_txid, &f.max_txid)) {
+        l->strangers++;
+        return ok();
+    }
+    return append(&l->found, &f, e);
+}
+
+static void list_level(void *arg, int i) {
+    struct level_list *l = (struct level_list *)arg + i;
+    char dir[KEY_SIZE];
+    l->level = i;
+    key_of_level(l->store->layout == LAYOUT_BUCKET, i, dir);
+    l->result = l->store->ops->list(l->store, dir, take_object, l, &l->err);
+}
+
+static rc join(struct level_list levels[LIMIT_LEVELS], struct listing *out, struct err *e) {
+    for (int i = 0; i < LIMIT_LEVELS; i++) {
+        const struct level_list *l = &levels[i];
+        if (!is_ok(l->result)) {
+            if (e) *e = l->err;
+            return l->result;
+        }
+        for (size_t k = 0; k < l->found.count; k++) TRY(append(out, &l->found.files[k], e));
+    }
+    if (out->count) qsort(out->files, out->count, sizeof *out->files, compare);
+    return ok();
+}
+
+rc replica_list(struct store *store, struct listing *out, size_t *strangers, struct err *e) {
+    struct level_list *levels = calloc(LIMIT_LEVELS, sizeof *levels);
+    struct listing all = {0};
+    size_t others = 0;
+    if (!levels) return err_set(e, RC_NOMEM, "no memory");
+    for (int i = 0; i < LIMIT_LEVELS; i++) levels[i].store = store;
+    rc r = store->env->parallel(store->env, LIMIT_LEVELS, LIMIT_LEVELS, list_level, levels, e);
+    if (is_ok(r)) r = join(levels, &all, e);
+    for (int i = 0; i < LIMIT_LEVELS; i++) {
+        others += levels[i].strangers;
+        listing_deinit(&levels[i].found);
+    }
+    free(levels);
+    if (!is_ok(r)) {
+        listing_deinit(&all);
+        return err_prefix(e, r, "list %s", store->url);
+    }
+    *out = all;
+    if (strangers) *strangers = others;
+    return ok();
+}
+
+/* ---- times ---- */
+
+struct times {
+    struct store *store;
+    struct listing *listing;
+    atomic_bool failed;
+    rc result;
+    struct err err;
+};
+
+static void read_time(void *arg, int i) {
+    struct times *t = arg;
+    struct replica_file *f = &t->listing->files[i];
+    struct ltx_header h;
+    struct err e;
+    if (atomic_load(&t->failed)) return;
+    rc r = replica_read_header(t->store, f, &h, &e);
+    if (is_ok(r)) f->time_ms = h.timestamp_ms;
+    if (is_ok(r) || r.code == RC_CORRUPT || r.code == RC_NOTFOUND) return;
+    if (atomic_exchange(&t->failed, true)) return;
+    t->result = r;
+    t->err = e;
+}
+
+rc listing_read_times(struct store *store, struct listing *l, int parallel, struct err *e) {
+    struct times t = {.store = store, .listing = l};
+    TRY(store->env->parallel(store->env, parallel, (int)l->count, read_time, &t, e));
+    if (atomic_load(&t.failed) && e) *e = t.err;
+    return t.result;
+}
+
+/* ---- pins ---- */
+
+struct pins {
+    uint64_t *txids;
+    size_t count, capacity;
+};
+
+static bool parse_txid(const char *name, uint64_t *txid) {
+    char object[NAME_SIZE];
+    uint64_t same;
+    if (strlen(name) != 16) return false;
+    snprintf(object, sizeof object, "%s-%s.ltx", name, name);
+    return name_parse(object, txid, &same);
+}
+
+static rc take_pin(void *arg, const struct object_info *info, struct err *e) {
+    struct pins *p = arg;
+    uint64_t txid;
+    if (!parse_txid(info->name, &txid)) return ok();
+    if (p->count == p->capacity) {
+        if (p->count >= LIMIT_OBJECTS)
+            return err_set(e, RC_CORRUPT, "more than %u pins", LIMIT_OBJECTS);
+        size_t capacity = p->capacity ? p->capacity * 2 : 16;
+        uint64_t *txids = realloc(p->txids, capacity * sizeof *txids);
+        if (!txids) return err_set(e, RC_NOMEM, "no memory for %zu pins", capacity);
+        p->txids = txids;
+        p->capacity = capacity;
+    }
+    p->txids[p->count++] = txid;
+    return ok();
+}
+
+rc replica_read_pins(struct store *store, uint64_t **out, size_t *count, struct err *e) {
+    struct pins p = {0};
+    rc r = store->ops->list(store, "holdfast/pins", take_pin, &p, e);
+    if (!is_ok(r)) {
+        free(p.txids);
+        return err_prefix(e, r, "pins of %s", store->url);
+    }
+    *out = p.txids;
+    *count = p.count;
+    return ok();
+}

@@ -1,0 +1,317 @@
+/* Restore: plan, fetch, prove, and only then give it a name.
+ *
+ * Why an unnamed file in the directory of the output: a crash leaves nothing there, and a link gives
+ * it its name without replacing anything, whatever else happens meanwhile.
+ *
+ * Why times are read from headers for a time target: the store's times do not survive a copy. And why
+ * two files more are then read whole: a header that is read by itself is covered by no checksum, so
+ * the one that ends the plan and the one that would have come next must prove their times.
+ *
+ * Invariants
+ *  1. The output has no name until its sum is right (where one is known) and it is on stable storage.
+ *  2. An object that vanishes between listing and reading is looked for again, by a new list and a new
+ *     plan: retention may have been faster. LIST_TIMES times; after that it is missing.
+ *  3. A failed proof names the object that breaks it, where that can be told.
+ * After a crash at any point: nothing, or the whole output; with `replace` perhaps one ".*.tmp".
+ */
+#include "replica/fetch.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LIST_TIMES 3
+#define COPY_SIZE (1u << 20)
+#define PARALLEL_LEAST 4
+#define PARALLEL_MOST 64
+
+struct restore {
+    struct store *store;
+    struct env *env;
+    const char *path;
+    char dir[LIMIT_PATH];
+    const struct restore_options *opt;
+    int parallel;
+    struct fetch fetch;
+    struct file *base, *out;
+    uint64_t base_size;
+    uint32_t base_page_size;
+    struct restore_result result;
+};
+
+/* ---- planning ---- */
+
+/* The listing with the base for its one snapshot: what then is planned continues the base. */
+static rc plan_from_base(const struct listing *l, const struct restore_options *o, struct plan *out,
+                         struct err *e) {
+    struct listing with = {0};
+    struct replica_file base = {
+        .level = LEVEL_SNAPSHOT, .min_txid = 1, .max_txid = o->base_txid, .time_ms = INT64_MIN};
+    rc r = ok();
+    for (size_t i = 0; is_ok(r) && i < l->count; i++)
+        if (l->files[i].level != LEVEL_SNAPSHOT) r = listing_add(&with, l->files[i], e);
+    if (is_ok(r)) r = listing_add(&with, base, e);
+    if (is_ok(r)) r = plan_make(&with, o->target, out, e);
+    listing_deinit(&with);
+    return r;
+}
+
+/* With a base: the files that continue it, when they lead as far as the plan from nothing does. */
+static rc make_plan(const struct listing *l, const struct restore_options *o, struct plan *out,
+                    struct err *e) {
+    struct plan from_base = {0};
+    struct err ignored;
+    TRY(plan_make(l, o->target, out, e));
+    if (!o->base_path) return ok();
+    if (out->txid < o->base_txid)
+        return err_set(e, RC_USAGE,
+                       "the local state is at TXID %" PRIu64 ", the one asked for at %" PRIu64,
+                       o->base_txid, out->txid);
+    rc r = plan_from_base(l, o, &from_base, &ignored);
+    if (!is_ok(r) || from_base.txid != out->txid || from_base.count < 2) {
+        plan_deinit(&from_base);
+        return ok();
+    }
+    plan_deinit(out);
+    *out = from_base;
+    return ok();
+}
+
+/* What would have come next must be as late as its header says, checksum and all. */
+static rc prove_end(struct store *store, const struct listing *l, const struct plan *p,
+                    struct err *e) {
+    const struct replica_file *next = NULL;
+    for (size_t i = 0; i < l->count; i++) {
+        const struct replica_file *f = &l->files[i];
+        if (f->min_txid - 1 > p->txid || f->max_txid <= p->txid) continue;
+        if (!next || f->max_txid < next->max_txid ||
+            (f->max_txid == next->max_txid && f->size_bytes < next->size_bytes))
+            next = f;
+    }
+    rc r = next ? replica_read_back(store, next, NULL, e) : ok();
+    if (r.code != RC_CORRUPT) return r;
+    return err_prefix(e, r, "whether TXID %" PRIu64 " is the last before that time cannot be told "
+                            "(restore it by its number to have it all the same)", p->txid);
+}
+
+static rc list_and_plan(struct restore *r, struct listing *l, struct plan *p, struct err *e) {
+    const struct restore_options *o = r->opt;
+    fetch_phase(&r->fetch, 0);
+    TRY(replica_list(r->store, l, NULL, e));
+    if (l->count == 0) return err_set(e, RC_NOTFOUND, "no backup at %s", r->store->url);
+    if (o->target.time_ms) TRY(listing_read_times(r->store, l, r->parallel, e));
+    TRY(err_prefix(e, make_plan(l, o, p, e), "%s", r->store->url));
+    if (!o->target.time_ms) return ok();
+    rc proven = prove_end(r->store, l, p, e);
+    if (proven.code == RC_NOTFOUND) atomic_store(&r->fetch.vanished, true);
+    return proven;
+}
+
+/* The last file of the plan is needed even if all it holds is in the base: its header says what the
+ * result must be. */
+static rc take_plan(struct restore *r, const struct plan *p, struct err *e) {
+    uint64_t from = r->opt->base_path ? r->opt->base_txid : 0;
+    struct fetch *f = &r->fetch;
+    f->files = calloc(p->count, sizeof *f->files);
+    if (!f->files) return err_set(e, RC_NOMEM, "no memory for %zu files", p->count);
+    for (size_t i = 0; i < p->count; i++) {
+        bool skip = p->files[i].max_txid <= from;
+        if (!skip || i + 1 == p->count)
+            f->files[f->file_count++] = (struct fetch_file){.file = p->files[i], .skip = skip};
+    }
+    if (r->opt->target.time_ms) f->files[f->file_count - 1].whole = true;
+    return ok();
+}
+
+/* ---- the base ---- */
+
+/* The page size stands in bytes 16 and 17 of an SQLite database; 1 means 65536. */
+static rc open_base(struct restore *r, struct err *e) {
+    const char *path = r->opt->base_path;
+    uint8_t bytes[2];
+    if (!path) return ok();
+    TRY(r->env->files->open(r->env, path, FILE_READ, &r->base, e));
+    TRY(r->env->files->size(r->env, r->base, &r->base_size, e));
+    if (r->base_size < 512) return err_set(e, RC_CORRUPT, "%s: not a database", path);
+    TRY(r->env->files->read(r->env, r->base, 16, bytes, sizeof bytes, e));
+    uint32_t size = (uint32_t)(bytes[0] << 8 | bytes[1]);
+    r->base_page_size = size == 1 ? 65536 : size;
+    if (size == 0 || r->base_size % r->base_page_size)
+        return err_set(e, RC_CORRUPT, "%s: %" PRIu64 " bytes in pages of %u", path, r->base_size,
+                       r->base_page_size);
+    r->fetch.base_pages = (uint32_t)(r->base_size / r->base_page_size);
+    return ok();
+}
+
+static rc copy_base(struct restore *r, struct err *e) {
+    if (!r->base) return ok();
+    if (r->base_page_size != r->fetch.page_size)
+        return err_set(e, RC_CORRUPT, "%s: pages of %u bytes, where the backup has %u",
+                       r->opt->base_path, r->base_page_size, r->fetch.page_size);
+    uint8_t *bytes = malloc(COPY_SIZE);
+    rc result = bytes ? ok() : err_set(e, RC_NOMEM, "no memory");
+    for (uint64_t at = 0; is_ok(result) && at < r->base_size; at += COPY_SIZE) {
+        size_t n = r->base_size - at < COPY_SIZE ? (size_t)(r->base_size - at) : COPY_SIZE;
+        result = r->env->files->read(r->env, r->base, at, bytes, n, e);
+        if (is_ok(result)) result = r->env->files->write(r->env, r->out, at, bytes, n, e);
+    }
+    free(bytes);
+    return result;
+}
+
+/* ---- the proof ---- */
+
+/* The sum is wrong: walk the states that the plan goes through, and name the first that breaks. */
+static rc blame(struct restore *r, struct err *e) {
+    struct fetch *f = &r->fetch;
+    struct listing plan = {0};
+    struct verify_result ignored;
+    rc result = ok();
+    for (int i = 0; is_ok(result) && i < f->file_count; i++) {
+        if (r->base) result = replica_read_back(r->store, &f->files[i].file, NULL, e);
+        else result = listing_add(&plan, f->files[i].file, e);
+    }
+    if (is_ok(result) && !r->base)
+        result = verify_listing(r->store, &plan, r->parallel, NULL, &ignored, e);
+    listing_deinit(&plan);
+    if (!is_ok(result)) return result;
+    result = err_set(e, RC_CORRUPT, "the restored database does not have the sum that this file says%s",
+                     r->base ? ": perhaps the local state is not what it was taken for" : "");
+    return replica_name(r->store, &f->files[f->file_count - 1].file, result, e);
+}
+
+static rc prove(struct restore *r, struct err *e) {
+    struct fetch *f = &r->fetch;
+    uint64_t sum = atomic_load(&f->sum_fetched);
+    fetch_phase(f, 3);
+    if (!f->sum) return ok();
+    if (r->base) TRY(fetch_sum_output(f, &sum, e));
+    if ((sum ? sum : 1) != f->sum) return blame(r, e);
+    r->result.sum_checked = true;
+    return ok();
+}
+
+/* ---- the output ---- */
+
+static void directory_of(const char *path, char out[LIMIT_PATH]) {
+    const char *slash = strrchr(path, '/');
+    if (!slash) snprintf(out, LIMIT_PATH, ".");
+    else snprintf(out, LIMIT_PATH, "%.*s", (int)(slash == path ? 1 : slash - path), path);
+}
+
+static rc check_output(const struct restore *r, struct err *e) {
+    static const char *const beside[] = {"", "-wal", "-shm", "-journal"};
+    char name[LIMIT_PATH + 16];
+    struct file_stat st;
+    struct err why;
+    for (size_t i = r->opt->replace ? 1 : 0; i < sizeof beside / sizeof *beside; i++) {
+        snprintf(name, sizeof name, "%s%s", r->path, beside[i]);
+        rc found = r->env->files->stat(r->env, name, &st, &why);
+        if (found.code == RC_NOTFOUND) continue;
+        if (!is_ok(found)) return err_set(e, found.code, "%s", why.text);
+        return err_set(e, RC_CONFLICT,
+                       i ? "%s is left over: SQLite would apply it to the restored database"
+                         : "%s exists already",
+                       name);
+    }
+    return ok();
+}
+
+static rc rename_over(struct restore *r, struct err *e) {
+    char temp[LIMIT_PATH + 32];
+    uint64_t id;
+    struct err ignored;
+    r->env->random(r->env, &id, sizeof id);
+    snprintf(temp, sizeof temp, "%s/.%016" PRIx64 ".tmp", r->dir, id);
+    TRY(r->env->files->link(r->env, r->out, NULL, temp, e));
+    rc result = r->env->files->rename(r->env, temp, r->path, true, e);
+    if (!is_ok(result)) (void)r->env->files->remove(r->env, temp, &ignored).code;
+    return result;
+}
+
+static rc give_name(struct restore *r, struct err *e) {
+    TRY(r->env->files->sync(r->env, r->out, e));
+    TRY(check_output(r, e)); /* again: all that took a while */
+    if (r->opt->replace) TRY(rename_over(r, e));
+    else TRY(r->env->files->link(r->env, r->out, NULL, r->path, e));
+    return r->env->files->sync_dir(r->env, r->dir, e);
+}
+
+/* ---- all of it ---- */
+
+static void fill_result(struct restore *r) {
+    const struct fetch *f = &r->fetch;
+    const struct fetch_file *last = &f->files[f->file_count - 1];
+    r->result.txid = last->file.max_txid;
+    r->result.time_ms = last->header.timestamp_ms;
+    r->result.page_size = f->page_size;
+    r->result.page_count = f->page_count;
+    r->result.bytes_fetched = atomic_load(&f->bytes_fetched);
+    r->result.bytes_written = atomic_load(&f->bytes_written);
+}
+
+static rc build(struct restore *r, struct err *e) {
+    struct fetch *f = &r->fetch;
+    TRY(r->env->files->open(r->env, r->dir, FILE_TEMP, &r->out, e));
+    TRY(open_base(r, e));
+    f->out = r->out;
+    TRY(fetch_load(f, e));
+    TRY(copy_base(r, e));
+    TRY(fetch_claim(f, e));
+    TRY(r->env->files->truncate(r->env, r->out, (uint64_t)f->page_count * f->page_size, e));
+    TRY(fetch_pages(f, e));
+    TRY(prove(r, e));
+    TRY(give_name(r, e));
+    fetch_phase(f, 4);
+    fill_result(r);
+    return ok();
+}
+
+static rc restore_once(struct restore *r, bool *vanished, struct err *e) {
+    struct listing listing = {0};
+    struct plan plan = {0};
+    r->fetch = (struct fetch){
+        .store = r->store, .progress = r->opt->progress, .parallel = r->parallel};
+    r->base = r->out = NULL;
+    r->result = (struct restore_result){0};
+    if (r->opt->progress) atomic_store(&r->opt->progress->bytes_done, 0);
+    rc result = list_and_plan(r, &listing, &plan, e);
+    if (is_ok(result)) result = take_plan(r, &plan, e);
+    if (is_ok(result)) result = build(r, e);
+    *vanished = atomic_load(&r->fetch.vanished);
+    r->env->files->close(r->env, r->base);
+    r->env->files->close(r->env, r->out);
+    fetch_deinit(&r->fetch);
+    plan_deinit(&plan);
+    listing_deinit(&listing);
+    return result;
+}
+
+static int parallel_of(const struct restore_options *o) {
+    long n = o->parallel > 0 ? o->parallel : sysconf(_SC_NPROCESSORS_ONLN);
+    if (o->parallel <= 0 && n < PARALLEL_LEAST) n = PARALLEL_LEAST;
+    return n > PARALLEL_MOST ? PARALLEL_MOST : (int)n;
+}
+
+rc replica_restore(struct store *store, const char *path, const struct restore_options *o,
+                   struct restore_result *out, struct err *e) {
+    struct restore r = {.store = store, .env = store->env, .path = path, .opt = o};
+    r.parallel = parallel_of(o);
+    if (strlen(path) >= LIMIT_PATH - 64) return err_set(e, RC_USAGE, "%.80s...: path too long", path);
+    directory_of(path, r.dir);
+    TRY(check_output(&r, e));
+    struct err why;
+    rc result = ok();
+    bool vanished = true;
+    for (int i = 0; i < LIST_TIMES && vanished; i++) {
+        result = restore_once(&r, &vanished, &why);
+        if (is_ok(result)) *out = r.result;
+        if (result.code != RC_NOTFOUND) vanished = false;
+    }
+    if (is_ok(result)) return result;
+    if (vanished) /* RC_NOTFOUND would say that there is no backup */
+        return err_set(e, RC_CORRUPT, "%s: an object that is listed is not there: %s", store->url, why.text);
+    return err_set(e, result.code, "%s", why.text);
+}

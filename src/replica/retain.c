@@ -1,0 +1,138 @@
+/* Retention: what may be deleted. Source: docs/format.md 2.3. Chooses and deletes nothing.
+ *
+ * Invariants
+ *  1. Never chosen: the newest file of a level, the newest snapshot, fences (level-0 files without
+ *     pages) and TXID 1 at level 0, and what the plan of a pinned TXID uses.
+ *  2. Level 0 goes from its old end, up to the first file that is too young: its tail stays whole. A
+ *     file goes only if one file above covers it, so that no hole can come of it.
+ *  3. Every state from the oldest snapshot kept on, at which a file that is kept ends, can still be
+ *     restored.
+ */
+#include "replica/internal.h"
+
+#define FENCE_SIZE (LTX_HEADER_SIZE + 6 + 1 + 8 + LTX_TRAILER_SIZE)
+
+struct choice {
+    const struct listing *l;
+    struct retention retention;
+    int64_t now_ms;
+    struct listing keep; /* for pins */
+    uint64_t newest[LIMIT_LEVELS];
+};
+
+static bool is_old(const struct choice *c, const struct replica_file *f, int64_t age_ms) {
+    return f->time_ms <= c->now_ms - age_ms;
+}
+
+static bool is_snapshot(const struct replica_file *f) {
+    return f->level == LEVEL_SNAPSHOT && f->min_txid == 1;
+}
+
+static bool is_fence(const struct replica_file *f) {
+    return f->size_bytes == FENCE_SIZE || f->min_txid == 1;
+}
+
+/* What the pinned states need. A pin whose state is gone already keeps nothing. */
+static rc keep_pinned(struct choice *c, const uint64_t *pins, size_t count, struct err *e) {
+    for (size_t i = 0; i < count; i++) {
+        struct plan plan = {0};
+        struct err why;
+        rc r = plan_make(c->l, (struct target){.txid = pins[i]}, &plan, &why);
+        if (r.code == RC_NOTFOUND || r.code == RC_CORRUPT) continue;
+        if (!is_ok(r)) return err_set(e, r.code, "%s", why.text);
+        for (size_t k = 0; is_ok(r) && k < plan.count; k++) r = listing_add(&c->keep, plan.files[k], e);
+        plan_deinit(&plan);
+        TRY(r);
+    }
+    return ok();
+}
+
+static bool may_go(const struct choice *c, const struct replica_file *f) {
+    return f->max_txid != c->newest[f->level] && !listing_has(&c->keep, f);
+}
+
+/* Levels 1..8 and the snapshots, one position each: level-0 files are asked about in order. */
+struct cover {
+    size_t next[LIMIT_LEVELS], end[LIMIT_LEVELS];
+    uint64_t to[LIMIT_LEVELS]; /* the furthest end of the files that begin at or before */
+};
+
+static void cover_init(struct cover *v, const struct listing *l) {
+    size_t at = 0;
+    for (int level = 0; level < LIMIT_LEVELS; level++) {
+        v->next[level] = at;
+        v->to[level] = 0;
+        while (at < l->count && l->files[at].level == level) at++;
+        v->end[level] = at;
+    }
+}
+
+static bool is_covered(struct cover *v, const struct listing *l, const struct replica_file *f) {
+    for (int level = 1; level < LIMIT_LEVELS; level++) {
+        size_t *next = &v->next[level];
+        for (; *next < v->end[level] && l->files[*next].min_txid <= f->min_txid; ++*next)
+            if (l->files[*next].max_txid > v->to[level]) v->to[level] = l->files[*next].max_txid;
+        if (v->to[level] >= f->max_txid) return true;
+    }
+    return false;
+}
+
+static rc choose_level0(const struct choice *c, struct listing *out, struct err *e) {
+    struct cover cover;
+    cover_init(&cover, c->l);
+    for (size_t i = 0; i < c->l->count && c->l->files[i].level == 0; i++) {
+        const struct replica_file *f = &c->l->files[i];
+        if (is_fence(f)) continue;
+        if (f->max_txid > c->newest[1] || !is_old(c, f, c->retention.level0_ms)) break;
+        if (may_go(c, f) && is_covered(&cover, c->l, f)) TRY(listing_add(out, *f, e));
+    }
+    return ok();
+}
+
+/* The end of the snapshot before the oldest kept: one more than needed, so that a restore that runs
+ * keeps its files. 0: there is none. */
+static uint64_t floor_of(const struct choice *c) {
+    uint64_t before = 0;
+    for (size_t i = 0; i < c->l->count; i++) {
+        const struct replica_file *f = &c->l->files[i];
+        if (!is_snapshot(f)) continue;
+        if (!is_old(c, f, c->retention.snapshot_ms) || !may_go(c, f)) return before;
+        before = f->max_txid;
+    }
+    return before;
+}
+
+static rc choose_above(const struct choice *c, struct listing *out, struct err *e) {
+    uint64_t floor = floor_of(c);
+    for (size_t i = 0; i < c->l->count; i++) {
+        const struct replica_file *f = &c->l->files[i];
+        bool old = f->level == LEVEL_SNAPSHOT ? is_snapshot(f) && f->max_txid <= floor
+                                              : f->max_txid < floor;
+        if (f->level > 0 && old && may_go(c, f)) TRY(listing_add(out, *f, e));
+    }
+    return ok();
+}
+
+static rc choose(struct choice *c, const uint64_t *pins, size_t count, struct listing *out,
+                 struct err *e) {
+    for (size_t i = 0; i < c->l->count; i++) {
+        const struct replica_file *f = &c->l->files[i];
+        if (f->max_txid > c->newest[f->level]) c->newest[f->level] = f->max_txid;
+    }
+    TRY(keep_pinned(c, pins, count, e));
+    TRY(choose_level0(c, out, e));
+    return choose_above(c, out, e);
+}
+
+rc retention_choose(const struct listing *l, struct retention retention, int64_t now_ms,
+                    const uint64_t *pins, size_t pin_count, struct listing *out, struct err *e) {
+    struct choice c = {.l = l, .retention = retention, .now_ms = now_ms};
+    struct listing chosen = {0};
+    rc r = choose(&c, pins, pin_count, &chosen, e);
+    listing_deinit(&c.keep);
+    if (is_ok(r))
+        *out = chosen;
+    else
+        listing_deinit(&chosen);
+    return r;
+}

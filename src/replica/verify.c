@@ -1,0 +1,307 @@
+/* Verification: reads every object once, decodes it, and walks the states.
+ *
+ * The walk takes the finest file that continues the state (level 0 where there is one, else the level
+ * above that does, the snapshots last), from TXID 1 on. Files that end where the walk comes by are
+ * compared with the state there, page by page. Others (level-0 files whose predecessors retention has
+ * taken) can be checked by themselves only.
+ *
+ * Small files are decoded ahead, in parallel, to the sums of their pages; large ones stream through.
+ *
+ * Invariants
+ *  1. Objects are judged in order of their TXIDs, so the first that breaks is the one named.
+ *  2. Memory is the state's, and the sums of at most LIMIT_AHEAD bytes of files.
+ */
+#include "replica/state.h"
+
+#include "base/hash.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LIMIT_SMALL (16u << 20)
+#define LIMIT_AHEAD (64u << 20)
+#define AHEAD 64u
+#define ENTRY_SIZE 12u /* a page number and a sum */
+
+enum use { APPLY, COMPARE, ALONE, HOLE };
+
+struct step {
+    const struct replica_file *file;
+    enum use use;
+};
+
+struct walk {
+    struct store *store;
+    struct progress *progress;
+    struct verify_result *result;
+    struct state state;
+    struct step *steps;
+    size_t count;
+};
+
+/* A decoded file: its header, and a number and a sum for each page. */
+struct digest {
+    struct store *store;
+    const struct replica_file *file;
+    struct ltx_header header;
+    struct buf pages;
+    rc result;
+    struct err err;
+};
+
+/* ---- the order ---- */
+
+static int by_end(const void *pa, const void *pb) {
+    const struct replica_file *a = *(const struct replica_file *const *)pa;
+    const struct replica_file *b = *(const struct replica_file *const *)pb;
+    if (a->max_txid != b->max_txid) return a->max_txid < b->max_txid ? -1 : 1;
+    if (a->level != b->level) return a->level < b->level ? -1 : 1;
+    return a->min_txid < b->min_txid ? -1 : a->min_txid > b->min_txid;
+}
+
+/* Where each level stands: files that end at or before the state are behind. */
+struct cursors {
+    size_t next[LIMIT_LEVELS], end[LIMIT_LEVELS];
+};
+
+static void cursors_init(struct cursors *c, const struct listing *l) {
+    size_t at = 0;
+    for (int level = 0; level < LIMIT_LEVELS; level++) {
+        c->next[level] = at;
+        while (at < l->count && l->files[at].level == level) at++;
+        c->end[level] = at;
+    }
+}
+
+static const struct replica_file *finest_next(struct cursors *c, const struct listing *l, uint64_t at) {
+    for (int level = 0; level < LIMIT_LEVELS; level++) {
+        size_t *next = &c->next[level];
+        while (*next < c->end[level] && l->files[*next].max_txid <= at) ++*next;
+        if (*next < c->end[level] && l->files[*next].min_txid - 1 <= at) return &l->files[*next];
+    }
+    return NULL;
+}
+
+static void add_step(struct walk *w, const struct replica_file *f, enum use use) {
+    w->steps[w->count++] = (struct step){f, use};
+}
+
+static void order(struct walk *w, const struct listing *l, const struct replica_file **files) {
+    struct cursors c;
+    const struct replica_file *f;
+    size_t at = 0;
+    uint64_t txid = 0;
+    cursors_init(&c, l);
+    for (; (f = finest_next(&c, l, txid)) != NULL; txid = f->max_txid) {
+        for (; files[at]->max_txid < f->max_txid; at++) add_step(w, files[at], ALONE);
+        add_step(w, f, APPLY);
+        for (; at < l->count && files[at]->max_txid == f->max_txid; at++)
+            if (files[at] != f) add_step(w, files[at], COMPARE);
+    }
+    for (; at < l->count; at++) add_step(w, files[at], HOLE);
+}
+
+static rc make_steps(struct walk *w, const struct listing *l, struct err *e) {
+    const struct replica_file **files = malloc((l->count + 1) * sizeof *files);
+    w->steps = malloc((l->count + 1) * sizeof *w->steps);
+    if (!files || !w->steps) {
+        free(files);
+        return err_set(e, RC_NOMEM, "no memory for %zu objects", l->count);
+    }
+    for (size_t i = 0; i < l->count; i++) files[i] = &l->files[i];
+    qsort(files, l->count, sizeof *files, by_end);
+    order(w, l, files);
+    free(files);
+    return ok();
+}
+
+/* ---- decoding ahead ---- */
+
+static rc digest_header(void *arg, const struct ltx_header *h, struct err *e) {
+    struct digest *d = arg;
+    (void)e;
+    d->header = *h;
+    return ok();
+}
+
+static rc digest_page(void *arg, uint32_t pgno, const uint8_t *page, struct err *e) {
+    struct digest *d = arg;
+    buf_u32be(&d->pages, pgno);
+    buf_u64be(&d->pages, page_sum(pgno, page, d->header.page_size));
+    return buf_check(&d->pages, "sums of pages", e);
+}
+
+static void digest_make(void *arg, int i) {
+    struct digest *d = (struct digest *)arg + i;
+    uint64_t checksum;
+    buf_init(&d->pages, LIMIT_AHEAD);
+    d->result = replica_read_whole(d->store, d->file,
+                                   (struct ltx_reader_events){digest_header, digest_page, d}, &checksum,
+                                   &d->err);
+}
+
+/* ---- one file ---- */
+
+static rc begin(struct walk *w, enum use use, const struct ltx_header *h, struct err *e) {
+    if (use == APPLY) return state_apply_begin(&w->state, h, e);
+    if (use == COMPARE) return state_compare_begin(&w->state, h, e);
+    return ok();
+}
+
+static rc page(struct walk *w, enum use use, uint32_t pgno, uint64_t sum, struct err *e) {
+    w->result->pages++;
+    if (use == APPLY) return state_apply_page(&w->state, pgno, sum, e);
+    if (use == COMPARE) return state_compare_page(&w->state, pgno, sum, e);
+    return ok();
+}
+
+static rc end(struct walk *w, enum use use, struct err *e) {
+    if (use == APPLY) return state_apply_end(&w->state, e);
+    if (use == COMPARE) return state_compare_end(&w->state, e);
+    w->state.links_unknown++;
+    return ok();
+}
+
+static rc judge_digest(struct walk *w, enum use use, const struct digest *d, struct err *e) {
+    struct rd r = rd_of(d->pages.bytes, d->pages.size);
+    TRY(begin(w, use, &d->header, e));
+    while (rd_left(&r)) {
+        uint32_t pgno = rd_u32be(&r);
+        TRY(page(w, use, pgno, rd_u64be(&r), e));
+    }
+    return end(w, use, e);
+}
+
+struct stream {
+    struct walk *w;
+    enum use use;
+    uint32_t page_size;
+};
+
+static rc stream_header(void *arg, const struct ltx_header *h, struct err *e) {
+    struct stream *s = arg;
+    s->page_size = h->page_size;
+    return begin(s->w, s->use, h, e);
+}
+
+static rc stream_page(void *arg, uint32_t pgno, const uint8_t *bytes, struct err *e) {
+    struct stream *s = arg;
+    return page(s->w, s->use, pgno, page_sum(pgno, bytes, s->page_size), e);
+}
+
+static rc judge_stream(struct walk *w, const struct step *step, struct err *e) {
+    struct stream s = {.w = w, .use = step->use};
+    uint64_t checksum;
+    TRY(replica_read_whole(w->store, step->file,
+                           (struct ltx_reader_events){stream_header, stream_page, &s}, &checksum, e));
+    return replica_name(w->store, step->file, end(w, step->use, e), e);
+}
+
+static rc judge_hole(struct walk *w, const struct step *step, struct err *e) {
+    unsigned long long at = w->state.txid, next = step->file->min_txid;
+    for (size_t i = (size_t)(step - w->steps); i < w->count; i++)
+        if (w->steps[i].file->min_txid < next) next = w->steps[i].file->min_txid;
+    rc r = at ? err_set(e, RC_CORRUPT, "hole between TXID %llu and %llu: what lay between is missing", at, next)
+              : err_set(e, RC_CORRUPT, "no object begins at TXID 1: there is nothing to build on");
+    return replica_name(w->store, step->file, r, e);
+}
+
+static rc judge(struct walk *w, const struct step *step, const struct digest *d, struct err *e) {
+    if (step->use == HOLE) return judge_hole(w, step, e);
+    if (!d) return judge_stream(w, step, e);
+    if (!is_ok(d->result)) {
+        if (e) *e = d->err;
+        return d->result;
+    }
+    return replica_name(w->store, step->file, judge_digest(w, step->use, d, e), e);
+}
+
+/* ---- all of them ---- */
+
+static rc one(struct walk *w, const struct step *step, const struct digest *d, struct err *e) {
+    if (w->progress && atomic_load(&w->progress->cancel)) return err_set(e, RC_CANCELLED, "cancelled");
+    rc r = judge(w, step, d, e);
+    if (r.code == RC_CORRUPT || r.code == RC_NOTFOUND)
+        replica_key(w->store, step->file, w->result->broken);
+    TRY(r);
+    w->result->files++;
+    w->result->bytes += step->file->size_bytes;
+    w->result->txid = w->state.txid;
+    w->result->links_checked = w->state.links_checked;
+    w->result->links_unknown = w->state.links_unknown;
+    if (w->progress) atomic_fetch_add(&w->progress->bytes_done, step->file->size_bytes);
+    return ok();
+}
+
+/* How many of the next steps can be decoded together; 0: the next is to be streamed, or a hole. */
+static size_t ahead(const struct walk *w, size_t at) {
+    uint64_t bytes = 0;
+    size_t n = 0;
+    for (; n < AHEAD && at + n < w->count; n++) {
+        const struct step *s = &w->steps[at + n];
+        bytes += s->file->size_bytes;
+        if (s->use == HOLE || s->file->size_bytes > LIMIT_SMALL || bytes > LIMIT_AHEAD) break;
+    }
+    return n;
+}
+
+static rc together(struct walk *w, size_t at, size_t n, int parallel, struct err *e) {
+    struct digest *digests = calloc(n, sizeof *digests);
+    if (!digests) return err_set(e, RC_NOMEM, "no memory");
+    for (size_t i = 0; i < n; i++) {
+        digests[i].store = w->store;
+        digests[i].file = w->steps[at + i].file;
+    }
+    rc r = w->store->env->parallel(w->store->env, parallel, (int)n, digest_make, digests, e);
+    for (size_t i = 0; is_ok(r) && i < n; i++) r = one(w, &w->steps[at + i], &digests[i], e);
+    for (size_t i = 0; i < n; i++) buf_deinit(&digests[i].pages);
+    free(digests);
+    return r;
+}
+
+static rc walk(struct walk *w, int parallel, struct err *e) {
+    for (size_t at = 0; at < w->count;) {
+        size_t n = ahead(w, at);
+        if (n) TRY(together(w, at, n, parallel, e));
+        else TRY(one(w, &w->steps[at], NULL, e));
+        at += n ? n : 1;
+    }
+    return ok();
+}
+
+rc verify_listing(struct store *store, const struct listing *l, int parallel, struct progress *progress,
+                  struct verify_result *out, struct err *e) {
+    struct walk *w = calloc(1, sizeof *w);
+    uint64_t total = 0;
+    *out = (struct verify_result){0};
+    if (!w) return err_set(e, RC_NOMEM, "no memory");
+    w->store = store;
+    w->progress = progress;
+    w->result = out;
+    state_init(&w->state, store->env);
+    for (size_t i = 0; i < l->count; i++) total += l->files[i].size_bytes;
+    if (progress) {
+        atomic_store(&progress->bytes_total, total);
+        atomic_store(&progress->phase, 3);
+    }
+    rc r = make_steps(w, l, e);
+    if (is_ok(r)) r = walk(w, parallel > 0 ? parallel : 1, e);
+    if (is_ok(r) && progress) atomic_store(&progress->phase, 4);
+    state_deinit(&w->state);
+    free(w->steps);
+    free(w);
+    return r;
+}
+
+rc replica_verify(struct store *store, int parallel, struct progress *progress, struct verify_result *out,
+                  struct err *e) {
+    struct listing l = {0};
+    *out = (struct verify_result){0};
+    if (progress) atomic_store(&progress->phase, 0);
+    TRY(replica_list(store, &l, NULL, e));
+    rc r = l.count ? verify_listing(store, &l, parallel, progress, out, e)
+                   : err_set(e, RC_NOTFOUND, "no backup at %s", store->url);
+    listing_deinit(&l);
+    return r;
+}
