@@ -100,13 +100,15 @@ static rc open_reader(struct live *l, int i, struct err *e) {
     return prepare(l, l->reader[i], "COMMIT", &l->end[i], e);
 }
 
-/* Bytes 18 and 19 of the header: 2 means WAL. A database of no bytes has no header yet. */
-static rc read_mode(struct live *l, bool *wal, struct err *e) {
+/* Bytes 16 and 17 of the header are the page size, 1 meaning 65536; 18 and 19 are 2 in WAL mode. A
+ * database of no bytes has no header yet. */
+static rc read_header(struct live *l, bool *wal, uint32_t *page_size, struct err *e) {
     uint8_t head[24] = {0};
     int code = l->db->pMethods->xRead(l->db, head, sizeof head, 0);
     if (code != SQLITE_OK && code != SQLITE_IOERR_SHORT_READ)
         return sqlite_error(e, NULL, code, l->path, "read the header");
     *wal = head[18] == 2 && head[19] == 2;
+    *page_size = (uint32_t)head[16] << 8 | (uint32_t)head[17] << 16;
     return ok();
 }
 
@@ -146,11 +148,13 @@ static rc open_all(struct live *l, struct err *e) {
     TRY(live_begin(l, 0, e));
     sqlite3_file_control(l->reader[0], "main", SQLITE_FCNTL_FILE_POINTER, &l->db);
     bool wal = false;
-    TRY(read_mode(l, &wal, e));
+    uint32_t page_size = 0;
+    TRY(read_header(l, &wal, &page_size, e));
     if (!wal) {
         TRY(live_end(l, 0, e));
         TRY(switch_to_wal(l, e));
         TRY(live_begin(l, 0, e));
+        TRY(read_header(l, &wal, &page_size, e));
     }
     TRY(take_handles(l, e));
     TRY(open_reader(l, 1, e));
@@ -165,7 +169,7 @@ static rc open_all(struct live *l, struct err *e) {
     if (code != SQLITE_OK) return sqlite_error(e, l->checkpointer, code, l->path, "read");
     struct walindex_header h;
     TRY(live_header(l, &h, e));
-    l->page_size = h.page_size;
+    l->page_size = h.page_size ? h.page_size : page_size;
     if (l->page_size < 512 || l->page_size > LIMIT_PAGE_SIZE)
         return err_set(e, RC_CORRUPT, "%s: page size %u", l->path, l->page_size);
     l->frame = malloc(WAL_FRAME_HEADER_SIZE + l->page_size);
@@ -212,9 +216,20 @@ static const volatile uint8_t *region(struct live *l, uint32_t number) {
     return l->regions[number] = p;
 }
 
+/* A wal-index that was built from an empty log names neither page size nor page count; the database,
+ * which nobody can change before a frame is there, does. */
+static bool fill_from_database(struct live *l, struct walindex_header *h) {
+    sqlite3_int64 size = 0;
+    if (h->page_size == 0) h->page_size = l->page_size;
+    if (h->page_count || !h->page_size) return true;
+    if (l->db->pMethods->xFileSize(l->db, &size) != SQLITE_OK) return false;
+    h->page_count = (uint32_t)((uint64_t)size / h->page_size);
+    return true;
+}
+
 bool live_header_now(struct live *l, struct walindex_header *h) {
     const volatile uint8_t *r = region(l, 0);
-    return r && walindex_header_read(r, h);
+    return r && walindex_header_read(r, h) && fill_from_database(l, h);
 }
 
 rc live_header(struct live *l, struct walindex_header *h, struct err *e) {
