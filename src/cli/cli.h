@@ -1,0 +1,44 @@
+/* What the commands share: options' values, errors to people, exit codes. */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include "base/log.h"
+#include "base/rc.h"
+
+#include <stdint.h>
+
+/* The table of the man page. */
+enum {
+    EXIT_IO = 1,
+    EXIT_USAGE = 2,
+    EXIT_NOT_FOUND = 3,
+    EXIT_CORRUPT = 4,
+    EXIT_FENCED = 5,
+    EXIT_BEHIND = 6,
+    EXIT_NOT_ALL_SHIPPED = 7,
+    EXIT_TIMED_OUT = 8,
+    EXIT_BUSY = 9,
+    EXIT_UNFIT = 10,
+};
+
+int cmd_replicate(int argc, char **argv);
+int cmd_restore(int argc, char **argv);
+int cmd_list(int argc, char **argv);
+int cmd_verify(int argc, char **argv);
+int cmd_status(int argc, char **argv);
+
+/* "holdfast: words" on stderr; the exit code for the result. */
+int cli_fail(rc r, const struct err *e);
+/* The same for wrong arguments, with the first line of the command's help. */
+int cli_usage(const char *help, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* "250ms", "1s", "5m", "24h", "7d"; a bare number is seconds. To milliseconds. */
+bool parse_duration(const char *text, int64_t *ms);
+/* RFC 3339 ("2026-11-23T10:00:00Z", with fraction and offset) or "10m ago". To Unix milliseconds. */
+bool parse_time(const char *text, int64_t now_ms, int64_t *ms);
+/* A decimal TXID, or 16 hexadecimal digits as in file names. */
+bool parse_txid(const char *text, uint64_t *txid);
+/* "2026-11-23T10:00:00.123Z" */
+void format_time(int64_t ms, char out[32]);
+
+#endif

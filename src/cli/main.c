@@ -1,0 +1,74 @@
+/* holdfast: the command. A table of commands; each has its own file. */
+#include "cli/cli.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    int (*run)(int, char **);
+    const char *does;
+} commands[] = {
+    {"replicate", cmd_replicate, "stream every commit of a live database to a replica"},
+    {"restore", cmd_restore, "bring a database back, as of now or any moment kept"},
+    {"status", cmd_status, "am I safe right now?"},
+    {"list", cmd_list, "the restore points of a replica"},
+    {"verify", cmd_verify, "read a whole replica and prove it"},
+};
+#define COMMAND_COUNT (sizeof commands / sizeof *commands)
+
+static void print_help(FILE *to) {
+    fputs("holdfast: SQLite as the main database of a service\n\n", to);
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        fprintf(to, "  holdfast %-10s %s\n", commands[i].name, commands[i].does);
+    fputs("\n  holdfast COMMAND -h   options and an example\n  man holdfast\n", to);
+}
+
+static int exit_code(enum rc_code code) {
+    switch (code) {
+    case RC_OK: return 0;
+    case RC_USAGE: return EXIT_USAGE;
+    case RC_NOTFOUND: return EXIT_NOT_FOUND;
+    case RC_CORRUPT: return EXIT_CORRUPT;
+    case RC_FENCED:
+    case RC_CONFLICT: return EXIT_FENCED;
+    case RC_BEHIND: return EXIT_BEHIND;
+    case RC_TIMEOUT: return EXIT_TIMED_OUT;
+    case RC_BUSY: return EXIT_BUSY;
+    case RC_UNFIT: return EXIT_UNFIT;
+    default: return EXIT_IO;
+    }
+}
+
+int cli_fail(rc r, const struct err *e) {
+    fprintf(stderr, "holdfast: %s\n", e->text);
+    return exit_code(r.code);
+}
+
+int cli_usage(const char *help, const char *fmt, ...) {
+    va_list args;
+    va_start(args, fmt);
+    fputs("holdfast: ", stderr);
+    vfprintf(stderr, fmt, args);
+    va_end(args);
+    fprintf(stderr, "\nusage: %.*s\n(-h for help)\n", (int)strcspn(help, "\n"), help);
+    return EXIT_USAGE;
+}
+
+int main(int argc, char **argv) {
+    const char *name = argc > 1 ? argv[1] : "";
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        if (strcmp(name, commands[i].name) == 0) return commands[i].run(argc - 1, argv + 1);
+    if (strcmp(name, "--version") == 0 || strcmp(name, "-version") == 0 || strcmp(name, "version") == 0) {
+        puts("holdfast " HOLDFAST_VERSION);
+        return 0;
+    }
+    if (strcmp(name, "-h") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-help") == 0 ||
+        strcmp(name, "help") == 0) {
+        print_help(stdout);
+        return 0;
+    }
+    if (name[0]) fprintf(stderr, "holdfast: no command '%s'\n\n", name);
+    print_help(stderr);
+    return EXIT_USAGE;
+}
