@@ -2,7 +2,8 @@
  *
  * Invariants
  *  1. A reader never looks outside [bytes, bytes + size).
- *  2. After a failure a reader gives zeros and a buffer takes nothing, until it is made anew (cleared).
+ *  2. After a failure a reader gives zeros and a buffer takes nothing, until it is made anew
+ *     (cleared).
  */
 #include "base/bytes.h"
 
@@ -11,7 +12,9 @@
 
 #define BUF_FIRST 256u
 
-struct rd rd_of(const void *bytes, size_t size) { return (struct rd){.bytes = bytes, .size = size}; }
+struct rd rd_of(const void *bytes, size_t size) {
+    return (struct rd){.bytes = bytes, .size = size};
+}
 
 const uint8_t *rd_bytes(struct rd *r, size_t n) {
     if (r->failed) return NULL;
@@ -63,7 +66,9 @@ uint64_t rd_uvarint(struct rd *r) {
     return 0;
 }
 
-void buf_init(struct buf *b, size_t limit) { *b = (struct buf){.limit = limit}; }
+void buf_init(struct buf *b, size_t limit) {
+    *b = (struct buf){.limit = limit};
+}
 
 void buf_deinit(struct buf *b) {
     free(b->bytes);
@@ -106,7 +111,9 @@ void buf_put(struct buf *b, const void *bytes, size_t n) {
     if (p) memcpy(p, bytes, n);
 }
 
-void buf_u8(struct buf *b, uint8_t v) { buf_put(b, &v, 1); }
+void buf_u8(struct buf *b, uint8_t v) {
+    buf_put(b, &v, 1);
+}
 
 void buf_u16be(struct buf *b, uint16_t v) {
     uint8_t *p = buf_extend(b, 2);
@@ -133,7 +140,8 @@ void buf_uvarint(struct buf *b, uint64_t v) {
 
 rc buf_check(const struct buf *b, const char *what, struct err *e) {
     if (!b->failed) return ok();
-    if (b->size >= b->limit / 2) return err_set(e, RC_NOMEM, "%s: more than %zu bytes", what, b->limit);
+    if (b->size >= b->limit / 2)
+        return err_set(e, RC_NOMEM, "%s: more than %zu bytes", what, b->limit);
     return err_set(e, RC_NOMEM, "%s: no memory", what);
 }
 
@@ -156,4 +164,6 @@ uint32_t get_u32be(const uint8_t *p) {
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
-uint64_t get_u64be(const uint8_t *p) { return (uint64_t)get_u32be(p) << 32 | get_u32be(p + 4); }
+uint64_t get_u64be(const uint8_t *p) {
+    return (uint64_t)get_u32be(p) << 32 | get_u32be(p + 4);
+}

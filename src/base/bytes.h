@@ -26,10 +26,16 @@ uint32_t rd_u32be(struct rd *r);
 uint64_t rd_u64be(struct rd *r);
 uint64_t rd_uvarint(struct rd *r); /* unsigned LEB128, at most 10 bytes; an overlong one fails */
 const uint8_t *rd_bytes(struct rd *r, size_t n); /* NULL when short */
-static inline size_t rd_left(const struct rd *r) { return r->failed ? 0 : r->size - r->at; }
-static inline bool rd_ok(const struct rd *r) { return !r->failed; }
+static inline size_t rd_left(const struct rd *r) {
+    return r->failed ? 0 : r->size - r->at;
+}
+static inline bool rd_ok(const struct rd *r) {
+    return !r->failed;
+}
 /* All read, nothing left, nothing short. */
-static inline bool rd_done(const struct rd *r) { return !r->failed && r->at == r->size; }
+static inline bool rd_done(const struct rd *r) {
+    return !r->failed && r->at == r->size;
+}
 
 /* A growable buffer, never born without its limit. Failure (no memory, limit) is sticky; look at
  * `failed` once at the end, or call buf_check. Free with buf_deinit. */

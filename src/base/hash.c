@@ -5,7 +5,9 @@
 
 #include <isa-l/crc64.h>
 
-uint64_t crc64(uint64_t crc, const void *bytes, size_t n) { return crc64_iso_refl(crc, bytes, n); }
+uint64_t crc64(uint64_t crc, const void *bytes, size_t n) {
+    return crc64_iso_refl(crc, bytes, n);
+}
 
 static uint64_t mix64(uint64_t h) {
     h ^= h >> 33;

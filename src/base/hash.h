@@ -4,9 +4,9 @@
  * crc64(0, "123456789", 9) == b90956c775a41001; feed in pieces by passing the last result.
  *
  * page_sum: what one page contributes to the database's sum: mix64(crc64(u32be(pgno) || page)),
- * mix64 being the finaliser of MurmurHash3. The database's sum is the sum modulo 2^64 over all pages
- * but the lock page; 0 means unknown (a sum that happens to be 0 is stored as 1). A sum, and mixed:
- * an XOR of bare CRCs is blind to swapped pages and to a change that is missing twice.
+ * mix64 being the finaliser of MurmurHash3. The database's sum is the sum modulo 2^64 over all
+ * pages but the lock page; 0 means unknown (a sum that happens to be 0 is stored as 1). A sum, and
+ * mixed: an XOR of bare CRCs is blind to swapped pages and to a change that is missing twice.
  */
 #ifndef BASE_HASH_H
 #define BASE_HASH_H

@@ -4,13 +4,13 @@
 
 #define LIMIT_PAGE_SIZE 65536u
 #define LIMIT_PATH 4096u
-#define LIMIT_KEY 1024u                    /* object key, S3's own limit */
-#define LIMIT_INDEX (1024u * 1024u * 1024u)/* page index of one LTX file, encoded */
-#define LIMIT_OBJECTS 50000000u            /* objects in one replica */
-#define LIMIT_SMALL_OBJECT (1024u * 1024u) /* owner.json, pins, verified.json */
-#define LIMIT_MEMORY_OBJECT (8u << 20)     /* a shipment larger than this is streamed */
-#define LIMIT_RANGE (4u << 20)             /* one ranged read of a restore */
-#define LIMIT_LEVELS 10                    /* LTX levels 0..9 */
+#define LIMIT_KEY 1024u                     /* object key, S3's own limit */
+#define LIMIT_INDEX (1024u * 1024u * 1024u) /* page index of one LTX file, encoded */
+#define LIMIT_OBJECTS 50000000u             /* objects in one replica */
+#define LIMIT_SMALL_OBJECT (1024u * 1024u)  /* owner.json, pins, verified.json */
+#define LIMIT_MEMORY_OBJECT (8u << 20)      /* a shipment larger than this is streamed */
+#define LIMIT_RANGE (4u << 20)              /* one ranged read of a restore */
+#define LIMIT_LEVELS 10                     /* LTX levels 0..9 */
 #define LEVEL_SNAPSHOT 9
 
 #endif

@@ -41,7 +41,8 @@ static void time_text(char *out, size_t size, bool date) {
     struct tm tm;
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &tm);
-    size_t n = date ? strftime(out, size, "%Y-%m-%dT%H:%M:%S", &tm) : strftime(out, size, "%H:%M:%S", &tm);
+    size_t n =
+        date ? strftime(out, size, "%Y-%m-%dT%H:%M:%S", &tm) : strftime(out, size, "%H:%M:%S", &tm);
     snprintf(out + n, size - n, ".%03ldZ", now.tv_nsec / 1000000);
 }
 

@@ -1,5 +1,5 @@
-/* Log lines: an event and its pairs. Only cli/ logs, once, where a thing is handled. Event names and
- * keys are an interface. Not thread-safe: one thread logs. */
+/* Log lines: an event and its pairs. Only cli/ logs, once, where a thing is handled. Event names
+ * and keys are an interface. Not thread-safe: one thread logs. */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 

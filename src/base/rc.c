@@ -8,7 +8,7 @@
 #include <string.h>
 
 static void PRINTF_LIKE(3, 0)
-fill(struct err *e, enum rc_code code, const char *fmt, va_list args) {
+    fill(struct err *e, enum rc_code code, const char *fmt, va_list args) {
     if (!e) return;
     char text[ERR_TEXT_MAX]; /* the arguments may be the old text */
     vsnprintf(text, sizeof text, fmt, args);
@@ -72,9 +72,9 @@ rc err_prefix(struct err *e, rc r, const char *fmt, ...) {
 }
 
 const char *rc_name(enum rc_code code) {
-    static const char *const names[] = {"ok",     "retry",  "timeout",   "busy",  "not found",
-                                        "corrupt", "conflict", "fenced", "behind", "full",
-                                        "cancelled", "usage", "no memory", "io", "unfit"};
+    static const char *const names[] = {"ok",        "retry",    "timeout",   "busy",   "not found",
+                                        "corrupt",   "conflict", "fenced",    "behind", "full",
+                                        "cancelled", "usage",    "no memory", "io",     "unfit"};
     return (unsigned)code < sizeof names / sizeof *names ? names[code] : "?";
 }
 

@@ -6,7 +6,7 @@
  *
  *     rc widget_open(struct widget *w, struct err *e) {
  *         TRY(part_open(&w->part, e));
- *         if (w->size > LIMIT_WIDGET) return err_set(e, RC_CORRUPT, "widget: %u is too large", w->size);
+ *         if (w->size > LIMIT_WIDGET) return err_set(e, RC_CORRUPT, "widget of %u", w->size);
  *         return ok();
  *     }
  */
@@ -31,8 +31,8 @@ enum rc_code {
     RC_CANCELLED, /* asked to stop */
     RC_USAGE,     /* the caller's arguments are wrong */
     RC_NOMEM,
-    RC_IO,        /* the system refused; errno is in the words */
-    RC_UNFIT,     /* the object store lacks something that safety needs */
+    RC_IO,    /* the system refused; errno is in the words */
+    RC_UNFIT, /* the object store lacks something that safety needs */
 };
 
 typedef struct {
@@ -51,8 +51,12 @@ struct err {
 #define AUTO(fn) __attribute__((cleanup(fn)))
 #define PRINTF_LIKE(fmt, first) __attribute__((format(printf, fmt, first)))
 
-static inline rc ok(void) { return (rc){RC_OK}; }
-static inline bool is_ok(rc r) { return r.code == RC_OK; }
+static inline rc ok(void) {
+    return (rc){RC_OK};
+}
+static inline bool is_ok(rc r) {
+    return r.code == RC_OK;
+}
 
 /* Fill `e` (may be NULL). */
 void err_fill(struct err *e, enum rc_code code, const char *fmt, ...) PRINTF_LIKE(3, 4);

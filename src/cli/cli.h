@@ -34,7 +34,8 @@ int cli_usage(const char *help, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /* "250ms", "1s", "5m", "24h", "7d"; a bare number is seconds. To milliseconds. */
 bool parse_duration(const char *text, int64_t *ms);
-/* RFC 3339 ("2026-11-23T10:00:00Z", with fraction and offset) or "10m ago". To Unix milliseconds. */
+/* RFC 3339 ("2026-11-23T10:00:00Z", with fraction and offset) or "10m ago". To Unix
+ * milliseconds. */
 bool parse_time(const char *text, int64_t now_ms, int64_t *ms);
 /* A decimal TXID, or 16 hexadecimal digits as in file names. */
 bool parse_txid(const char *text, uint64_t *txid);

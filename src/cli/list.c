@@ -6,10 +6,11 @@
 #include <inttypes.h>
 #include <jansson.h>
 
-static const char help[] = "holdfast list [-json] URL\n"
-                           "  The restore points of a replica: TXID, time, level and size of each object.\n"
-                           "\n"
-                           "  holdfast list /backup/app\n";
+static const char help[] =
+    "holdfast list [-json] URL\n"
+    "  The restore points of a replica: TXID, time, level and size of each object.\n"
+    "\n"
+    "  holdfast list /backup/app\n";
 
 static void print_human(const struct listing *l) {
     printf("%-20s %-20s %-24s %5s %12s\n", "txid", "from", "time", "level", "bytes");
@@ -17,8 +18,8 @@ static void print_human(const struct listing *l) {
         const struct replica_file *f = &l->files[i];
         char at[32];
         format_time(f->time_ms, at);
-        printf("%-20" PRIu64 " %-20" PRIu64 " %-24s %5d %12" PRIu64 "\n", f->max_txid, f->min_txid, at,
-               f->level, f->size_bytes);
+        printf("%-20" PRIu64 " %-20" PRIu64 " %-24s %5d %12" PRIu64 "\n", f->max_txid, f->min_txid,
+               at, f->level, f->size_bytes);
     }
 }
 
@@ -28,10 +29,10 @@ static void print_json(const struct listing *l) {
         const struct replica_file *f = &l->files[i];
         char at[32];
         format_time(f->time_ms, at);
-        json_array_append_new(all, json_pack("{s:I, s:I, s:i, s:s, s:I, s:I}", "txid",
-                                             (json_int_t)f->max_txid, "min_txid", (json_int_t)f->min_txid,
-                                             "level", f->level, "time", at, "time_ms",
-                                             (json_int_t)f->time_ms, "bytes", (json_int_t)f->size_bytes));
+        json_array_append_new(
+            all, json_pack("{s:I, s:I, s:i, s:s, s:I, s:I}", "txid", (json_int_t)f->max_txid,
+                           "min_txid", (json_int_t)f->min_txid, "level", f->level, "time", at,
+                           "time_ms", (json_int_t)f->time_ms, "bytes", (json_int_t)f->size_bytes));
     }
     json_dumpf(all, stdout, JSON_INDENT(1));
     putchar('\n');

@@ -59,7 +59,8 @@ int main(int argc, char **argv) {
     const char *name = argc > 1 ? argv[1] : "";
     for (size_t i = 0; i < COMMAND_COUNT; i++)
         if (strcmp(name, commands[i].name) == 0) return commands[i].run(argc - 1, argv + 1);
-    if (strcmp(name, "--version") == 0 || strcmp(name, "-version") == 0 || strcmp(name, "version") == 0) {
+    if (strcmp(name, "--version") == 0 || strcmp(name, "-version") == 0 ||
+        strcmp(name, "version") == 0) {
         puts("holdfast " HOLDFAST_VERSION);
         return 0;
     }

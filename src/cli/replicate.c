@@ -1,8 +1,8 @@
 /* holdfast replicate DB URL [URL...]: the loop around a source.
  *
- * It waits in one place, for the files to change, for a job to end, for a signal, or for the time at
- * which the source wants to be stepped. When the database is replaced or deleted it ships what it still
- * can of the old one, waits for the new one, and begins again with the start-up classes.
+ * It waits in one place, for the files to change, for a job to end, for a signal, or for the time
+ * at which the source wants to be stepped. When the database is replaced or deleted it ships what
+ * it still can of the old one, waits for the new one, and begins again with the start-up classes.
  */
 #include "cli/cli.h"
 #include "os/system.h"
@@ -73,7 +73,9 @@ static void on_event(void *arg, const char *name, const char *const *pairs, int 
     log_pairs(&r->log, name, pairs, count);
 }
 
-static void on_job(void *arg) { watch_wake(arg); }
+static void on_job(void *arg) {
+    watch_wake(arg);
+}
 
 static rc open_source(struct replicate *r, struct err *e) {
     TRY(source_open(&r->source, r->env, r->db, &r->options, e));
@@ -220,7 +222,21 @@ static bool parse_levels(const char *text, int64_t levels[4]) {
     return part == NULL;
 }
 
-enum { INTERVAL = 256, PAGES, LEVELS, SNAPSHOT, KEEP0, KEEP, VERIFY, FRAMES, DRAIN, TAKE, LOCAL, REPLICA, LOG };
+enum {
+    INTERVAL = 256,
+    PAGES,
+    LEVELS,
+    SNAPSHOT,
+    KEEP0,
+    KEEP,
+    VERIFY,
+    FRAMES,
+    DRAIN,
+    TAKE,
+    LOCAL,
+    REPLICA,
+    LOG
+};
 
 static const struct option options[] = {
     {"interval", required_argument, NULL, INTERVAL},
@@ -240,7 +256,9 @@ static const struct option options[] = {
     {NULL, 0, NULL, 0},
 };
 
-static bool positive(const char *text, int64_t *out) { return parse_duration(text, out) && *out > 0; }
+static bool positive(const char *text, int64_t *out) {
+    return parse_duration(text, out) && *out > 0;
+}
 
 /* False: the value is wrong. */
 static bool take_option(struct replicate *r, int option, const char *value) {
@@ -288,11 +306,14 @@ int cmd_replicate(int argc, char **argv) {
             fputs(help, stdout);
             return 0;
         }
-        if (option == '?') return cli_usage(help, "unknown option, or a value is missing: %s", argv[optind - 1]);
+        if (option == '?')
+            return cli_usage(help, "unknown option, or a value is missing: %s", argv[optind - 1]);
         if (!take_option(&r, option, optarg))
-            return cli_usage(help, "-%s: '%s' is not a value for it", options[index].name, optarg ? optarg : "");
+            return cli_usage(help, "-%s: '%s' is not a value for it", options[index].name,
+                             optarg ? optarg : "");
     }
-    if (argc - optind < 2) return cli_usage(help, "replicate needs a database and at least one URL");
+    if (argc - optind < 2)
+        return cli_usage(help, "replicate needs a database and at least one URL");
     if (r.adopt_replica && r.options.adopt_local)
         return cli_usage(help, "-adopt-local and -adopt-replica exclude each other");
     r.db = argv[optind];

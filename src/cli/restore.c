@@ -54,8 +54,8 @@ static void draw(const struct bar *b) {
     double seconds = since(&b->start), rate = seconds > 0 ? (double)done / seconds : 0;
     int width = total ? (int)(40 * done / total) : 0;
     if (width > 40) width = 40;
-    fprintf(stderr, "\r[%.*s%*s] %llu / %llu MB  %.0f MB/s  ETA %.0f s  ", width, full, 40 - width, "",
-            done >> 20, total >> 20, rate / 1e6,
+    fprintf(stderr, "\r[%.*s%*s] %llu / %llu MB  %.0f MB/s  ETA %.0f s  ", width, full, 40 - width,
+            "", done >> 20, total >> 20, rate / 1e6,
             rate > 0 && total > done ? (double)(total - done) / rate : 0.0);
 }
 
@@ -79,7 +79,8 @@ static void *bar_run(void *arg) {
 }
 
 static void bar_start(struct bar *b, struct progress *p) {
-    *b = (struct bar){.progress = p, .lock = PTHREAD_MUTEX_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER};
+    *b = (struct bar){
+        .progress = p, .lock = PTHREAD_MUTEX_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER};
     clock_gettime(CLOCK_MONOTONIC, &b->start);
     b->running = isatty(2) && pthread_create(&b->thread, NULL, bar_run, b) == 0;
 }
@@ -93,14 +94,16 @@ static void bar_stop(struct bar *b) {
     pthread_join(b->thread, NULL);
 }
 
-static void report(const struct restore_command *c, const struct restore_result *r, double seconds) {
+static void report(const struct restore_command *c, const struct restore_result *r,
+                   double seconds) {
     char at[32];
     format_time(r->time_ms, at);
     if (c->json) {
-        json_t *o = json_pack("{s:s, s:s, s:I, s:s, s:i, s:i, s:I, s:b, s:f}", "url", c->url, "path", c->out,
-                              "txid", (json_int_t)r->txid, "time", at, "page_size", (int)r->page_size,
-                              "pages", (int)r->page_count, "bytes_fetched", (json_int_t)r->bytes_fetched,
-                              "sum_checked", r->sum_checked, "seconds", seconds);
+        json_t *o = json_pack("{s:s, s:s, s:I, s:s, s:i, s:i, s:I, s:b, s:f}", "url", c->url,
+                              "path", c->out, "txid", (json_int_t)r->txid, "time", at, "page_size",
+                              (int)r->page_size, "pages", (int)r->page_count, "bytes_fetched",
+                              (json_int_t)r->bytes_fetched, "sum_checked", r->sum_checked,
+                              "seconds", seconds);
         if (o) json_dumpf(o, stdout, JSON_COMPACT);
         putchar('\n');
         json_decref(o);
@@ -110,9 +113,10 @@ static void report(const struct restore_command *c, const struct restore_result 
         printf("%s is at the replica's tip already: TXID %" PRIu64 "\n", c->out, r->txid);
         return;
     }
-    printf("restored %s to TXID %" PRIu64 " of %s: %u pages of %u bytes, %.1f MB fetched, %.2f s, %s\n", c->out,
-           r->txid, at, r->page_count, r->page_size, (double)r->bytes_fetched / 1e6, seconds,
-           r->sum_checked ? "proven by its sum" : "checksums of all files right");
+    printf("restored %s to TXID %" PRIu64
+           " of %s: %u pages of %u bytes, %.1f MB fetched, %.2f s, %s\n",
+           c->out, r->txid, at, r->page_count, r->page_size, (double)r->bytes_fetched / 1e6,
+           seconds, r->sum_checked ? "proven by its sum" : "checksums of all files right");
 }
 
 static int restore(struct restore_command *c) {
@@ -132,7 +136,8 @@ static int restore(struct restore_command *c) {
     bar_stop(&bar);
     store_free(store);
     env_free_system(env);
-    if (r.code == RC_NOTFOUND && c->if_replica_exists && !c->options.target.txid && !c->options.target.time_ms) {
+    if (r.code == RC_NOTFOUND && c->if_replica_exists && !c->options.target.txid &&
+        !c->options.target.time_ms) {
         printf("no backup at %s\n", c->url);
         return 0;
     }
@@ -152,7 +157,9 @@ static bool take_option(struct restore_command *c, int option, const char *value
     switch (option) {
     case 't': return parse_txid(value, &c->options.target.txid);
     case 'T': return parse_time(value, now_ms(), &c->options.target.time_ms);
-    case 'p': c->options.parallel = atoi(value); return c->options.parallel > 0 && c->options.parallel <= 256;
+    case 'p':
+        c->options.parallel = atoi(value);
+        return c->options.parallel > 0 && c->options.parallel <= 256;
     case 'f': c->fast_forward = true; return true;
     case 'r': c->if_replica_exists = true; return true;
     case 'd': c->if_db_not_exists = true; return true;
@@ -179,8 +186,10 @@ int cmd_restore(int argc, char **argv) {
             fputs(help, stdout);
             return 0;
         }
-        if (option == '?') return cli_usage(help, "unknown option, or a value is missing: %s", argv[optind - 1]);
-        if (!take_option(&c, option, optarg)) return cli_usage(help, "'%s' is not a value for it", optarg);
+        if (option == '?')
+            return cli_usage(help, "unknown option, or a value is missing: %s", argv[optind - 1]);
+        if (!take_option(&c, option, optarg))
+            return cli_usage(help, "'%s' is not a value for it", optarg);
     }
     if (argc - optind != 2) return cli_usage(help, "restore needs a URL and an output");
     if (c.options.target.txid && c.options.target.time_ms)

@@ -9,29 +9,29 @@
 #include <string.h>
 #include <time.h>
 
-static const char help[] = "holdfast status [-json] [-late D] DB URL\n"
-                           "  Is what this database holds durable in that replica? Works with or without a\n"
-                           "  running 'holdfast replicate'.\n"
-                           "\n"
-                           "  -late D  commits not durable for longer than this are late (5s)\n"
-                           "  -json    machine-readable\n"
-                           "\n"
-                           "  exit status: 0 safe, 1 late, 2 unsafe or unknown\n"
-                           "\n"
-                           "  holdfast status app.db /backup/app\n";
+static const char help[] =
+    "holdfast status [-json] [-late D] DB URL\n"
+    "  Is what this database holds durable in that replica? Works with or without a\n"
+    "  running 'holdfast replicate'.\n"
+    "\n"
+    "  -late D  commits not durable for longer than this are late (5s)\n"
+    "  -json    machine-readable\n"
+    "\n"
+    "  exit status: 0 safe, 1 late, 2 unsafe or unknown\n"
+    "\n"
+    "  holdfast status app.db /backup/app\n";
 
 static const char *const words[] = {"safe", "late", "unsafe"};
 
 static void print_json(const struct status *s) {
-    json_t *o = json_pack("{s:s, s:s, s:s, s:I, s:I, s:i, s:I, s:f, s:i, s:i, s:I, s:b, s:i, s:s, s:i}",
-                          "state", words[s->safety], "class", s->class, "reason", s->reason, "txid",
-                          (json_int_t)s->txid, "txid_time_ms", (json_int_t)s->txid_time_ms,
-                          "commits_pending", (int)s->commits_pending, "bytes_pending",
-                          (json_int_t)s->bytes_pending, "lag_seconds", s->lag_seconds, "wal_frames",
-                          (int)s->wal_frames, "backfilled", (int)s->backfilled, "verified_ms",
-                          (json_int_t)s->verified_ms, "verified_ok", s->verified_ok, "reader_pid",
-                          s->holder_pid, "reader_name", s->holder_name, "replicator_pid",
-                          s->replicator_pid);
+    json_t *o = json_pack(
+        "{s:s, s:s, s:s, s:I, s:I, s:i, s:I, s:f, s:i, s:i, s:I, s:b, s:i, s:s, s:i}", "state",
+        words[s->safety], "class", s->class, "reason", s->reason, "txid", (json_int_t)s->txid,
+        "txid_time_ms", (json_int_t)s->txid_time_ms, "commits_pending", (int)s->commits_pending,
+        "bytes_pending", (json_int_t)s->bytes_pending, "lag_seconds", s->lag_seconds, "wal_frames",
+        (int)s->wal_frames, "backfilled", (int)s->backfilled, "verified_ms",
+        (json_int_t)s->verified_ms, "verified_ok", s->verified_ok, "reader_pid", s->holder_pid,
+        "reader_name", s->holder_name, "replicator_pid", s->replicator_pid);
     if (o) json_dumpf(o, stdout, JSON_COMPACT);
     putchar('\n');
     json_decref(o);

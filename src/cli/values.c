@@ -12,8 +12,7 @@ static bool unit_ms(const char *unit, int64_t *out) {
     static const struct {
         const char *name;
         int64_t ms;
-    } units[] = {{"ms", 1},    {"", 1000},      {"s", 1000},     {"m", 60000},
-                 {"h", 3600000}, {"d", 86400000}};
+    } units[] = {{"ms", 1}, {"", 1000}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
     for (size_t i = 0; i < sizeof units / sizeof *units; i++)
         if (strcmp(unit, units[i].name) == 0) {
             *out = units[i].ms;
@@ -51,8 +50,10 @@ static bool parse_offset(const char *text, int *minutes) {
     *minutes = 0;
     if (strcmp(text, "Z") == 0 || strcmp(text, "z") == 0) return true;
     int end = -1;
-    if (sscanf(text, "%c%2d:%2d%n", &sign, &hours, &rest, &end) != 3 || end < 0 || text[end]) return false;
-    if ((sign != '+' && sign != '-') || hours > 23 || rest > 59 || hours < 0 || rest < 0) return false;
+    if (sscanf(text, "%c%2d:%2d%n", &sign, &hours, &rest, &end) != 3 || end < 0 || text[end])
+        return false;
+    if ((sign != '+' && sign != '-') || hours > 23 || rest > 59 || hours < 0 || rest < 0)
+        return false;
     *minutes = (hours * 60 + rest) * (sign == '-' ? -1 : 1);
     return true;
 }

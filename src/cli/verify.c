@@ -1,4 +1,5 @@
-/* holdfast verify URL: read the whole replica and prove it; -source DB: compare it with the database. */
+/* holdfast verify URL: read the whole replica and prove it; -source DB: compare it with the
+ * database. */
 #include "cli/cli.h"
 #include "source/audit.h"
 
@@ -6,13 +7,14 @@
 #include <inttypes.h>
 #include <jansson.h>
 
-static const char help[] = "holdfast verify [-json] [-source DB] URL\n"
-                           "  Read every object of a replica and prove it, or name the first that breaks it.\n"
-                           "\n"
-                           "  -source DB  also compare it page by page with the live database\n"
-                           "  -json       machine-readable\n"
-                           "\n"
-                           "  holdfast verify -source app.db /backup/app\n";
+static const char help[] =
+    "holdfast verify [-json] [-source DB] URL\n"
+    "  Read every object of a replica and prove it, or name the first that breaks it.\n"
+    "\n"
+    "  -source DB  also compare it page by page with the live database\n"
+    "  -json       machine-readable\n"
+    "\n"
+    "  holdfast verify -source app.db /backup/app\n";
 
 struct verification {
     struct verify_result replica;
@@ -23,8 +25,8 @@ struct verification {
 static void print_json(const struct verification *v, rc r, const struct err *e) {
     json_t *o = json_pack("{s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "ok", is_ok(r), "err",
                           is_ok(r) ? "" : e->text, "files", (json_int_t)v->replica.files, "pages",
-                          (json_int_t)v->replica.pages, "bytes", (json_int_t)v->replica.bytes, "txid",
-                          (json_int_t)v->replica.txid, "links_checked",
+                          (json_int_t)v->replica.pages, "bytes", (json_int_t)v->replica.bytes,
+                          "txid", (json_int_t)v->replica.txid, "links_checked",
                           (json_int_t)v->replica.links_checked, "links_unknown",
                           (json_int_t)v->replica.links_unknown, "broken", v->replica.broken);
     if (v->audited) {
@@ -38,13 +40,13 @@ static void print_json(const struct verification *v, rc r, const struct err *e) 
 }
 
 static void print_human(const struct verification *v) {
-    printf("replica ok: %" PRIu64 " objects, %" PRIu64 " pages, proven to TXID %" PRIu64 "; %" PRIu64
-           " states checked by their sum, %" PRIu64 " without one\n",
+    printf("replica ok: %" PRIu64 " objects, %" PRIu64 " pages, proven to TXID %" PRIu64
+           "; %" PRIu64 " states checked by their sum, %" PRIu64 " without one\n",
            v->replica.files, v->replica.pages, v->replica.txid, v->replica.links_checked,
            v->replica.links_unknown);
     if (v->audited)
-        printf("source ok: %u pages equal TXID %" PRIu64 ", %u changed since\n", v->audit.pages, v->audit.txid,
-               v->audit.pages_pending);
+        printf("source ok: %u pages equal TXID %" PRIu64 ", %u changed since\n", v->audit.pages,
+               v->audit.txid, v->audit.pages_pending);
 }
 
 static int verify(const char *url, const char *db, bool json) {

@@ -16,8 +16,9 @@
 /* Holdfast's chain in the reserved header bytes 80..99: "HF01", sum, WAL frame checksum. */
 struct ltx_chain {
     bool present;
-    uint64_t sum;              /* the database's sum after this file; 0 = unknown (base/hash.h) */
-    uint32_t frame_checksum[2];/* of the last WAL frame that this file covers; 0,0 in compacted files */
+    uint64_t sum; /* the database's sum after this file; 0 = unknown (base/hash.h) */
+    uint32_t
+        frame_checksum[2]; /* of the last WAL frame that this file covers; 0,0 in compacted files */
 };
 
 struct ltx_header {
@@ -33,11 +34,15 @@ struct ltx_header {
     struct ltx_chain chain;
 };
 
-uint32_t ltx_lock_page(uint32_t page_size); /* the page at 1 GiB: never stored, zero when restored */
-static inline bool ltx_is_snapshot(const struct ltx_header *h) { return h->min_txid == 1; }
+uint32_t
+ltx_lock_page(uint32_t page_size); /* the page at 1 GiB: never stored, zero when restored */
+static inline bool ltx_is_snapshot(const struct ltx_header *h) {
+    return h->min_txid == 1;
+}
 
 /* Checks every rule of docs/format.md 1.2; RC_CORRUPT names the first that fails. */
-MUST_USE rc ltx_header_decode(struct ltx_header *h, const uint8_t bytes[LTX_HEADER_SIZE], struct err *e);
+MUST_USE rc ltx_header_decode(struct ltx_header *h, const uint8_t bytes[LTX_HEADER_SIZE],
+                              struct err *e);
 void ltx_header_encode(const struct ltx_header *h, uint8_t bytes[LTX_HEADER_SIZE]);
 
 /* ---- writing ---- */
@@ -63,23 +68,24 @@ MUST_USE rc ltx_writer_init(struct ltx_writer *w, const struct ltx_header *h, en
 /* Pages ascend; the lock page and pages above `commit` are a programmer's error (ENSURE). */
 MUST_USE rc ltx_writer_page(struct ltx_writer *w, uint32_t pgno, const void *page, struct err *e);
 /* End marker, index, trailer. A snapshot (min TXID 1) that lacks a page is RC_CORRUPT. */
-MUST_USE rc ltx_writer_finish(struct ltx_writer *w, uint64_t *file_checksum, uint64_t *size, struct err *e);
+MUST_USE rc ltx_writer_finish(struct ltx_writer *w, uint64_t *file_checksum, uint64_t *size,
+                              struct err *e);
 void ltx_writer_deinit(struct ltx_writer *w);
 
 /* ---- reading a whole file, in pieces of any size ---- */
 struct ltx_reader; /* heap */
 
 struct ltx_reader_events {
-    rc (*header)(void *arg, const struct ltx_header *, struct err *);            /* may be NULL */
-    rc (*page)(void *arg, uint32_t pgno, const uint8_t *page, struct err *);     /* may be NULL */
+    rc (*header)(void *arg, const struct ltx_header *, struct err *);        /* may be NULL */
+    rc (*page)(void *arg, uint32_t pgno, const uint8_t *page, struct err *); /* may be NULL */
     void *arg;
 };
 
 MUST_USE rc ltx_reader_new(struct ltx_reader **out, struct ltx_reader_events, struct err *e);
 void ltx_reader_free(struct ltx_reader *);
 MUST_USE rc ltx_reader_feed(struct ltx_reader *, const void *bytes, size_t n, struct err *e);
-/* The end of the file: checks that it is complete, that the index says what the frames were, the file
- * checksum, that a snapshot holds every page, and a database checksum where there is one. */
+/* The end of the file: checks that it is complete, that the index says what the frames were, the
+ * file checksum, that a snapshot holds every page, and a database checksum where there is one. */
 MUST_USE rc ltx_reader_finish(struct ltx_reader *, uint64_t *file_checksum, struct err *e);
 
 /* ---- reading parts ---- */
@@ -90,11 +96,11 @@ struct ltx_entry {
 };
 
 /* Sizes from the last 24 bytes of a file: where the index begins. Bounded by LIMIT_INDEX. */
-MUST_USE rc ltx_index_place(const uint8_t last24[24], uint64_t file_size, uint64_t *at, uint64_t *size,
-                            struct err *e);
-/* An iterator over the encoded entries (index bytes without the 8-byte size). Checks that page numbers
- * ascend, offsets are consecutive from 100, sizes are legal for the page size, and that the entries
- * end exactly 6 bytes before `index_at`. */
+MUST_USE rc ltx_index_place(const uint8_t last24[24], uint64_t file_size, uint64_t *at,
+                            uint64_t *size, struct err *e);
+/* An iterator over the encoded entries (index bytes without the 8-byte size). Checks that page
+ * numbers ascend, offsets are consecutive from 100, sizes are legal for the page size, and that the
+ * entries end exactly 6 bytes before `index_at`. */
 struct ltx_index_cursor {
     struct rd r;
     uint32_t page_size, last_pgno;
@@ -105,8 +111,8 @@ void ltx_index_begin(struct ltx_index_cursor *, const uint8_t *bytes, size_t n, 
 /* entry->pgno == 0 at the end. */
 MUST_USE rc ltx_index_next(struct ltx_index_cursor *, struct ltx_entry *entry, struct err *e);
 
-/* One page frame as stored (either encoding) -> page_size bytes at `page`. Checks pgno, flags and that
- * it decodes to exactly page_size bytes. */
+/* One page frame as stored (either encoding) -> page_size bytes at `page`. Checks pgno, flags and
+ * that it decodes to exactly page_size bytes. */
 MUST_USE rc ltx_frame_decode(const uint8_t *frame, size_t size, uint32_t page_size, uint32_t pgno,
                              uint8_t *page, struct err *e);
 /* Largest legal frame of a page size. */

@@ -5,7 +5,9 @@
 
 #define RESERVED_AT 80u
 
-uint32_t ltx_lock_page(uint32_t page_size) { return 0x40000000u / page_size + 1; }
+uint32_t ltx_lock_page(uint32_t page_size) {
+    return 0x40000000u / page_size + 1;
+}
 
 void ltx_header_encode(const struct ltx_header *h, uint8_t out[LTX_HEADER_SIZE]) {
     memset(out, 0, LTX_HEADER_SIZE);
@@ -29,11 +31,14 @@ void ltx_header_encode(const struct ltx_header *h, uint8_t out[LTX_HEADER_SIZE])
     put_u32be(out + 96, h->chain.frame_checksum[1]);
 }
 
-static bool legal_page_size(uint32_t n) { return n >= 512 && n <= LIMIT_PAGE_SIZE && !(n & (n - 1)); }
+static bool legal_page_size(uint32_t n) {
+    return n >= 512 && n <= LIMIT_PAGE_SIZE && !(n & (n - 1));
+}
 
 static rc check(const struct ltx_header *h, struct err *e) {
     uint64_t pre = h->pre_apply_checksum;
-    if (h->flags & ~LTX_FLAG_NO_CHECKSUM) return err_set(e, RC_CORRUPT, "header: flags %#x", h->flags);
+    if (h->flags & ~LTX_FLAG_NO_CHECKSUM)
+        return err_set(e, RC_CORRUPT, "header: flags %#x", h->flags);
     if (!legal_page_size(h->page_size))
         return err_set(e, RC_CORRUPT, "header: page size %u", h->page_size);
     if (h->commit == 0) return err_set(e, RC_CORRUPT, "header: a database of no pages");

@@ -1,11 +1,11 @@
 /* Reading an LTX file: as a stream of pieces, or single frames and the index by place.
  *
- * Why push: the bytes come from a store in pieces of its choice, and a legacy page frame does not say
- * how long it is.
+ * Why push: the bytes come from a store in pieces of its choice, and a legacy page frame does not
+ * say how long it is.
  *
  * Invariants
- *  1. Memory is one page, one encoded frame and the encoded index, whatever the file says; a length is
- *     checked against the largest legal one before anything is read by it.
+ *  1. Memory is one page, one encoded frame and the encoded index, whatever the file says; a length
+ *     is checked against the largest legal one before anything is read by it.
  *  2. The index in the file must be byte for byte the one that its frames make.
  *  3. A file is good only after ltx_reader_finish.
  */
@@ -92,7 +92,8 @@ static bool complete(const struct ltx_reader *r) {
 static rc take_marker(struct ltx_reader *r, struct err *e) {
     r->crc = crc64(r->crc, r->bytes, PAGE_HEADER);
     if (ltx_is_snapshot(&r->header) && !complete(r))
-        return err_set(e, RC_CORRUPT, "a snapshot of %u pages holds %u", r->header.commit, r->page_count);
+        return err_set(e, RC_CORRUPT, "a snapshot of %u pages holds %u", r->header.commit,
+                       r->page_count);
     buf_u8(&r->index, 0);
     buf_u64be(&r->index, r->index.size);
     TRY(buf_check(&r->index, "page index", e));
@@ -132,7 +133,9 @@ static rc take_page_header(struct ltx_reader *r, struct err *e) {
     return ok();
 }
 
-static uint32_t block_max(uint32_t page_size) { return page_size + page_size / 255 + 16; }
+static uint32_t block_max(uint32_t page_size) {
+    return page_size + page_size / 255 + 16;
+}
 
 static rc take_size(struct ltx_reader *r, struct err *e) {
     uint32_t size = get_u32be(r->bytes);
@@ -162,8 +165,8 @@ static rc take_page(struct ltx_reader *r, struct err *e) {
     return r->events.page ? r->events.page(r->events.arg, r->pgno, r->page, e) : ok();
 }
 
-static rc decode_block(const uint8_t *block, size_t n, uint8_t *page, uint32_t page_size, uint32_t pgno,
-                       struct err *e) {
+static rc decode_block(const uint8_t *block, size_t n, uint8_t *page, uint32_t page_size,
+                       uint32_t pgno, struct err *e) {
     int got = LZ4_decompress_safe((const char *)block, (char *)page, (int)n, (int)page_size);
     if (got == (int)page_size) return ok();
     return err_set(e, RC_CORRUPT, "page %u: its LZ4 block does not give %u bytes", pgno, page_size);
@@ -178,7 +181,8 @@ static bool legacy_start_ok(const uint8_t *frame, size_t n) {
 }
 
 /* Feed up to n bytes of a legacy frame; *used of them belong to it. */
-static rc take_legacy(struct ltx_reader *r, const uint8_t *bytes, size_t n, size_t *used, struct err *e) {
+static rc take_legacy(struct ltx_reader *r, const uint8_t *bytes, size_t n, size_t *used,
+                      struct err *e) {
     for (size_t i = 0; i < n && r->legacy_size + i <= FRAME_FLG; i++) {
         r->bytes[r->legacy_size + i] = bytes[i];
         if (!legacy_start_ok(r->bytes, r->legacy_size + i + 1))
@@ -187,7 +191,8 @@ static rc take_legacy(struct ltx_reader *r, const uint8_t *bytes, size_t n, size
     uint8_t spill;
     bool full = r->legacy_out == r->header.page_size;
     size_t in = n, out = full ? 0 : r->header.page_size - r->legacy_out;
-    size_t hint = LZ4F_decompress(r->legacy, full ? &spill : r->page + r->legacy_out, &out, bytes, &in, NULL);
+    size_t hint =
+        LZ4F_decompress(r->legacy, full ? &spill : r->page + r->legacy_out, &out, bytes, &in, NULL);
     if (LZ4F_isError(hint))
         return err_set(e, RC_CORRUPT, "page %u: %s", r->pgno, LZ4F_getErrorName(hint));
     r->legacy_out += out;
@@ -196,7 +201,8 @@ static rc take_legacy(struct ltx_reader *r, const uint8_t *bytes, size_t n, size
     *used = in;
     if (hint == 0) {
         if (r->legacy_out != r->header.page_size)
-            return err_set(e, RC_CORRUPT, "page %u: its LZ4 frame gives %zu bytes", r->pgno, r->legacy_out);
+            return err_set(e, RC_CORRUPT, "page %u: its LZ4 frame gives %zu bytes", r->pgno,
+                           r->legacy_out);
         return take_page(r, e);
     }
     if ((in == 0 && out == 0) || r->legacy_size > r->room)
@@ -204,7 +210,8 @@ static rc take_legacy(struct ltx_reader *r, const uint8_t *bytes, size_t n, size
     return ok();
 }
 
-static rc take_index(struct ltx_reader *r, const uint8_t *bytes, size_t n, size_t *used, struct err *e) {
+static rc take_index(struct ltx_reader *r, const uint8_t *bytes, size_t n, size_t *used,
+                     struct err *e) {
     size_t left = r->index.size - r->index_at;
     *used = n < left ? n : left;
     if (memcmp(bytes, r->index.bytes + r->index_at, *used) != 0)
@@ -303,20 +310,21 @@ rc ltx_index_next(struct ltx_index_cursor *c, struct ltx_entry *entry, struct er
     uint64_t offset = rd_uvarint(&c->r), size = rd_uvarint(&c->r);
     if (!rd_ok(&c->r)) return err_set(e, RC_CORRUPT, "page index: short");
     if (pgno <= c->last_pgno || pgno > UINT32_MAX || pgno == ltx_lock_page(c->page_size))
-        return err_set(e, RC_CORRUPT, "page index: page %llu after page %u", (unsigned long long)pgno,
-                       c->last_pgno);
+        return err_set(e, RC_CORRUPT, "page index: page %llu after page %u",
+                       (unsigned long long)pgno, c->last_pgno);
     if (offset != c->next_offset || size <= PAGE_HEADER || size > ltx_frame_max(c->page_size) ||
         offset + size + PAGE_HEADER > c->index_at)
         return err_set(e, RC_CORRUPT, "page index: page %llu is at %llu, %llu bytes",
-                       (unsigned long long)pgno, (unsigned long long)offset, (unsigned long long)size);
+                       (unsigned long long)pgno, (unsigned long long)offset,
+                       (unsigned long long)size);
     *entry = (struct ltx_entry){.pgno = (uint32_t)pgno, .size = (uint32_t)size, .offset = offset};
     c->last_pgno = (uint32_t)pgno;
     c->next_offset = offset + size;
     return ok();
 }
 
-static rc decode_legacy(const uint8_t *frame, size_t n, uint8_t *page, uint32_t page_size, uint32_t pgno,
-                        struct err *e) {
+static rc decode_legacy(const uint8_t *frame, size_t n, uint8_t *page, uint32_t page_size,
+                        uint32_t pgno, struct err *e) {
     LZ4F_dctx *d = NULL;
     size_t out = page_size, in = n;
     if (!legacy_start_ok(frame, n) || n <= FRAME_FLG)
@@ -335,12 +343,13 @@ static rc decode_legacy(const uint8_t *frame, size_t n, uint8_t *page, uint32_t 
     return err_set(e, RC_CORRUPT, "page %u: its LZ4 frame does not give %u bytes", pgno, page_size);
 }
 
-rc ltx_frame_decode(const uint8_t *frame, size_t size, uint32_t page_size, uint32_t pgno, uint8_t *page,
-                    struct err *e) {
+rc ltx_frame_decode(const uint8_t *frame, size_t size, uint32_t page_size, uint32_t pgno,
+                    uint8_t *page, struct err *e) {
     struct rd r = rd_of(frame, size);
     uint32_t number = rd_u32be(&r), flags = rd_u16be(&r);
     if (!rd_ok(&r) || number != pgno || flags & ~FLAG_SIZED)
-        return err_set(e, RC_CORRUPT, "page %u: another page (%u) stands in its place", pgno, number);
+        return err_set(e, RC_CORRUPT, "page %u: another page (%u) stands in its place", pgno,
+                       number);
     if (!(flags & FLAG_SIZED))
         return decode_legacy(frame + PAGE_HEADER, size - PAGE_HEADER, page, page_size, pgno, e);
     uint32_t n = rd_u32be(&r);

@@ -2,8 +2,8 @@
  *
  * Invariants
  *  1. Pages ascend, none is the lock page, none lies above `commit`.
- *  2. The file checksum covers the header, page headers with uncompressed pages, marker, index and the
- *     empty database checksum, in this order (docs/format.md 1.4).
+ *  2. The file checksum covers the header, page headers with uncompressed pages, marker, index and
+ *     the empty database checksum, in this order (docs/format.md 1.4).
  *  3. The same pages give the same bytes: the state is made anew for each page.
  */
 #include "format/ltx.h"
@@ -25,7 +25,9 @@ static size_t payload_max(uint32_t page_size) {
     return block > frame ? block : frame;
 }
 
-size_t ltx_frame_max(uint32_t page_size) { return PAGE_HEADER + 4 + payload_max(page_size) + 16; }
+size_t ltx_frame_max(uint32_t page_size) {
+    return PAGE_HEADER + 4 + payload_max(page_size) + 16;
+}
 
 static rc emit(struct ltx_writer *w, const void *bytes, size_t n, struct err *e) {
     w->offset += n;
@@ -38,13 +40,18 @@ static rc emit_summed(struct ltx_writer *w, const void *bytes, size_t n, struct 
 }
 
 /* The scratch holds the state of the compressor, then room for one frame. */
-static void *state_of(const struct ltx_writer *w) { return w->scratch; }
-static uint8_t *frame_of(const struct ltx_writer *w) { return w->scratch + LZ4_sizeofState(); }
+static void *state_of(const struct ltx_writer *w) {
+    return w->scratch;
+}
+static uint8_t *frame_of(const struct ltx_writer *w) {
+    return w->scratch + LZ4_sizeofState();
+}
 
 rc ltx_writer_init(struct ltx_writer *w, const struct ltx_header *h, enum ltx_encoding encoding,
                    ltx_sink sink, void *sink_arg, struct err *e) {
     uint8_t head[LTX_HEADER_SIZE];
-    *w = (struct ltx_writer){.encoding = encoding, .sink = sink, .sink_arg = sink_arg, .header = *h};
+    *w =
+        (struct ltx_writer){.encoding = encoding, .sink = sink, .sink_arg = sink_arg, .header = *h};
     buf_init(&w->index, LIMIT_INDEX);
     w->scratch_size = (size_t)LZ4_sizeofState() + ltx_frame_max(h->page_size);
     w->scratch = malloc(w->scratch_size);
@@ -56,7 +63,7 @@ rc ltx_writer_init(struct ltx_writer *w, const struct ltx_header *h, enum ltx_en
 static int encode_block(struct ltx_writer *w, const void *page, uint8_t *to) {
     int size = (int)w->header.page_size;
     return LZ4_compress_fast_extState(state_of(w), page, (char *)to, size,
-                                                (int)payload_max((uint32_t)size), ACCELERATION);
+                                      (int)payload_max((uint32_t)size), ACCELERATION);
 }
 
 static int encode_frame(struct ltx_writer *w, const void *page, uint8_t *to) {

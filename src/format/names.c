@@ -19,8 +19,10 @@ static bool parse_hex16(const char *text, uint64_t *out) {
 
 bool name_parse(const char *name, uint64_t *min_txid, uint64_t *max_txid) {
     uint64_t min, max;
-    if (strlen(name) != NAME_SIZE - 1 || name[16] != '-' || strcmp(name + 33, ".ltx") != 0) return false;
-    if (!parse_hex16(name, &min) || !parse_hex16(name + 17, &max) || min == 0 || max < min) return false;
+    if (strlen(name) != NAME_SIZE - 1 || name[16] != '-' || strcmp(name + 33, ".ltx") != 0)
+        return false;
+    if (!parse_hex16(name, &min) || !parse_hex16(name + 17, &max) || min == 0 || max < min)
+        return false;
     *min_txid = min;
     *max_txid = max;
     return true;
@@ -34,7 +36,8 @@ void key_of_level(bool bucket_layout, int level, char out[KEY_SIZE]) {
     snprintf(out, KEY_SIZE, bucket_layout ? "%04x" : "ltx/%d", (unsigned)level);
 }
 
-void key_of_file(bool bucket_layout, int level, uint64_t min_txid, uint64_t max_txid, char out[KEY_SIZE]) {
+void key_of_file(bool bucket_layout, int level, uint64_t min_txid, uint64_t max_txid,
+                 char out[KEY_SIZE]) {
     char dir[KEY_SIZE], name[NAME_SIZE];
     key_of_level(bucket_layout, level, dir);
     name_format(min_txid, max_txid, name);

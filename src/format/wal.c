@@ -5,7 +5,8 @@
  * and for any commit boundary that is still in the log.
  *
  * Invariants
- *  1. A header is believed only when both copies are equal, its checksum is right, and it is initialised.
+ *  1. A header is believed only when both copies are equal, its checksum is right, and it is
+ *     initialised.
  *  2. Frames above the header's frame count are never looked at: they may be overwritten.
  */
 #include "format/wal.h"
@@ -22,7 +23,8 @@
 #define HASH_PRIME 383u
 #define WALINDEX_VERSION 3007000u
 
-void wal_frame_header_decode(const uint8_t bytes[WAL_FRAME_HEADER_SIZE], struct wal_frame_header *h) {
+void wal_frame_header_decode(const uint8_t bytes[WAL_FRAME_HEADER_SIZE],
+                             struct wal_frame_header *h) {
     struct rd r = rd_of(bytes, WAL_FRAME_HEADER_SIZE);
     h->pgno = rd_u32be(&r);
     h->commit = rd_u32be(&r);
@@ -92,8 +94,12 @@ static uint32_t word_at(const volatile uint8_t *region, size_t at) {
                            __ATOMIC_SEQ_CST);
 }
 
-uint32_t walindex_backfilled(const volatile uint8_t *region0) { return word_at(region0, 96); }
-uint32_t walindex_backfill_attempted(const volatile uint8_t *region0) { return word_at(region0, 128); }
+uint32_t walindex_backfilled(const volatile uint8_t *region0) {
+    return word_at(region0, 96);
+}
+uint32_t walindex_backfill_attempted(const volatile uint8_t *region0) {
+    return word_at(region0, 128);
+}
 
 uint32_t walindex_read_mark(const volatile uint8_t *region0, int reader) {
     return word_at(region0, 100 + 4 * (size_t)reader);

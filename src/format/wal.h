@@ -42,7 +42,8 @@ struct walindex_header {
     uint32_t salt[2];
 };
 
-/* False while a writer is between the two copies (or was killed there), and before the first use. */
+/* False while a writer is between the two copies (or was killed there), and before the first
+ * use. */
 bool walindex_header_read(const volatile uint8_t *region0, struct walindex_header *out);
 bool walindex_header_same(const struct walindex_header *a, const struct walindex_header *b);
 uint32_t walindex_backfilled(const volatile uint8_t *region0);         /* nBackfill */

@@ -141,10 +141,8 @@ static rc fault_upload_open(struct store *s, const char *key, struct object_uplo
     u->fs = (struct fault_store *)s;
     snprintf(u->key, sizeof u->key, "%s", key);
     rc r = in->ops->upload_open(in, key, &u->inner, e);
-    if (is_ok(r))
-        *out = (struct object_upload *)u;
-    else
-        free(u);
+    if (is_ok(r)) *out = (struct object_upload *)u;
+    else free(u);
     return r;
 }
 
@@ -176,10 +174,8 @@ static rc fault_upload_commit(struct object_upload *upload, int64_t time_ms, str
     struct fault_upload *u = (struct fault_upload *)upload;
     enum fault fault = ask(&u->fs->store, "upload_commit", u->key);
     rc r;
-    if (u->failed)
-        r = err_set(e, RC_IO, "upload_commit %s: a write failed before", u->key);
-    else if (fault == FAULT_NONE)
-        r = commit(u, time_ms, e);
+    if (u->failed) r = err_set(e, RC_IO, "upload_commit %s: a write failed before", u->key);
+    else if (fault == FAULT_NONE) r = commit(u, time_ms, e);
     else {
         if (fault == FAULT_LOSE_REPLY) (void)commit(u, time_ms, NULL);
         r = fail(fault, "upload_commit", u->key, e);

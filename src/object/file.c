@@ -282,9 +282,7 @@ rc store_new_file(struct env *env, const char *root, struct store **out, struct 
     s->store = (struct store){.ops = &file_ops, .env = env, .layout = LAYOUT_LTX};
     snprintf(s->store.url, sizeof s->store.url, "file:%s%s", root[0] == '/' ? "//" : "", s->root);
     rc r = check_root(env, s->root, e);
-    if (is_ok(r))
-        *out = &s->store;
-    else
-        free(s);
+    if (is_ok(r)) *out = &s->store;
+    else free(s);
     return r;
 }

@@ -63,10 +63,8 @@ static bool find_locked(const struct mem_store *m, const char *key, size_t *at) 
     size_t low = 0, high = m->count;
     while (low < high) {
         size_t mid = low + (high - low) / 2;
-        if (strcmp(m->objects[mid].key, key) < 0)
-            low = mid + 1;
-        else
-            high = mid;
+        if (strcmp(m->objects[mid].key, key) < 0) low = mid + 1;
+        else high = mid;
     }
     *at = low;
     return low < m->count && strcmp(m->objects[low].key, key) == 0;

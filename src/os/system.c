@@ -1,7 +1,7 @@
 /* Questions to the machine: /proc, inotify, flock, statfs.
  *
- * Why flock for our own lock file and never a POSIX lock: a POSIX lock goes when any descriptor of the
- * file is closed anywhere in the process.
+ * Why flock for our own lock file and never a POSIX lock: a POSIX lock goes when any descriptor of
+ * the file is closed anywhere in the process.
  */
 #include "os/system.h"
 
@@ -49,14 +49,16 @@ void system_host_name(char *out, size_t size) {
     out[size - 1] = 0;
 }
 
-int system_pid(void) { return (int)getpid(); }
+int system_pid(void) {
+    return (int)getpid();
+}
 
 bool system_is_network_fs(const char *path, const char **name) {
     static const struct {
         uint32_t magic;
         const char *name;
-    } network[] = {{0x6969, "NFS"},      {0xff534d42, "CIFS"},     {0xfe534d42, "SMB2"},
-                   {0x517b, "SMB"},      {0x73757245, "Coda"},     {0x5346414f, "AFS"},
+    } network[] = {{0x6969, "NFS"},      {0xff534d42, "CIFS"},  {0xfe534d42, "SMB2"},
+                   {0x517b, "SMB"},      {0x73757245, "Coda"},  {0x5346414f, "AFS"},
                    {0x00c36400, "Ceph"}, {0x0bd00bd0, "Lustre"}};
     struct statfs s;
     if (statfs(path, &s) != 0) return false;
@@ -186,7 +188,8 @@ void watch_wake(struct watch *w) {
 }
 
 void watch_wait(struct watch *w, int64_t timeout_ns, bool *changed) {
-    struct pollfd fds[2] = {{.fd = w->inotify, .events = POLLIN}, {.fd = w->wake, .events = POLLIN}};
+    struct pollfd fds[2] = {{.fd = w->inotify, .events = POLLIN},
+                            {.fd = w->wake, .events = POLLIN}};
     if (timeout_ns < 0) timeout_ns = 0;
     struct timespec t = {timeout_ns / 1000000000, timeout_ns % 1000000000};
     *changed = false;

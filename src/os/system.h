@@ -25,8 +25,8 @@ MUST_USE rc system_real_path(const char *path, char out[LIMIT_PATH], struct err 
  * $XDG_RUNTIME_DIR/holdfast or /dev/shm/holdfast-<uid>: the first that can be written. */
 MUST_USE rc system_runtime_dir(char out[LIMIT_PATH], struct err *e);
 
-/* An exclusive lock on a file of ours (made if absent), released by the kernel when its holder dies.
- * RC_BUSY: *holder is the pid written there. The file stays. */
+/* An exclusive lock on a file of ours (made if absent), released by the kernel when its holder
+ * dies. RC_BUSY: *holder is the pid written there. The file stays. */
 struct lock_file {
     int fd;
 };
@@ -47,11 +47,13 @@ void system_process_name(int pid, char *out, size_t size);
 struct watch;
 MUST_USE rc watch_new(struct watch **out, struct err *e);
 void watch_free(struct watch *);
-/* Tell once about the next change of each file (a missing one is skipped); replaces earlier ones. */
+/* Tell once about the next change of each file (a missing one is skipped); replaces earlier
+ * ones. */
 void watch_arm(struct watch *, const char *const *paths, int count);
 /* From any thread, and from a signal handler. */
 void watch_wake(struct watch *);
-/* Until something happens or mono time is up. `changed`: a watched file changed, or the queue overflowed. */
+/* Until something happens or mono time is up. `changed`: a watched file changed, or the queue
+ * overflowed. */
 void watch_wait(struct watch *, int64_t timeout_ns, bool *changed);
 
 #endif

@@ -1,18 +1,18 @@
 /* Fetching: every page once, in parallel, straight to its place.
  *
- * Load the page indexes; claim pages, newest file first, one bit a page, so that each is fetched and
- * decoded once; merge the claimed frames of a file into ranges; workers take range after range, each
- * with buffers of its own, decode and write in page order, and add up the pages' sums.
+ * Load the page indexes; claim pages, newest file first, one bit a page, so that each is fetched
+ * and decoded once; merge the claimed frames of a file into ranges; workers take range after range,
+ * each with buffers of its own, decode and write in page order, and add up the pages' sums.
  *
- * Why a range carries bits and not a list: it remembers where its entries begin in the encoded index,
- * and one bit for each says whether it is wanted. That is all the memory that a page costs, so a
- * large database costs little more than a small one.
+ * Why a range carries bits and not a list: it remembers where its entries begin in the encoded
+ * index, and one bit for each says whether it is wanted. That is all the memory that a page costs,
+ * so a large database costs little more than a small one.
  *
  * Invariants
  *  1. A page of the result comes from the newest planned file that holds it, or from the base; a
  *     page from nowhere is an error.
- *  2. A file without a chain is read whole, so that its checksum covers what is taken from it. Files
- *     with one are read in parts when the last file's sum can prove the result, else whole.
+ *  2. A file without a chain is read whole, so that its checksum covers what is taken from it.
+ *     Files with one are read in parts when the last file's sum can prove the result, else whole.
  *  3. Buffers take at most LIMIT_BUFFERS, however many threads there are.
  */
 #include "replica/fetch.h"
@@ -22,10 +22,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define GAP (64u << 10)        /* unwanted bytes that are cheaper to fetch than to skip */
+#define GAP (64u << 10) /* unwanted bytes that are cheaper to fetch than to skip */
 #define WRITE_SIZE (1u << 20)
 #define LIMIT_BUFFERS (48u << 20)
-#define FRAME_LEAST 8u         /* bytes that a stored page takes, at the very least */
+#define FRAME_LEAST 8u /* bytes that a stored page takes, at the very least */
 #define BITS_AT_ONCE 512u
 
 struct range {
@@ -83,10 +83,10 @@ static rc check_page_count(struct fetch *f, struct err *e) {
     uint64_t bytes = 0;
     for (int i = 0; i < f->file_count; i++) bytes += f->files[i].file.size_bytes;
     if (f->page_count <= f->base_pages + bytes / FRAME_LEAST + 1) return ok();
-    return replica_name(f->store, &f->files[f->file_count - 1].file,
-                        err_set(e, RC_CORRUPT, "its header says %u pages: more than all files hold",
-                                f->page_count),
-                        e);
+    return replica_name(
+        f->store, &f->files[f->file_count - 1].file,
+        err_set(e, RC_CORRUPT, "its header says %u pages: more than all files hold", f->page_count),
+        e);
 }
 
 rc fetch_load(struct fetch *f, struct err *e) {
@@ -138,7 +138,9 @@ static rc add_entry(struct range *r, bool wanted, const struct ltx_entry *entry,
     return ok();
 }
 
-static bool is_wanted(const struct range *r, uint32_t i) { return r->wanted[i / 8] >> (i % 8) & 1; }
+static bool is_wanted(const struct range *r, uint32_t i) {
+    return r->wanted[i / 8] >> (i % 8) & 1;
+}
 
 static uint64_t range_limit(const struct fetch *f) {
     uint64_t each = LIMIT_BUFFERS / (uint64_t)f->parallel;
@@ -156,8 +158,8 @@ static rc claim(struct fetch *f, uint32_t pgno, bool *wanted, struct err *e) {
     return *wanted ? bitmap_add(&f->claimed, pgno, e) : ok();
 }
 
-/* Walk one index: claim what no newer file holds, and cut that into ranges. A file that is read whole
- * is one range, also when nothing of it is wanted. */
+/* Walk one index: claim what no newer file holds, and cut that into ranges. A file that is read
+ * whole is one range, also when nothing of it is wanted. */
 static rc claim_file(struct fetch *f, int number, struct err *e) {
     const struct fetch_file *file = &f->files[number];
     struct ltx_index_cursor c;
@@ -186,9 +188,8 @@ static rc check_complete(const struct fetch *f, struct err *e) {
     for (uint64_t p = (uint64_t)f->base_pages + 1; p <= f->page_count; p++) {
         if (p == lock || bitmap_has(&f->claimed, (uint32_t)p)) continue;
         return replica_name(f->store, &f->files[f->file_count - 1].file,
-                            err_set(e, RC_CORRUPT,
-                                    "page %u of its %u is in no file of the plan", (uint32_t)p,
-                                    f->page_count),
+                            err_set(e, RC_CORRUPT, "page %u of its %u is in no file of the plan",
+                                    (uint32_t)p, f->page_count),
                             e);
     }
     return ok();
@@ -280,7 +281,8 @@ static rc fetch_part(struct worker *w, const struct range *r, struct err *e) {
     char key[KEY_SIZE];
     replica_key(store, file, key);
     rc result = reserve_range(w, r->size, e);
-    if (is_ok(result)) result = store->ops->get(store, key, r->offset, w->range, (size_t)r->size, e);
+    if (is_ok(result))
+        result = store->ops->get(store, key, r->offset, w->range, (size_t)r->size, e);
     if (is_ok(result)) result = decode_range(w, r, e);
     return replica_name(store, file, result, e);
 }
@@ -362,7 +364,8 @@ static rc sum_piece(struct fetch *f, uint32_t first, uint8_t *bytes, struct err 
     TRY(env->files->read(env, f->out, (uint64_t)(first - 1) * f->page_size, bytes,
                          (size_t)count * f->page_size, e));
     for (uint32_t i = 0; i < count; i++)
-        if (first + i != lock) sum += page_sum(first + i, bytes + (size_t)i * f->page_size, f->page_size);
+        if (first + i != lock)
+            sum += page_sum(first + i, bytes + (size_t)i * f->page_size, f->page_size);
     atomic_fetch_add(&f->sum_fetched, sum);
     return ok();
 }

@@ -1,7 +1,7 @@
 /* Getting the pages of a plan's files into an open file. Private to replica/.
  *
- * In this order: fill in `store` to `base_pages`, fetch_load, fetch_claim, fetch_pages; fetch_deinit
- * always. One thread calls; the work is spread over env->parallel.
+ * In this order: fill in `store` to `base_pages`, fetch_load, fetch_claim, fetch_pages;
+ * fetch_deinit always. One thread calls; the work is spread over env->parallel.
  */
 #ifndef REPLICA_FETCH_H
 #define REPLICA_FETCH_H
@@ -23,7 +23,7 @@ struct fetch {
     int parallel;
     struct fetch_file *files; /* in order of application; owned */
     int file_count;
-    struct file *out; /* not owned */
+    struct file *out;    /* not owned */
     uint32_t base_pages; /* in `out` already; these may come from no file */
 
     uint32_t page_size, page_count; /* of the result: from the last file */

@@ -22,8 +22,8 @@ void replica_key(const struct store *, const struct replica_file *, char key[KEY
 MUST_USE rc replica_name(const struct store *, const struct replica_file *, rc, struct err *);
 /* Streams a whole object through the decoder; the events get what it holds, which is good only if
  * this then succeeds. */
-MUST_USE rc replica_read_whole(struct store *, const struct replica_file *, struct ltx_reader_events,
-                               uint64_t *checksum, struct err *);
+MUST_USE rc replica_read_whole(struct store *, const struct replica_file *,
+                               struct ltx_reader_events, uint64_t *checksum, struct err *);
 
 bool listing_has(const struct listing *, const struct replica_file *);
 /* The states that can be restored next to `txid`; 0 where there is none. */

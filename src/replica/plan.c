@@ -139,7 +139,8 @@ static rc check_hole(const struct listing *l, struct target t, uint64_t at, stru
         if (takes_part(f, t) && f->min_txid - 1 > at && (!next || f->min_txid < next))
             next = f->min_txid;
     }
-    if (!next || (t.txid && is_bridged(l, at))) return ok(); /* by TXID: pruned, not_there says it */
+    if (!next || (t.txid && is_bridged(l, at)))
+        return ok(); /* by TXID: pruned, not_there says it */
     TRY(plan_neighbours(l, at, &before, &after, e));
     if (after)
         return err_set(e, RC_CORRUPT,
@@ -156,8 +157,8 @@ static rc too_early(const struct listing *l, struct target t, struct err *e) {
     for (size_t i = 0; i < l->count; i++)
         if (l->files[i].min_txid == 1 && l->files[i].time_ms < first) first = l->files[i].time_ms;
     return err_set(e, RC_NOTFOUND,
-                   "no backup before %" PRId64 " ms (Unix time); the first is of %" PRId64, t.time_ms,
-                   first);
+                   "no backup before %" PRId64 " ms (Unix time); the first is of %" PRId64,
+                   t.time_ms, first);
 }
 
 static rc no_start(const struct listing *l, struct target t, struct err *e) {
@@ -182,12 +183,9 @@ static rc make(const struct listing *l, struct target t, struct plan *p, struct 
 
 rc plan_make(const struct listing *l, struct target t, struct plan *out, struct err *e) {
     struct plan p = {0};
-    if (t.txid && t.time_ms)
-        return err_set(e, RC_USAGE, "a target is a TXID or a time, not both");
+    if (t.txid && t.time_ms) return err_set(e, RC_USAGE, "a target is a TXID or a time, not both");
     rc r = make(l, t, &p, e);
-    if (is_ok(r))
-        *out = p;
-    else
-        plan_deinit(&p);
+    if (is_ok(r)) *out = p;
+    else plan_deinit(&p);
     return r;
 }

@@ -76,7 +76,8 @@ static rc load(struct store *store, const struct replica_file *f, struct ltx_hea
     out->bytes = malloc(tail);
     if (!out->bytes) return err_set(e, RC_NOMEM, "no memory");
     TRY(store->ops->get(store, key, f->size_bytes - tail, out->bytes, tail, e));
-    if (h) TRY(tail == f->size_bytes ? take_header(f, out->bytes, h, e) : read_header(store, f, h, e));
+    if (h)
+        TRY(tail == f->size_bytes ? take_header(f, out->bytes, h, e) : read_header(store, f, h, e));
     TRY(ltx_index_place(out->bytes + tail - 24, f->size_bytes, &out->at, &size, e));
     out->size = (size_t)size;
     uint64_t need = f->size_bytes - out->at;
@@ -91,10 +92,8 @@ rc replica_load(struct store *store, const struct replica_file *f, struct ltx_he
                 struct index *out, struct err *e) {
     struct index index = {0};
     rc r = load(store, f, h, &index, e);
-    if (is_ok(r))
-        *out = index;
-    else
-        index_deinit(&index);
+    if (is_ok(r)) *out = index;
+    else index_deinit(&index);
     return replica_name(store, f, r, e);
 }
 

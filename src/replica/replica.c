@@ -44,10 +44,8 @@ static bool find(const struct listing *l, const struct replica_file *f, size_t *
     size_t low = 0, high = l->count;
     while (low < high) {
         size_t mid = low + (high - low) / 2;
-        if (compare(&l->files[mid], f) < 0)
-            low = mid + 1;
-        else
-            high = mid;
+        if (compare(&l->files[mid], f) < 0) low = mid + 1;
+        else high = mid;
     }
     *at = low;
     return low < l->count && compare(&l->files[low], f) == 0;

@@ -1,8 +1,8 @@
 /* What a replica is: its files, which of them make a state, restoring and proving it.
  *
- * A replica is a set of LTX files under a store's root, in levels 0..9 (docs/format.md 2). Nothing in
- * it is ever rewritten. All functions here are synchronous and are called from worker threads or from
- * a command; they may use env->parallel. Any thread; no shared state between calls.
+ * A replica is a set of LTX files under a store's root, in levels 0..9 (docs/format.md 2). Nothing
+ * in it is ever rewritten. All functions here are synchronous and are called from worker threads or
+ * from a command; they may use env->parallel. Any thread; no shared state between calls.
  */
 #ifndef REPLICA_REPLICA_H
 #define REPLICA_REPLICA_H
@@ -68,10 +68,10 @@ struct progress { /* all may be read from another thread while the call runs */
 };
 struct restore_options {
     struct target target;
-    int parallel;               /* 0: number of CPUs, at least 4 */
-    struct progress *progress;  /* may be NULL */
-    /* Start from a local file that holds exactly the state of base_txid: only newer files' pages are
-     * fetched. NULL: from nothing. The base is only read. */
+    int parallel;              /* 0: number of CPUs, at least 4 */
+    struct progress *progress; /* may be NULL */
+    /* Start from a local file that holds exactly the state of base_txid: only newer files' pages
+     * are fetched. NULL: from nothing. The base is only read. */
     const char *base_path;
     uint64_t base_txid;
     bool replace; /* rename over an existing out_path; else it must not exist */
@@ -83,8 +83,8 @@ struct restore_result {
     uint64_t bytes_fetched, bytes_written;
     bool sum_checked; /* the database's sum was known and right */
 };
-/* Builds out_path in an unnamed temp file beside it, proves it, syncs it, then names it: at no moment
- * is anything unverified visible. RC_CONFLICT if out_path exists (without `replace`) or
+/* Builds out_path in an unnamed temp file beside it, proves it, syncs it, then names it: at no
+ * moment is anything unverified visible. RC_CONFLICT if out_path exists (without `replace`) or
  * out_path-wal, -shm or -journal does. */
 MUST_USE rc replica_restore(struct store *, const char *out_path, const struct restore_options *,
                             struct restore_result *, struct err *);
@@ -95,20 +95,22 @@ struct verify_result {
     uint64_t txid;          /* newest proven state */
     uint64_t links_checked; /* states whose sum was compared */
     uint64_t links_unknown; /* states with no sum to compare (foreign files, sum 0) */
-    char broken[128]; /* key of the first object that breaks it, "" if none */
+    char broken[128];       /* key of the first object that breaks it, "" if none */
 };
-/* Reads every object, decodes it, and walks the states: each file that carries a sum must produce it,
- * each compacted file must equal the state it claims. RC_CORRUPT names the first that breaks. */
+/* Reads every object, decodes it, and walks the states: each file that carries a sum must produce
+ * it, each compacted file must equal the state it claims. RC_CORRUPT names the first that
+ * breaks. */
 MUST_USE rc replica_verify(struct store *, int parallel, struct progress *, struct verify_result *,
                            struct err *);
 
 /* ---- retention: docs/format.md 2.3. Pure: chooses, deletes nothing. ---- */
 struct retention {
-    int64_t level0_ms;     /* age after which covered level-0 files go (default 5 min) */
-    int64_t snapshot_ms;   /* age of snapshots (default 24 h) */
+    int64_t level0_ms;   /* age after which covered level-0 files go (default 5 min) */
+    int64_t snapshot_ms; /* age of snapshots (default 24 h) */
 };
-/* `pins`: TXIDs whose restore must stay possible. Never chosen: fences (level-0 files without pages)
- * and TXID 1 at level 0, the newest file of a level, the newest snapshot, what a pin's plan needs. */
+/* `pins`: TXIDs whose restore must stay possible. Never chosen: fences (level-0 files without
+ * pages) and TXID 1 at level 0, the newest file of a level, the newest snapshot, what a pin's plan
+ * needs. */
 MUST_USE rc retention_choose(const struct listing *, struct retention, int64_t now_ms,
                              const uint64_t *pins, size_t pin_count, struct listing *remove,
                              struct err *);

@@ -1,16 +1,18 @@
 /* Restore: plan, fetch, prove, and only then give it a name.
  *
- * Why an unnamed file in the directory of the output: a crash leaves nothing there, and a link gives
- * it its name without replacing anything, whatever else happens meanwhile.
+ * Why an unnamed file in the directory of the output: a crash leaves nothing there, and a link
+ * gives it its name without replacing anything, whatever else happens meanwhile.
  *
- * Why times are read from headers for a time target: the store's times do not survive a copy. And why
- * two files more are then read whole: a header that is read by itself is covered by no checksum, so
- * the one that ends the plan and the one that would have come next must prove their times.
+ * Why times are read from headers for a time target: the store's times do not survive a copy. And
+ * why two files more are then read whole: a header that is read by itself is covered by no
+ * checksum, so the one that ends the plan and the one that would have come next must prove their
+ * times.
  *
  * Invariants
- *  1. The output has no name until its sum is right (where one is known) and it is on stable storage.
- *  2. An object that vanishes between listing and reading is looked for again, by a new list and a new
- *     plan: retention may have been faster. LIST_TIMES times; after that it is missing.
+ *  1. The output has no name until its sum is right (where one is known) and it is on stable
+ *     storage.
+ *  2. An object that vanishes between listing and reading is looked for again, by a new list and a
+ *     new plan: retention may have been faster. LIST_TIMES times; after that it is missing.
  *  3. A failed proof names the object that breaks it, where that can be told.
  * After a crash at any point: nothing, or the whole output; with `replace` perhaps one ".*.tmp".
  */
@@ -92,8 +94,10 @@ static rc prove_end(struct store *store, const struct listing *l, const struct p
     }
     rc r = next ? replica_read_back(store, next, NULL, e) : ok();
     if (r.code != RC_CORRUPT) return r;
-    return err_prefix(e, r, "whether TXID %" PRIu64 " is the last before that time cannot be told "
-                            "(restore it by its number to have it all the same)", p->txid);
+    return err_prefix(e, r,
+                      "whether TXID %" PRIu64 " is the last before that time cannot be told "
+                      "(restore it by its number to have it all the same)",
+                      p->txid);
 }
 
 static rc list_and_plan(struct restore *r, struct listing *l, struct plan *p, struct err *e) {
@@ -177,8 +181,9 @@ static rc blame(struct restore *r, struct err *e) {
         result = verify_listing(r->store, &plan, r->parallel, NULL, &ignored, e);
     listing_deinit(&plan);
     if (!is_ok(result)) return result;
-    result = err_set(e, RC_CORRUPT, "the restored database does not have the sum that this file says%s",
-                     r->base ? ": perhaps the local state is not what it was taken for" : "");
+    result =
+        err_set(e, RC_CORRUPT, "the restored database does not have the sum that this file says%s",
+                r->base ? ": perhaps the local state is not what it was taken for" : "");
     return replica_name(r->store, &f->files[f->file_count - 1].file, result, e);
 }
 
@@ -272,8 +277,8 @@ static rc build(struct restore *r, struct err *e) {
 static rc restore_once(struct restore *r, bool *vanished, struct err *e) {
     struct listing listing = {0};
     struct plan plan = {0};
-    r->fetch = (struct fetch){
-        .store = r->store, .progress = r->opt->progress, .parallel = r->parallel};
+    r->fetch =
+        (struct fetch){.store = r->store, .progress = r->opt->progress, .parallel = r->parallel};
     r->base = r->out = NULL;
     r->result = (struct restore_result){0};
     if (r->opt->progress) atomic_store(&r->opt->progress->bytes_done, 0);
@@ -299,7 +304,8 @@ rc replica_restore(struct store *store, const char *path, const struct restore_o
                    struct restore_result *out, struct err *e) {
     struct restore r = {.store = store, .env = store->env, .path = path, .opt = o};
     r.parallel = parallel_of(o);
-    if (strlen(path) >= LIMIT_PATH - 64) return err_set(e, RC_USAGE, "%.80s...: path too long", path);
+    if (strlen(path) >= LIMIT_PATH - 64)
+        return err_set(e, RC_USAGE, "%.80s...: path too long", path);
     directory_of(path, r.dir);
     TRY(check_output(&r, e));
     struct err why;
@@ -312,6 +318,7 @@ rc replica_restore(struct store *store, const char *path, const struct restore_o
     }
     if (is_ok(result)) return result;
     if (vanished) /* RC_NOTFOUND would say that there is no backup */
-        return err_set(e, RC_CORRUPT, "%s: an object that is listed is not there: %s", store->url, why.text);
+        return err_set(e, RC_CORRUPT, "%s: an object that is listed is not there: %s", store->url,
+                       why.text);
     return err_set(e, result.code, "%s", why.text);
 }

@@ -3,8 +3,8 @@
  * Invariants
  *  1. Never chosen: the newest file of a level, the newest snapshot, fences (level-0 files without
  *     pages) and TXID 1 at level 0, and what the plan of a pinned TXID uses.
- *  2. Level 0 goes from its old end, up to the first file that is too young: its tail stays whole. A
- *     file goes only if one file above covers it, so that no hole can come of it.
+ *  2. Level 0 goes from its old end, up to the first file that is too young: its tail stays whole.
+ *     A file goes only if one file above covers it, so that no hole can come of it.
  *  3. Every state from the oldest snapshot kept on, at which a file that is kept ends, can still be
  *     restored.
  */
@@ -40,7 +40,8 @@ static rc keep_pinned(struct choice *c, const uint64_t *pins, size_t count, stru
         rc r = plan_make(c->l, (struct target){.txid = pins[i]}, &plan, &why);
         if (r.code == RC_NOTFOUND || r.code == RC_CORRUPT) continue;
         if (!is_ok(r)) return err_set(e, r.code, "%s", why.text);
-        for (size_t k = 0; is_ok(r) && k < plan.count; k++) r = listing_add(&c->keep, plan.files[k], e);
+        for (size_t k = 0; is_ok(r) && k < plan.count; k++)
+            r = listing_add(&c->keep, plan.files[k], e);
         plan_deinit(&plan);
         TRY(r);
     }
@@ -130,9 +131,7 @@ rc retention_choose(const struct listing *l, struct retention retention, int64_t
     struct listing chosen = {0};
     rc r = choose(&c, pins, pin_count, &chosen, e);
     listing_deinit(&c.keep);
-    if (is_ok(r))
-        *out = chosen;
-    else
-        listing_deinit(&chosen);
+    if (is_ok(r)) *out = chosen;
+    else listing_deinit(&chosen);
     return r;
 }

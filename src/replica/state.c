@@ -16,7 +16,9 @@
 #define BLOCK_PAGES 4096u
 #define BLOCK_SIZE (BLOCK_PAGES * sizeof(struct page_state))
 
-void state_init(struct state *s, struct env *env) { *s = (struct state){.env = env}; }
+void state_init(struct state *s, struct env *env) {
+    *s = (struct state){.env = env};
+}
 
 void state_deinit(struct state *s) {
     for (size_t i = 0; i < STATE_BLOCKS; i++) free(s->blocks[i]);
@@ -39,7 +41,8 @@ static rc hold_block(struct state *s, uint64_t block, struct err *e) {
     if (!s->file) TRY(open_file(s, e));
     if (s->held_block == block) return ok();
     if (s->held_changed)
-        TRY(s->env->files->write(s->env, s->file, s->held_block * BLOCK_SIZE, s->held, BLOCK_SIZE, e));
+        TRY(s->env->files->write(s->env, s->file, s->held_block * BLOCK_SIZE, s->held, BLOCK_SIZE,
+                                 e));
     s->held_changed = false;
     s->held_block = UINT64_MAX;
     if (block >= s->file_blocks) { /* reads as zeros */
@@ -71,12 +74,12 @@ static rc entry_of(struct state *s, uint32_t pgno, bool change, struct page_stat
 
 static rc check_page_size(struct state *s, const struct ltx_header *h, struct err *e) {
     if (s->txid == 0 || h->page_size == s->page_size) return ok();
-    return err_set(e, RC_CORRUPT, "pages of %u bytes, where the files before it have %u", h->page_size,
-                   s->page_size);
+    return err_set(e, RC_CORRUPT, "pages of %u bytes, where the files before it have %u",
+                   h->page_size, s->page_size);
 }
 
-/* Entries above the end are not in the sum. Growth is added at the end, when its pages are known, so
- * that a header costs nothing. */
+/* Entries above the end are not in the sum. Growth is added at the end, when its pages are known,
+ * so that a header costs nothing. */
 rc state_apply_begin(struct state *s, const struct ltx_header *h, struct err *e) {
     TRY(check_page_size(s, h, e));
     ENSURE(h->min_txid - 1 <= s->txid && h->max_txid > s->txid);
@@ -150,7 +153,8 @@ rc state_compare_page(struct state *s, uint32_t pgno, uint64_t sum, struct err *
     if (pgno > s->page_count) return ok(); /* restore drops it, too */
     TRY(entry_of(s, pgno, false, &entry, e));
     if (entry->sum != sum || !entry->since)
-        return err_set(e, RC_CORRUPT, "page %u is not what the files that it was made from say", pgno);
+        return err_set(e, RC_CORRUPT, "page %u is not what the files that it was made from say",
+                       pgno);
     return bitmap_add(&s->seen, pgno, e);
 }
 

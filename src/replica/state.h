@@ -1,7 +1,7 @@
 /* A database's state as sums of its pages, not the pages. Private to replica/.
  *
- * Files are applied in order of their TXIDs; at any point the state can be compared with a file that
- * claims to make the same. One state is used by one thread.
+ * Files are applied in order of their TXIDs; at any point the state can be compared with a file
+ * that claims to make the same. One state is used by one thread.
  */
 #ifndef REPLICA_STATE_H
 #define REPLICA_STATE_H
@@ -36,8 +36,8 @@ struct state {
 void state_init(struct state *, struct env *);
 void state_deinit(struct state *);
 
-/* Apply one file: begin, its pages, end. The file continues the state. RC_CORRUPT when its sum is not
- * what it makes, or when a page is in no file. */
+/* Apply one file: begin, its pages, end. The file continues the state. RC_CORRUPT when its sum is
+ * not what it makes, or when a page is in no file. */
 MUST_USE rc state_apply_begin(struct state *, const struct ltx_header *, struct err *);
 MUST_USE rc state_apply_page(struct state *, uint32_t pgno, uint64_t sum, struct err *);
 MUST_USE rc state_apply_end(struct state *, struct err *);

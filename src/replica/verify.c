@@ -1,11 +1,12 @@
 /* Verification: reads every object once, decodes it, and walks the states.
  *
- * The walk takes the finest file that continues the state (level 0 where there is one, else the level
- * above that does, the snapshots last), from TXID 1 on. Files that end where the walk comes by are
- * compared with the state there, page by page. Others (level-0 files whose predecessors retention has
- * taken) can be checked by themselves only.
+ * The walk takes the finest file that continues the state (level 0 where there is one, else the
+ * level above that does, the snapshots last), from TXID 1 on. Files that end where the walk comes
+ * by are compared with the state there, page by page. Others (level-0 files whose predecessors
+ * retention has taken) can be checked by themselves only.
  *
- * Small files are decoded ahead, in parallel, to the sums of their pages; large ones stream through.
+ * Small files are decoded ahead, in parallel, to the sums of their pages; large ones stream
+ * through.
  *
  * Invariants
  *  1. Objects are judged in order of their TXIDs, so the first that breaks is the one named.
@@ -74,7 +75,8 @@ static void cursors_init(struct cursors *c, const struct listing *l) {
     }
 }
 
-static const struct replica_file *finest_next(struct cursors *c, const struct listing *l, uint64_t at) {
+static const struct replica_file *finest_next(struct cursors *c, const struct listing *l,
+                                              uint64_t at) {
     for (int level = 0; level < LIMIT_LEVELS; level++) {
         size_t *next = &c->next[level];
         while (*next < c->end[level] && l->files[*next].max_txid <= at) ++*next;
@@ -137,8 +139,8 @@ static void digest_make(void *arg, int i) {
     uint64_t checksum;
     buf_init(&d->pages, LIMIT_AHEAD);
     d->result = replica_read_whole(d->store, d->file,
-                                   (struct ltx_reader_events){digest_header, digest_page, d}, &checksum,
-                                   &d->err);
+                                   (struct ltx_reader_events){digest_header, digest_page, d},
+                                   &checksum, &d->err);
 }
 
 /* ---- one file ---- */
@@ -194,7 +196,8 @@ static rc judge_stream(struct walk *w, const struct step *step, struct err *e) {
     struct stream s = {.w = w, .use = step->use};
     uint64_t checksum;
     TRY(replica_read_whole(w->store, step->file,
-                           (struct ltx_reader_events){stream_header, stream_page, &s}, &checksum, e));
+                           (struct ltx_reader_events){stream_header, stream_page, &s}, &checksum,
+                           e));
     return replica_name(w->store, step->file, end(w, step->use, e), e);
 }
 
@@ -202,7 +205,8 @@ static rc judge_hole(struct walk *w, const struct step *step, struct err *e) {
     unsigned long long at = w->state.txid, next = step->file->min_txid;
     for (size_t i = (size_t)(step - w->steps); i < w->count; i++)
         if (w->steps[i].file->min_txid < next) next = w->steps[i].file->min_txid;
-    rc r = at ? err_set(e, RC_CORRUPT, "hole between TXID %llu and %llu: what lay between is missing", at, next)
+    rc r = at ? err_set(e, RC_CORRUPT,
+                        "hole between TXID %llu and %llu: what lay between is missing", at, next)
               : err_set(e, RC_CORRUPT, "no object begins at TXID 1: there is nothing to build on");
     return replica_name(w->store, step->file, r, e);
 }
@@ -220,7 +224,8 @@ static rc judge(struct walk *w, const struct step *step, const struct digest *d,
 /* ---- all of them ---- */
 
 static rc one(struct walk *w, const struct step *step, const struct digest *d, struct err *e) {
-    if (w->progress && atomic_load(&w->progress->cancel)) return err_set(e, RC_CANCELLED, "cancelled");
+    if (w->progress && atomic_load(&w->progress->cancel))
+        return err_set(e, RC_CANCELLED, "cancelled");
     rc r = judge(w, step, d, e);
     if (r.code == RC_CORRUPT || r.code == RC_NOTFOUND)
         replica_key(w->store, step->file, w->result->broken);
@@ -270,8 +275,8 @@ static rc walk(struct walk *w, int parallel, struct err *e) {
     return ok();
 }
 
-rc verify_listing(struct store *store, const struct listing *l, int parallel, struct progress *progress,
-                  struct verify_result *out, struct err *e) {
+rc verify_listing(struct store *store, const struct listing *l, int parallel,
+                  struct progress *progress, struct verify_result *out, struct err *e) {
     struct walk *w = calloc(1, sizeof *w);
     uint64_t total = 0;
     *out = (struct verify_result){0};
@@ -294,8 +299,8 @@ rc verify_listing(struct store *store, const struct listing *l, int parallel, st
     return r;
 }
 
-rc replica_verify(struct store *store, int parallel, struct progress *progress, struct verify_result *out,
-                  struct err *e) {
+rc replica_verify(struct store *store, int parallel, struct progress *progress,
+                  struct verify_result *out, struct err *e) {
     struct listing l = {0};
     *out = (struct verify_result){0};
     if (progress) atomic_store(&progress->phase, 0);

@@ -1,7 +1,8 @@
 /* Audit and status: a second pair of eyes on the database and its replica.
  *
- * Both class the database as a start would (so a fork or an older file is seen) and never fence, ship or
- * delete. The audit compares pages, not sums: it does not share the arithmetic that it checks.
+ * Both class the database as a start would (so a fork or an older file is seen) and never fence,
+ * ship or delete. The audit compares pages, not sums: it does not share the arithmetic that it
+ * checks.
  */
 #include "source/audit.h"
 
@@ -94,11 +95,12 @@ static rc state_to_compare(struct dest *d, uint64_t *txid, struct err *e) {
             return ok();
         }
     }
-    return err_set(e, RC_CONFLICT, "%s: %s does not continue the replica %s (%s)", d->source->live.path,
-                   class_name(d->class), d->store->url, d->refusal.text);
+    return err_set(e, RC_CONFLICT, "%s: %s does not continue the replica %s (%s)",
+                   d->source->live.path, class_name(d->class), d->store->url, d->refusal.text);
 }
 
-static rc restore_and_compare(struct source *s, uint64_t txid, struct audit_result *out, struct err *e) {
+static rc restore_and_compare(struct source *s, uint64_t txid, struct audit_result *out,
+                              struct err *e) {
     struct dest *d = &s->dest[0];
     const char *temp = getenv("TMPDIR");
     char path[LIMIT_PATH];
@@ -107,12 +109,13 @@ static rc restore_and_compare(struct source *s, uint64_t txid, struct audit_resu
     struct restore_result restored;
     struct file *file = NULL;
     s->env->random(s->env, &random, sizeof random);
-    snprintf(path, sizeof path, "%.4000s/holdfast-audit-%016llx", temp && temp[0] ? temp : "/var/tmp",
-             (unsigned long long)random);
+    snprintf(path, sizeof path, "%.4000s/holdfast-audit-%016llx",
+             temp && temp[0] ? temp : "/var/tmp", (unsigned long long)random);
     TRY(replica_restore(d->store, path, &options, &restored, e));
     rc r = s->env->files->open(s->env, path, FILE_READ, &file, e);
     struct err ignored;
-    if (!is_ok(s->env->files->remove(s->env, path, &ignored))) { /* a file of ours in the temp directory */
+    if (!is_ok(s->env->files->remove(s->env, path,
+                                     &ignored))) { /* a file of ours in the temp directory */
     }
     TRY(r);
     out->txid = txid;
@@ -127,7 +130,8 @@ rc source_audit(struct env *env, struct store *store, const char *db, struct aud
     uint64_t txid = 0;
     *out = (struct audit_result){0};
     rc r = source_look_open(env, store, db, &s, e);
-    if (is_ok(r) && s->dest[0].tail.empty) r = err_set(e, RC_NOTFOUND, "%s: no backup there", store->url);
+    if (is_ok(r) && s->dest[0].tail.empty)
+        r = err_set(e, RC_NOTFOUND, "%s: no backup there", store->url);
     if (is_ok(r)) r = state_to_compare(&s->dest[0], &txid, e);
     if (is_ok(r)) r = restore_and_compare(s, txid, out, e);
     source_free(s);
@@ -161,7 +165,8 @@ static void find_reader(struct source *s, struct status *out) {
     struct reader_search search = {s, out};
     if (!is_ok(s->env->files->stat(s->env, s->live.shm_path, &st, &ignored))) return;
     system_locks(st.inode, see_reader, &search);
-    if (out->holder_pid) system_process_name(out->holder_pid, out->holder_name, sizeof out->holder_name);
+    if (out->holder_pid)
+        system_process_name(out->holder_pid, out->holder_name, sizeof out->holder_name);
 }
 
 static void count_pending(const struct dest *d, struct status *out) {
@@ -173,8 +178,10 @@ static void count_pending(const struct dest *d, struct status *out) {
                         ? (t->wal_offset + t->wal_size - WAL_HEADER_SIZE) / frame_size
                         : 0;
     if (d->class == CLASS_EQUAL) from = l->header.frame_count;
-    for (uint64_t i = from; i < l->header.frame_count; i++) out->commits_pending += l->frames[i].commit;
-    if (l->header.frame_count > from) out->bytes_pending = (l->header.frame_count - from) * frame_size;
+    for (uint64_t i = from; i < l->header.frame_count; i++)
+        out->commits_pending += l->frames[i].commit;
+    if (l->header.frame_count > from)
+        out->bytes_pending = (l->header.frame_count - from) * frame_size;
 }
 
 static void judge(struct dest *d, int64_t late_ms, struct status *out) {
@@ -190,8 +197,9 @@ static void judge(struct dest *d, int64_t late_ms, struct status *out) {
     }
     if (!appendable) {
         snprintf(out->reason, sizeof out->reason, "%.500s",
-                 d->refusal.text[0] ? d->refusal.text
-                                    : "the log was reset since the last shipment: run 'holdfast replicate'");
+                 d->refusal.text[0]
+                     ? d->refusal.text
+                     : "the log was reset since the last shipment: run 'holdfast replicate'");
         return;
     }
     count_pending(d, out);
@@ -202,7 +210,8 @@ static void judge(struct dest *d, int64_t late_ms, struct status *out) {
     else if (out->commits_pending && !out->replicator_pid) out->safety = SAFETY_LATE;
     else out->safety = SAFETY_SAFE;
     if (out->safety == SAFETY_LATE)
-        snprintf(out->reason, sizeof out->reason, "%u commits are not durable%s", out->commits_pending,
+        snprintf(out->reason, sizeof out->reason, "%u commits are not durable%s",
+                 out->commits_pending,
                  out->replicator_pid ? "" : ", and no holdfast replicates this database here");
 }
 
@@ -211,16 +220,19 @@ static void read_verified_note(struct dest *d, struct status *out) {
     struct object_info info;
     struct err ignored;
     const char *key = "holdfast/verified.json";
-    if (!is_ok(d->store->ops->stat(d->store, key, &info, &ignored)) || info.size_bytes > sizeof bytes) return;
-    if (!is_ok(d->store->ops->get(d->store, key, 0, bytes, (size_t)info.size_bytes, &ignored))) return;
+    if (!is_ok(d->store->ops->stat(d->store, key, &info, &ignored)) ||
+        info.size_bytes > sizeof bytes)
+        return;
+    if (!is_ok(d->store->ops->get(d->store, key, 0, bytes, (size_t)info.size_bytes, &ignored)))
+        return;
     json_t *note = json_loadb(bytes, (size_t)info.size_bytes, 0, NULL);
     out->verified_ms = json_integer_value(json_object_get(note, "time_ms"));
     out->verified_ok = json_is_true(json_object_get(note, "ok"));
     json_decref(note);
 }
 
-rc source_status(struct env *env, struct store *store, const char *db, int64_t late_ms, struct status *out,
-                 struct err *e) {
+rc source_status(struct env *env, struct store *store, const char *db, int64_t late_ms,
+                 struct status *out, struct err *e) {
     struct source *s = NULL;
     *out = (struct status){.safety = SAFETY_UNSAFE};
     rc r = source_look_open(env, store, db, &s, e);

@@ -1,7 +1,7 @@
 /* Is the replica what the database is? And: how far behind is it right now?
  *
- * Both take a read transaction of their own, read the log and the replica, and work with or without a
- * running `holdfast replicate`.
+ * Both take a read transaction of their own, read the log and the replica, and work with or without
+ * a running `holdfast replicate`.
  */
 #ifndef SOURCE_AUDIT_H
 #define SOURCE_AUDIT_H
@@ -14,29 +14,30 @@ struct audit_result {
     uint32_t pages_pending; /* changed since and not yet shipped: not compared */
     uint32_t differing, first_differing;
 };
-/* Restores the newest state that the live log continues and compares page by page. RC_CORRUPT when a
- * page differs; RC_CONFLICT when the database does not continue the replica. */
-MUST_USE rc source_audit(struct env *, struct store *, const char *db, struct audit_result *, struct err *e);
+/* Restores the newest state that the live log continues and compares page by page. RC_CORRUPT when
+ * a page differs; RC_CONFLICT when the database does not continue the replica. */
+MUST_USE rc source_audit(struct env *, struct store *, const char *db, struct audit_result *,
+                         struct err *e);
 
 enum safety { SAFETY_SAFE, SAFETY_LATE, SAFETY_UNSAFE };
 struct status {
     enum safety safety;
-    char class[16];          /* of the start-up classes */
-    char reason[512];        /* one line, when not safe */
-    uint64_t txid;           /* durable */
+    char class[16];   /* of the start-up classes */
+    char reason[512]; /* one line, when not safe */
+    uint64_t txid;    /* durable */
     int64_t txid_time_ms;
     uint32_t commits_pending;
-    uint64_t bytes_pending;  /* of the log */
-    double lag_seconds;      /* since the oldest commit that may not be durable: an upper bound */
+    uint64_t bytes_pending; /* of the log */
+    double lag_seconds;     /* since the oldest commit that may not be durable: an upper bound */
     uint32_t wal_frames, backfilled;
-    int64_t verified_ms;     /* last successful look by `replicate`; 0: none */
+    int64_t verified_ms; /* last successful look by `replicate`; 0: none */
     bool verified_ok;
-    int holder_pid;          /* a reader that keeps the log from being reset; 0: none */
+    int holder_pid; /* a reader that keeps the log from being reset; 0: none */
     char holder_name[64];
-    int replicator_pid;      /* 0: no holdfast replicates this database here */
+    int replicator_pid; /* 0: no holdfast replicates this database here */
 };
 /* `late_ms`: how much lag is still safe. RC codes only for what cannot be looked at. */
-MUST_USE rc source_status(struct env *, struct store *, const char *db, int64_t late_ms, struct status *,
-                          struct err *e);
+MUST_USE rc source_status(struct env *, struct store *, const char *db, int64_t late_ms,
+                          struct status *, struct err *e);
 
 #endif

@@ -1,16 +1,16 @@
 /* Capture: which pages did the new commits change, and what is the database's sum.
  *
- * Why no page is read when it changes: a page that a thousand commits touch is shipped once. A commit
- * costs one bit, and, at its first touch since the last cut, one read of the old version, which keeps
- * the sum without a table of all pages (docs/design.md "chain").
+ * Why no page is read when it changes: a page that a thousand commits touch is shipped once. A
+ * commit costs one bit, and, at its first touch since the last cut, one read of the old version,
+ * which keeps the sum without a table of all pages (docs/design.md "chain").
  *
  * Invariants
  *  1. Everything up to `pos` is in touched or in each destination's pending.
- *  2. `sum` covers the pages below summed_below that are not in touched, as of pos. The old version of
- *     a page is readable when it is first touched: nobody has backfilled beyond our mark, and the mark
- *     is not beyond pos.
- *  3. Salts change only in Z. A change in M, or a log that got shorter, means that the hold was broken:
- *     stop, never guess.
+ *  2. `sum` covers the pages below summed_below that are not in touched, as of pos. The old version
+ *     of a page is readable when it is first touched: nobody has backfilled beyond our mark, and
+ *     the mark is not beyond pos.
+ *  3. Salts change only in Z. A change in M, or a log that got shorter, means that the hold was
+ *     broken: stop, never guess.
  */
 #include "source/internal.h"
 
@@ -24,7 +24,8 @@ static bool counted(const struct source *s, uint32_t pgno) {
     return pgno < s->summed_below && pgno != ltx_lock_page(s->live.page_size);
 }
 
-/* In Z, frames up to where it was entered are in the database, and may be overwritten in the log. */
+/* In Z, frames up to where it was entered are in the database, and may be overwritten in the
+ * log. */
 static uint32_t low_frame(const struct source *s, const struct walindex_header *at) {
     return s->hold.state == HOLD_Z && same_log(at, &s->hold.z) ? s->hold.z.frame_count : 0;
 }
@@ -33,7 +34,8 @@ struct cut source_cut(const struct source *s) {
     return (struct cut){.at = s->pos, .low = low_frame(s, &s->pos)};
 }
 
-rc source_read(struct source *s, const struct cut *cut, uint32_t pgno, uint8_t *page, struct err *e) {
+rc source_read(struct source *s, const struct cut *cut, uint32_t pgno, uint8_t *page,
+               struct err *e) {
     return live_page(&s->live, pgno, cut->at.frame_count, cut->low, cut->at.salt, page, e);
 }
 
@@ -91,7 +93,8 @@ rc source_capture(void *arg, struct err *e) {
         s->stats.resets++;
     }
     rc r = touch_frames(s, &old, from, &now, e);
-    if (!is_ok(r)) { /* what was marked stays marked; the sum may have lost a page: compute it anew */
+    if (!is_ok(
+            r)) { /* what was marked stays marked; the sum may have lost a page: compute it anew */
         s->sum = s->summed_below = 0;
         return r;
     }
@@ -124,7 +127,8 @@ uint64_t source_sum(const struct source *s) {
 
 rc source_scrub(struct source *s, uint32_t pages, struct err *e) {
     struct cut cut = source_cut(s);
-    for (uint32_t n = 0; n < pages && s->summed_below <= s->pos.page_count; n++, s->summed_below++) {
+    for (uint32_t n = 0; n < pages && s->summed_below <= s->pos.page_count;
+         n++, s->summed_below++) {
         uint32_t p = s->summed_below;
         if (p == 0 || p == ltx_lock_page(s->live.page_size) || bitmap_has(&s->touched, p)) continue;
         TRY(source_read(s, &cut, p, s->page, e));

@@ -1,12 +1,12 @@
 /* When the hold moves, and when the log is checkpointed and let go.
  *
- * Why quiet first: a checkpoint under the write lock makes every application that upgrades a read to a
- * write fail at once, whatever its busy_timeout (29 SQLITE_BUSY in 28 locks, against 1 when quiet comes
- * first). PASSIVE rounds need no lock: they copy up to our mark, the mark moves on, and in the first
- * quiet instant, when all is copied and captured, we enter Z, where the next writer resets the log.
- * Only a log above four times the threshold is worth the lock, and only when little is left to copy.
- * FULL, RESTART and TRUNCATE are never used: with the write lock busy they turn into the very call that
- * SQLite's WAL-reset bug needs.
+ * Why quiet first: a checkpoint under the write lock makes every application that upgrades a read
+ * to a write fail at once, whatever its busy_timeout (29 SQLITE_BUSY in 28 locks, against 1 when
+ * quiet comes first). PASSIVE rounds need no lock: they copy up to our mark, the mark moves on, and
+ * in the first quiet instant, when all is copied and captured, we enter Z, where the next writer
+ * resets the log. Only a log above four times the threshold is worth the lock, and only when little
+ * is left to copy. FULL, RESTART and TRUNCATE are never used: with the write lock busy they turn
+ * into the very call that SQLite's WAL-reset bug needs.
  *
  * Invariants
  *  1. Nothing moves while a cut is open.
@@ -15,12 +15,12 @@
 #include "source/internal.h"
 
 #define ROUNDS 6
-#define LOCK_REST 64u             /* frames that may be left to copy under the write lock */
+#define LOCK_REST 64u /* frames that may be left to copy under the write lock */
 #define LOCK_FACTOR 4u
 #define LOCK_TRIES 20
 #define SLOW_SYNC_NS 50000000
-#define QUIET_NS 20000000         /* after the last commit: enter Z, so that nobody waits behind us */
-#define REFRESH_NS 2000000        /* the mark follows at most this often */
+#define QUIET_NS 20000000  /* after the last commit: enter Z, so that nobody waits behind us */
+#define REFRESH_NS 2000000 /* the mark follows at most this often */
 #define CHECKPOINT_WAIT_NS 20000000
 #define CHECKPOINT_PAUSE_NS 5000000
 
@@ -106,7 +106,8 @@ static rc checkpoint(struct source *s, int64_t now, struct err *e) {
     int64_t sync_ns = 0;
     TRY(rounds(s, &sync_ns, e));
     s->not_before = mono(s) + CHECKPOINT_PAUSE_NS;
-    if (s->hold.state == HOLD_Z || s->pos.frame_count < LOCK_FACTOR * s->opt.checkpoint_pages) return ok();
+    if (s->hold.state == HOLD_Z || s->pos.frame_count < LOCK_FACTOR * s->opt.checkpoint_pages)
+        return ok();
     if (rest(s) > LOCK_REST || sync_ns > SLOW_SYNC_NS || now < s->lock_not_before) return ok();
     TRY(hold_refresh(&s->hold, e));
     if (reader_in_the_way(s)) return ok();

@@ -1,13 +1,13 @@
 /* Which database is this, seen from a replica's last slot? (docs/design.md "start-up classes")
  *
  * Why a table and not a guess: salts, sizes and page bytes each call a fork or an older database
- * "continuing" in some case that really happens (a power cut with synchronous=NORMAL, a restored backup,
- * a clean close). Only the log's cumulative checksum, a run file of the same boot, or the database's sum
- * prove anything; whatever is not proven is refused, and refusing is safe.
+ * "continuing" in some case that really happens (a power cut with synchronous=NORMAL, a restored
+ * backup, a clean close). Only the log's cumulative checksum, a run file of the same boot, or the
+ * database's sum prove anything; whatever is not proven is refused, and refusing is safe.
  *
  * Invariants
- *  1. A class is told against the log as it was when the hold began (`start`); since then continuity
- *     comes from the hold, so a destination may be read hours later.
+ *  1. A class is told against the log as it was when the hold began (`start`); since then
+ *     continuity comes from the hold, so a destination may be read hours later.
  *  2. A refused destination stops the run: nothing is shipped to any.
  */
 #include "source/internal.h"
@@ -20,8 +20,8 @@
 #include <string.h>
 
 const char *class_name(enum class c) {
-    static const char *const names[] = {"new",    "continues", "ahead",        "equal",   "behind",
-                                        "older",  "fork",      "incompatible", "unproven"};
+    static const char *const names[] = {"new",   "continues", "ahead",        "equal",   "behind",
+                                        "older", "fork",      "incompatible", "unproven"};
     return names[c];
 }
 
@@ -51,7 +51,8 @@ rc source_take_start(struct source *s, struct err *e) {
         struct err ignored;
         rc again = live_header(&s->live, &now, is_ok(r) ? e : &ignored);
         TRY(again);
-        bool same = now.salt[0] == s->start.header.salt[0] && now.salt[1] == s->start.header.salt[1];
+        bool same =
+            now.salt[0] == s->start.header.salt[0] && now.salt[1] == s->start.header.salt[1];
         if (same && is_ok(r)) {
             s->pos = s->start.header;
             s->start.low = source_cut(s).low;
@@ -136,8 +137,7 @@ static rc class_by_run_file(struct dest *d, bool *told, struct err *e) {
     else if (l->header.salt[0] == r->at.salt[0] + 1 && (r->at.salt[0] | r->at.salt[1]) != 0 &&
              l->header.change - r->at.change == commits_from(l, 0))
         from = 0; /* exactly one reset, and every commit since is in the log */
-    else
-        return ok();
+    else return ok();
     if (r->dest[i].full) return ok();
     d->class = CLASS_CONTINUES;
     TRY(bitmap_add_all(&d->pending, &r->dest[i].unacked, e));
@@ -226,7 +226,8 @@ static rc class_by_sum(struct dest *d, struct err *e) {
     uint64_t sum = 0;
     TRY(start_sum(d->source, &sum, e));
     d->class = CLASS_UNPROVEN;
-    if (sum && d->tail.header.chain.present && d->tail.header.chain.sum == sum) d->class = CLASS_EQUAL;
+    if (sum && d->tail.header.chain.present && d->tail.header.chain.sum == sum)
+        d->class = CLASS_EQUAL;
     else if (!d->history_read) need_history(d);
     else if (sum_in_history(d, sum)) d->class = CLASS_OLDER;
     return ok();
@@ -265,43 +266,45 @@ static void refuse(struct dest *d) {
     const struct source *s = d->source;
     const char *db = s->live.path, *url = d->store->url;
     uint64_t n = d->tail.txid;
-    const struct history *past = d->class == CLASS_OLDER ? sum_in_history(d, s->start.sum)
-                                                         : same_prefix_in_history(d);
+    const struct history *past =
+        d->class == CLASS_OLDER ? sum_in_history(d, s->start.sum) : same_prefix_in_history(d);
     d->state = DEST_REFUSED;
     switch (d->class) {
     case CLASS_INCOMPATIBLE:
         err_fill(&d->refusal, RC_CONFLICT,
-                      "INCOMPATIBLE: %s has pages of %u bytes, the replica %s (TXID %" PRIu64
-                      ") of %u: replicate to a new URL",
-                      db, s->live.page_size, url, n, d->tail.header.page_size);
+                 "INCOMPATIBLE: %s has pages of %u bytes, the replica %s (TXID %" PRIu64
+                 ") of %u: replicate to a new URL",
+                 db, s->live.page_size, url, n, d->tail.header.page_size);
         return;
     case CLASS_BEHIND:
     case CLASS_OLDER:
         err_fill(&d->refusal, RC_BEHIND,
-                      "%s: %s is at TXID %" PRIu64 " of the replica %s, whose last acknowledged is %" PRIu64
-                      ": bring it up with 'holdfast restore -fast-forward %s %s', or keep it as it is"
-                      " with 'holdfast replicate -adopt-local %s %s'",
-                      d->class == CLASS_BEHIND ? "BEHIND" : "OLDER", db, past ? past->txid : 0, url, n,
-                      url, db, db, url);
+                 "%s: %s is at TXID %" PRIu64
+                 " of the replica %s, whose last acknowledged is %" PRIu64
+                 ": bring it up with 'holdfast restore -fast-forward %s %s', or keep it as it is"
+                 " with 'holdfast replicate -adopt-local %s %s'",
+                 d->class == CLASS_BEHIND ? "BEHIND" : "OLDER", db, past ? past->txid : 0, url, n,
+                 url, db, db, url);
         return;
     case CLASS_EQUAL:
         err_fill(&d->refusal, RC_CONFLICT,
-                      "FOREIGN: %s equals TXID %" PRIu64 " of the replica %s, but another wrote it (%s):"
-                      " go on with 'holdfast replicate -take-over %s %s'",
-                      db, n, url, d->owner[0] ? d->owner : "no owner note", db, url);
+                 "FOREIGN: %s equals TXID %" PRIu64 " of the replica %s, but another wrote it (%s):"
+                 " go on with 'holdfast replicate -take-over %s %s'",
+                 db, n, url, d->owner[0] ? d->owner : "no owner note", db, url);
         return;
     default:
-        err_fill(
-            &d->refusal, RC_CONFLICT,
-            "%s: %s %s the replica %s at TXID %" PRIu64 " (%s): keep the local database with"
-            " 'holdfast replicate %s %s %s', or the replica's with 'holdfast replicate"
-            " -adopt-replica %s %s'",
-            d->class == CLASS_FORK ? "FORK" : "UNPROVEN", db,
-            d->class == CLASS_FORK ? "holds other commits than" : "cannot be proven to continue", url, n,
-            !d->tail.header.chain.present ? "written by another tool"
-            : d->owner[0]                 ? d->owner
-                                          : "no owner note",
-            d->tail.header.chain.present ? "-adopt-local" : "-take-over", db, url, db, url);
+        err_fill(&d->refusal, RC_CONFLICT,
+                 "%s: %s %s the replica %s at TXID %" PRIu64 " (%s): keep the local database with"
+                 " 'holdfast replicate %s %s %s', or the replica's with 'holdfast replicate"
+                 " -adopt-replica %s %s'",
+                 d->class == CLASS_FORK ? "FORK" : "UNPROVEN", db,
+                 d->class == CLASS_FORK ? "holds other commits than"
+                                        : "cannot be proven to continue",
+                 url, n,
+                 !d->tail.header.chain.present ? "written by another tool"
+                 : d->owner[0]                 ? d->owner
+                                               : "no owner note",
+                 d->tail.header.chain.present ? "-adopt-local" : "-take-over", db, url, db, url);
     }
 }
 

@@ -1,13 +1,13 @@
 /* Compaction, retention, and the daily verification of one destination.
  *
- * Why from the local database: a level's file holds the newest version of each page changed since the
- * level's last file, and that is what the database holds at an acknowledged cut; nothing is downloaded.
- * So a compaction needs a cut that is acknowledged and still readable: either nothing has been committed
- * since, or the shipment before kept its cut open ("pinned").
+ * Why from the local database: a level's file holds the newest version of each page changed since
+ * the level's last file, and that is what the database holds at an acknowledged cut; nothing is
+ * downloaded. So a compaction needs a cut that is acknowledged and still readable: either nothing
+ * has been committed since, or the shipment before kept its cut open ("pinned").
  *
  * Invariants
- *  1. A compacted file ends at an acknowledged TXID; it is read back and compared before anything that
- *     it covers is deleted.
+ *  1. A compacted file ends at an acknowledged TXID; it is read back and compared before anything
+ *     that it covers is deleted.
  *  2. While a destination is pinned it ships nothing, so `acked` and since[] belong together.
  *  3. Retention deletes only what retention_choose chose, with the pins read just before.
  */
@@ -41,7 +41,8 @@ static bool has_news(const struct dest *d, int level) {
     return d->since[3].count > 0 || d->level_max[3] > d->level_max[LEVEL_SNAPSHOT];
 }
 
-/* The finest level that is due. A file on its way belongs to it, though since[] does not say so yet. */
+/* The finest level that is due. A file on its way belongs to it, though since[] does not say so
+ * yet. */
 static int due_level(const struct dest *d, bool shipping) {
     int64_t now = unix_now(d->source);
     for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
@@ -51,7 +52,9 @@ static int due_level(const struct dest *d, bool shipping) {
     return -1;
 }
 
-bool compact_due(const struct dest *d) { return !d->compact.active && due_level(d, true) >= 0; }
+bool compact_due(const struct dest *d) {
+    return !d->compact.active && due_level(d, true) >= 0;
+}
 
 static struct dest *dest_of_compact(struct task *t) {
     struct outgoing *o = (struct outgoing *)((char *)t - offsetof(struct outgoing, task));
@@ -68,9 +71,10 @@ static void compact_failed(struct dest *d, const char *words) {
     struct outgoing *o = &d->compact;
     struct err ignored;
     char level[24];
-    EVENT(s, "compact.retry", "to", d->store->url, "level", u64_text(level, (uint64_t)o->level), "err",
-          words);
-    if (o->level < LEVEL_SNAPSHOT && !is_ok(bitmap_add_all(&d->since[o->level], &o->pages, &ignored)))
+    EVENT(s, "compact.retry", "to", d->store->url, "level", u64_text(level, (uint64_t)o->level),
+          "err", words);
+    if (o->level < LEVEL_SNAPSHOT &&
+        !is_ok(bitmap_add_all(&d->since[o->level], &o->pages, &ignored)))
         (void)bitmap_add_range(&d->since[o->level], 1, o->header.commit, &ignored).code;
     bitmap_clear(&o->pages);
     outgoing_release(o);
@@ -82,8 +86,10 @@ static rc compacted(struct dest *d, struct err *e) {
     struct source *s = d->source;
     struct outgoing *o = &d->compact;
     char level[24], txid[24], bytes[24];
-    struct replica_file f = {.level = o->level, .min_txid = o->header.min_txid,
-                             .max_txid = o->header.max_txid, .size_bytes = o->size,
+    struct replica_file f = {.level = o->level,
+                             .min_txid = o->header.min_txid,
+                             .max_txid = o->header.max_txid,
+                             .size_bytes = o->size,
                              .time_ms = o->header.timestamp_ms};
     TRY(listing_add(&d->files, f, e));
     d->level_max[o->level] = f.max_txid;
@@ -174,7 +180,8 @@ static void doomed_are_gone(struct task *t) {
     if (!is_ok(t->result))
         EVENT(d->source, "retention.retry", "to", d->store->url, "err", t->err.text);
     else
-        EVENT(d->source, "retention", "to", d->store->url, "deleted", u64_text(count, d->doomed.count));
+        EVENT(d->source, "retention", "to", d->store->url, "deleted",
+              u64_text(count, d->doomed.count));
     for (size_t i = 0; is_ok(t->result) && i < d->doomed.count; i++)
         listing_remove(&d->files, &d->doomed.files[i]);
     listing_deinit(&d->doomed);
@@ -203,7 +210,8 @@ static void pins_were_read(struct task *t) {
     task_start(&d->keep_task);
 }
 
-/* When the oldest level-0 file that a level-1 file covers will be old enough; 0 if there is none. */
+/* When the oldest level-0 file that a level-1 file covers will be old enough; 0 if there is
+ * none. */
 static int64_t next_level0_expiry(const struct dest *d) {
     for (size_t i = 0; i < d->files.count; i++) {
         const struct replica_file *f = &d->files.files[i];
@@ -243,12 +251,14 @@ static rc verify_replica(struct task *t, struct err *e) {
     struct verify_result result = {0};
     rc r = replica_verify(d->store, 1, NULL, &result, e);
     struct err ignored;
-    json_t *note = json_pack("{s:I, s:b, s:I, s:I, s:s}", "time_ms", (json_int_t)unix_now(d->source), "ok",
-                             is_ok(r), "txid", (json_int_t)result.txid, "links", (json_int_t)result.links_checked,
-                             "err", is_ok(r) ? "" : e->text);
+    json_t *note =
+        json_pack("{s:I, s:b, s:I, s:I, s:s}", "time_ms", (json_int_t)unix_now(d->source), "ok",
+                  is_ok(r), "txid", (json_int_t)result.txid, "links",
+                  (json_int_t)result.links_checked, "err", is_ok(r) ? "" : e->text);
     char *text = note ? json_dumps(note, JSON_INDENT(2)) : NULL;
-    if (text && !is_ok(d->store->ops->put_note(d->store, "holdfast/verified.json", text, strlen(text),
-                                               &ignored))) { /* it is told in the log as well */
+    if (text &&
+        !is_ok(d->store->ops->put_note(d->store, "holdfast/verified.json", text, strlen(text),
+                                       &ignored))) { /* it is told in the log as well */
     }
     free(text);
     json_decref(note);

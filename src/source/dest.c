@@ -7,8 +7,8 @@
  *
  * Invariants
  *  1. One level-0 object is on its way at a time; its slot is txid + 1.
- *  2. pending, the object on its way, and what is acknowledged together cover everything up to `pos`
- *     (with `touched`): a failure moves pages back to pending, never away.
+ *  2. pending, the object on its way, and what is acknowledged together cover everything up to
+ *     `pos` (with `touched`): a failure moves pages back to pending, never away.
  *  3. Positions move at an acknowledgement and at nothing else.
  */
 #include "source/internal.h"
@@ -19,7 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define START_GRACE_NS 10000000000 /* how long one silent destination keeps the others from starting */
+#define START_GRACE_NS                                                                             \
+    10000000000 /* how long one silent destination keeps the others from starting */
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_MAX_MS 30000
 
@@ -82,8 +83,10 @@ static rc acknowledged(struct dest *d, struct err *e) {
     struct source *s = d->source;
     struct outgoing *o = &d->ship;
     char txid[24], pages[24], bytes[24], ms[24];
-    struct replica_file f = {.min_txid = o->header.min_txid, .max_txid = o->header.max_txid,
-                             .size_bytes = o->size, .time_ms = o->header.timestamp_ms};
+    struct replica_file f = {.min_txid = o->header.min_txid,
+                             .max_txid = o->header.max_txid,
+                             .size_bytes = o->size,
+                             .time_ms = o->header.timestamp_ms};
     TRY(listing_add(&d->files, f, e));
     d->txid = o->header.max_txid;
     d->txid_time_ms = o->header.timestamp_ms;
@@ -122,8 +125,8 @@ static void ship_failed(struct dest *d, struct task *t) {
     }
     int64_t wait = backoff_ns(s, o->attempts++);
     o->retry_ns = mono(s) + wait;
-    EVENT(s, "ship.retry", "to", d->store->url, "in_ms", u64_text(in, (uint64_t)wait / 1000000), "err",
-          t->err.text);
+    EVENT(s, "ship.retry", "to", d->store->url, "in_ms", u64_text(in, (uint64_t)wait / 1000000),
+          "err", t->err.text);
     if (!o->streaming) return; /* the same bytes again */
     int attempts = o->attempts;
     give_back(d);
@@ -221,9 +224,7 @@ rc dest_step(struct dest *d, int64_t now, int64_t *due, struct err *e) {
             return ok();
         }
         return dest_fence_start(d, e);
-    case DEST_READY:
-        TRY(ship_step(d, now, due, e));
-        return compact_step(d, now, due, e);
+    case DEST_READY: TRY(ship_step(d, now, due, e)); return compact_step(d, now, due, e);
     case DEST_OPENING:
     case DEST_FENCING:
     case DEST_REFUSED: return ok();

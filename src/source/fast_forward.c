@@ -1,12 +1,13 @@
 /* Fast-forward: an older local database takes the replica's tip.
  *
- * The local state is classed by the same table as a start (classify.c), so that what is not proven to
- * be an older state of this replica is refused.
+ * The local state is classed by the same table as a start (classify.c), so that what is not proven
+ * to be an older state of this replica is refused.
  *
  * Invariants
- *  1. From the check that nobody has the database open until the rename, the file is locked exclusively.
- *  2. The old log is emptied into the old file and removed before the new file gets its name: a log that
- *     does not belong to a database must never lie beside it.
+ *  1. From the check that nobody has the database open until the rename, the file is locked
+ *     exclusively.
+ *  2. The old log is emptied into the old file and removed before the new file gets its name: a log
+ *     that does not belong to a database must never lie beside it.
  * After a crash: the old database (its log empty or gone), or the new one.
  */
 #include "source/fast_forward.h"
@@ -25,7 +26,8 @@ struct local {
     struct err refusal;
 };
 
-static rc class_of(struct env *env, struct store *store, const char *db, struct local *out, struct err *e) {
+static rc class_of(struct env *env, struct store *store, const char *db, struct local *out,
+                   struct err *e) {
     struct source *s = NULL;
     rc r = source_look_open(env, store, db, &s, e);
     if (is_ok(r)) {
@@ -43,13 +45,15 @@ static rc lock_alone(const char *db, sqlite3 **out, struct err *e) {
     int code = sqlite3_open_v2(db, out, SQLITE_OPEN_READWRITE | SQLITE_OPEN_PRIVATECACHE, NULL);
     if (code == SQLITE_OK) {
         sqlite3_db_config(*out, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, (int *)NULL);
-        code = sqlite3_exec(*out, "PRAGMA locking_mode=EXCLUSIVE; BEGIN IMMEDIATE; ROLLBACK;"
-                                  "PRAGMA wal_checkpoint(TRUNCATE)",
+        code = sqlite3_exec(*out,
+                            "PRAGMA locking_mode=EXCLUSIVE; BEGIN IMMEDIATE; ROLLBACK;"
+                            "PRAGMA wal_checkpoint(TRUNCATE)",
                             NULL, NULL, NULL);
     }
     if (code == SQLITE_OK) return ok();
-    rc r = code == SQLITE_BUSY ? err_set(e, RC_BUSY, "%s: somebody has it open: stop the application first", db)
-                               : err_set(e, RC_IO, "%s: %s", db, sqlite3_errmsg(*out));
+    rc r = code == SQLITE_BUSY
+               ? err_set(e, RC_BUSY, "%s: somebody has it open: stop the application first", db)
+               : err_set(e, RC_IO, "%s: %s", db, sqlite3_errmsg(*out));
     sqlite3_close(*out);
     *out = NULL;
     return r;
@@ -68,9 +72,11 @@ static void directory_of(const char *path, char out[LIMIT_PATH]) {
     else snprintf(out, LIMIT_PATH, "%.*s", (int)(slash == path ? 1 : slash - path), path);
 }
 
-/* Build beside, then swap while nobody can open it. `save` (may be NULL) takes the old file's name. */
-static rc swap(struct env *env, struct store *store, const char *db, struct restore_options *options,
-               const char *save, struct restore_result *result, struct err *e) {
+/* Build beside, then swap while nobody can open it. `save` (may be NULL) takes the old file's
+ * name. */
+static rc swap(struct env *env, struct store *store, const char *db,
+               struct restore_options *options, const char *save, struct restore_result *result,
+               struct err *e) {
     char temp[LIMIT_PATH + 32], dir[LIMIT_PATH];
     snprintf(temp, sizeof temp, "%s.holdfast-new", db);
     directory_of(db, dir);
@@ -88,12 +94,14 @@ rc source_fast_forward(struct env *env, struct store *store, const char *db, int
                        struct progress *progress, struct restore_result *result, struct err *e) {
     struct local local;
     sqlite3 *alone = NULL;
-    TRY(lock_alone(db, &alone, e)); /* first: a refusal names who is in the way before anything else */
+    TRY(lock_alone(db, &alone,
+                   e)); /* first: a refusal names who is in the way before anything else */
     sqlite3_close(alone);
     TRY(class_of(env, store, db, &local, e));
     if (local.pending)
-        return err_set(e, RC_CONFLICT, "%s holds commits that the replica %s lacks: nothing to fast-forward",
-                       db, store->url);
+        return err_set(e, RC_CONFLICT,
+                       "%s holds commits that the replica %s lacks: nothing to fast-forward", db,
+                       store->url);
     if (local.class == CLASS_CONTINUES || local.class == CLASS_EQUAL) {
         *result = (struct restore_result){.txid = local.tip};
         return ok();
@@ -119,7 +127,8 @@ rc source_adopt_replica(struct env *env, struct store *store, const char *db, in
                         struct err *e) {
     sqlite3 *alone = NULL;
     struct restore_options options = {.parallel = parallel, .progress = progress};
-    snprintf(saved, LIMIT_PATH, "%.*s.before-%lld", LIMIT_PATH - 40, db, (long long)env->unix_ms(env));
+    snprintf(saved, LIMIT_PATH, "%.*s.before-%lld", LIMIT_PATH - 40, db,
+             (long long)env->unix_ms(env));
     TRY(lock_alone(db, &alone, e));
     rc r = swap(env, store, db, &options, saved, result, e);
     sqlite3_close(alone);

@@ -1,8 +1,8 @@
 /* Bring a local database that is behind up to its replica's tip.
  *
- * Builds a copy beside it, proves it, and renames it over; only what differs is fetched when the local
- * state is one of the replica's. RC_BUSY while anyone has the database open; RC_CONFLICT if it holds
- * commits that the replica lacks, or if that cannot be told. Leaves -wal and -shm removed.
+ * Builds a copy beside it, proves it, and renames it over; only what differs is fetched when the
+ * local state is one of the replica's. RC_BUSY while anyone has the database open; RC_CONFLICT if
+ * it holds commits that the replica lacks, or if that cannot be told. Leaves -wal and -shm removed.
  */
 #ifndef SOURCE_FAST_FORWARD_H
 #define SOURCE_FAST_FORWARD_H
@@ -13,6 +13,7 @@ MUST_USE rc source_fast_forward(struct env *, struct store *, const char *db, in
                                 struct progress *, struct restore_result *, struct err *e);
 /* The same whatever the local database holds: what was there is kept as *saved (`LIMIT_PATH`). */
 MUST_USE rc source_adopt_replica(struct env *, struct store *, const char *db, int parallel,
-                                 struct progress *, struct restore_result *, char *saved, struct err *e);
+                                 struct progress *, struct restore_result *, char *saved,
+                                 struct err *e);
 
 #endif

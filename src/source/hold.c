@@ -1,16 +1,18 @@
 /* The hold: two readers that hand over, so that one of them always holds.
  *
- * Where a reader lands is SQLite's choice: on mark 0 if it finds everything backfilled, else on a mark.
- * It cannot be asked, so it is proven: nBackfill only grows while the log is not reset, therefore
+ * Where a reader lands is SQLite's choice: on mark 0 if it finds everything backfilled, else on a
+ * mark. It cannot be asked, so it is proven: nBackfill only grows while the log is not reset,
+ * therefore
  *   - nBackfill after the begin < frame count before it, same salts: it landed on a mark (M);
- *   - header equal before and after, nBackfill == frame count: mark 0, or a mark at the very end. In
- *     either case the database holds all frames up to it and no frame beyond is lost: Z's rules hold.
+ *   - header equal before and after, nBackfill == frame count: mark 0, or a mark at the very end.
+ *     In either case the database holds all frames up to it and no frame beyond is lost: Z's rules
+ *     hold.
  *
  * Invariants
  *  1. At least one reader is in a transaction from hold_start on.
  *  2. A move is in the table below.
- *  3. M -> M only when a frame exists beyond the old reader's mark: nobody can have backfilled it, so
- *     the new reader cannot land on mark 0 unnoticed.
+ *  3. M -> M only when a frame exists beyond the old reader's mark: nobody can have backfilled it,
+ *     so the new reader cannot land on mark 0 unnoticed.
  *  4. Z -> M only after a PASSIVE with rc OK: no checkpointer with an older header is in flight.
  *
  * A crash at any point leaves nothing behind but released locks.
@@ -58,7 +60,8 @@ static rc begin_and_tell(struct hold *h, int reader, enum hold_state *where,
     uint32_t backfilled = live_backfilled(h->live);
     *where = HOLD_NONE;
     if (same_log(&before, after) && backfilled < before.frame_count) *where = HOLD_M;
-    else if (walindex_header_same(&before, after) && backfilled == after->frame_count) *where = HOLD_Z;
+    else if (walindex_header_same(&before, after) && backfilled == after->frame_count)
+        *where = HOLD_Z;
     return ok();
 }
 

@@ -1,7 +1,7 @@
 /* The hold: from its start to its end there is no instant without a read transaction of ours.
  *
- * While it stands nobody can take away a frame that we have not seen, whatever checkpoint runs, on any
- * SQLite (also those with the WAL-reset bug, 3.7.0 to 3.51.2).
+ * While it stands nobody can take away a frame that we have not seen, whatever checkpoint runs, on
+ * any SQLite (also those with the WAL-reset bug, 3.7.0 to 3.51.2).
  *
  *           begin            mark moves
  *   NONE ----------> M <------------------+
@@ -12,8 +12,8 @@
  *   M  our reader is on a mark >= 1: the log cannot be reset; checkpoints copy up to our mark.
  *   Z  our reader is on mark 0: the next writer may reset the log once; nobody can backfill.
  *
- * The mark never moves past what has been captured: `capture` is called after the new reader began and
- * before the old one ends, and must take in everything up to the header's frame count.
+ * The mark never moves past what has been captured: `capture` is called after the new reader began
+ * and before the old one ends, and must take in everything up to the header's frame count.
  */
 #ifndef SOURCE_HOLD_H
 #define SOURCE_HOLD_H

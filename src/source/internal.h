@@ -1,8 +1,9 @@
 /* What the files of this room share. Everything on the source's thread but `task.work`.
  *
- * The way of a commit: look() sees a newer header -> capture() marks its pages in `touched` -> a cut
- * folds them into every destination's `pending` and brings the sum up to the cut -> ship encodes them
- * -> the task puts the object into its slot -> acknowledged() moves the destination's position.
+ * The way of a commit: look() sees a newer header -> capture() marks its pages in `touched` -> a
+ * cut folds them into every destination's `pending` and brings the sum up to the cut -> ship
+ * encodes them -> the task puts the object into its slot -> acknowledged() moves the destination's
+ * position.
  */
 #ifndef SOURCE_INTERNAL_H
 #define SOURCE_INTERNAL_H
@@ -33,8 +34,8 @@ struct cut {
     uint32_t low; /* frames up to here are read from the database (we are in Z) */
 };
 
-/* One object on its way: a level-0 shipment or a compaction. Small ones are encoded in memory and put
- * at once; large ones are streamed in chunks while the cut is kept open. */
+/* One object on its way: a level-0 shipment or a compaction. Small ones are encoded in memory and
+ * put at once; large ones are streamed in chunks while the cut is kept open. */
 struct outgoing {
     struct dest *dest;
     struct task task;
@@ -54,13 +55,13 @@ struct outgoing {
 };
 
 enum dest_state {
-    DEST_CLOSED,   /* its replica has not been read yet */
-    DEST_OPENING,  /* being read */
-    DEST_KNOWN,    /* read; not classified */
-    DEST_CLASSED,  /* may append, as soon as all that can be asked have been */
-    DEST_FENCING,  /* our fence is on its way */
-    DEST_READY,    /* we may append */
-    DEST_REFUSED,  /* final: see `refusal` */
+    DEST_CLOSED,  /* its replica has not been read yet */
+    DEST_OPENING, /* being read */
+    DEST_KNOWN,   /* read; not classified */
+    DEST_CLASSED, /* may append, as soon as all that can be asked have been */
+    DEST_FENCING, /* our fence is on its way */
+    DEST_READY,   /* we may append */
+    DEST_REFUSED, /* final: see `refusal` */
 };
 
 /* The replica's end, as found at start. */
@@ -73,8 +74,15 @@ struct tail {
 
 /* docs/design.md "start-up classes". */
 enum class {
-    CLASS_NEW, CLASS_CONTINUES, CLASS_AHEAD, CLASS_EQUAL, CLASS_BEHIND, CLASS_OLDER, CLASS_FORK,
-    CLASS_INCOMPATIBLE, CLASS_UNPROVEN,
+    CLASS_NEW,
+    CLASS_CONTINUES,
+    CLASS_AHEAD,
+    CLASS_EQUAL,
+    CLASS_BEHIND,
+    CLASS_OLDER,
+    CLASS_FORK,
+    CLASS_INCOMPATIBLE,
+    CLASS_UNPROVEN,
 };
 const char *class_name(enum class);
 
@@ -104,34 +112,39 @@ struct dest {
 
     /* position */
     enum class class;
-    uint64_t txid;               /* last acknowledged */
+    uint64_t txid; /* last acknowledged */
     int64_t txid_time_ms;
-    struct walindex_header acked;/* the boundary it stands for */
-    uint32_t acked_low;          /* as in its cut */
-    bool acked_live;             /* `acked` is a boundary of our own hold */
+    struct walindex_header acked; /* the boundary it stands for */
+    uint32_t acked_low;           /* as in its cut */
+    bool acked_live;              /* `acked` is a boundary of our own hold */
     uint64_t acked_sum;
-    struct bitmap pending;       /* changed since the last cut, in-flight excluded */
-    bool full;                   /* the next shipment holds every page */
+    struct bitmap pending; /* changed since the last cut, in-flight excluded */
+    bool full;             /* the next shipment holds every page */
     struct outgoing ship;
     int64_t last_ship_ns;
 
     /* levels 1..3 and 9 */
     struct outgoing compact;
-    struct bitmap since[4];      /* pages changed since the level's newest file */
+    struct bitmap since[4]; /* pages changed since the level's newest file */
     uint64_t level_max[LIMIT_LEVELS];
     int64_t level_due_ms[LIMIT_LEVELS]; /* Unix time */
-    bool pinned;                 /* the acknowledged cut is kept open for compactions: no shipment */
-    int64_t keep_due_ms;         /* retention looks again; 0: nothing to do */
+    bool pinned;         /* the acknowledged cut is kept open for compactions: no shipment */
+    int64_t keep_due_ms; /* retention looks again; 0: nothing to do */
     struct listing doomed;
     uint64_t *pins;
     size_t pin_count;
+};
+
+struct log_frame {
+    uint32_t pgno, checksum[2];
+    bool commit;
 };
 
 /* The log as it was when the hold began, for classing destinations that are read later. */
 struct start_log {
     struct walindex_header header;
     uint32_t low;
-    struct { uint32_t pgno, checksum[2]; bool commit; } *frames;
+    struct log_frame *frames;
     uint64_t sum; /* of the database at that boundary; 0: not computed */
     bool sum_known;
     int64_t db_mtime_ms, wal_mtime_ms;
@@ -148,8 +161,8 @@ struct source {
 
     struct walindex_header pos; /* captured up to here */
     struct bitmap touched;      /* changed since the last cut */
-    /* Sum over pages < summed_below that are not in touched. UINT32_MAX: all pages, so it is known at
-     * each cut. Below that a scrub is on its way. */
+    /* Sum over pages < summed_below that are not in touched. UINT32_MAX: all pages, so it is known
+     * at each cut. Below that a scrub is on its way. */
     uint64_t sum;
     uint32_t summed_below;
     uint8_t *page;
@@ -173,9 +186,10 @@ struct source {
 rc source_capture(void *source, struct err *e);
 rc source_fold(struct source *s, struct err *e); /* touched -> every pending; the sum covers pos */
 rc source_scrub(struct source *s, uint32_t pages, struct err *e);
-uint64_t source_sum(const struct source *s); /* of pos, after a fold; 0 = unknown */
+uint64_t source_sum(const struct source *s);   /* of pos, after a fold; 0 = unknown */
 struct cut source_cut(const struct source *s); /* at pos */
-rc source_read(struct source *s, const struct cut *cut, uint32_t pgno, uint8_t *page, struct err *e);
+rc source_read(struct source *s, const struct cut *cut, uint32_t pgno, uint8_t *page,
+               struct err *e);
 rc source_sum_at(struct source *s, const struct cut *cut, uint64_t *sum, struct err *e);
 
 /* checkpoint.c */
@@ -190,8 +204,8 @@ rc dest_classify(struct dest *d, struct err *e);
 uint64_t source_known_state(struct dest *d);
 
 /* audit.c */
-/* A source that only looks, its one destination read and classed. Free with source_free, also after a
- * failure (*out may be NULL). */
+/* A source that only looks, its one destination read and classed. Free with source_free, also after
+ * a failure (*out may be NULL). */
 rc source_look_open(struct env *env, struct store *store, const char *db, struct source **out,
                     struct err *e);
 
@@ -218,16 +232,21 @@ void dest_open_start(struct dest *d);
 rc dest_fence_start(struct dest *d, struct err *e);
 rc slot_put(struct dest *d, const char *key, const void *bytes, size_t size, int64_t time_ms,
             uint64_t file_checksum, bool *adopted, struct err *e);
-rc slot_resolve(struct dest *d, const char *key, uint64_t file_checksum, bool *adopted, struct err *e);
+rc slot_resolve(struct dest *d, const char *key, uint64_t file_checksum, bool *adopted,
+                struct err *e);
 
 /* source.c */
 void source_event(struct source *s, const char *name, const char *const *pairs, int count);
-#define EVENT(s, name, ...)                                                                         \
-    source_event(s, name, (const char *const[]){__VA_ARGS__},                                       \
+#define EVENT(s, name, ...)                                                                        \
+    source_event(s, name, (const char *const[]){__VA_ARGS__},                                      \
                  (int)(sizeof((const char *const[]){__VA_ARGS__}) / sizeof(const char *)))
 rc source_write_run_file(struct source *s, struct err *e);
-static inline int64_t mono(struct source *s) { return s->env->mono_ns(s->env); }
-static inline int64_t unix_now(struct source *s) { return s->env->unix_ms(s->env); }
+static inline int64_t mono(struct source *s) {
+    return s->env->mono_ns(s->env);
+}
+static inline int64_t unix_now(struct source *s) {
+    return s->env->unix_ms(s->env);
+}
 static inline void due_at(int64_t *due, int64_t when) {
     if (when < *due) *due = when;
 }

@@ -1,14 +1,14 @@
 /* The live database, seen through SQLite's own handles.
  *
- * Why not open(2): closing any descriptor of the database or of -shm drops all POSIX locks that SQLite
- * holds in the process, and a VFS may keep its files elsewhere. Why four connections: a reader must
- * begin before the other ends; a checkpoint must not run on a connection that reads; and a failed
- * statement on a holding connection would end its transaction without a word, so those two run nothing
- * else.
+ * Why not open(2): closing any descriptor of the database or of -shm drops all POSIX locks that
+ * SQLite holds in the process, and a VFS may keep its files elsewhere. Why four connections: a
+ * reader must begin before the other ends; a checkpoint must not run on a connection that reads;
+ * and a failed statement on a holding connection would end its transaction without a word, so those
+ * two run nothing else.
  *
  * Invariants
- *  1. A read transaction begins with BEGIN and PRAGMA schema_version: it takes the lock and parses no
- *     schema, so that a malformed or newer schema is no obstacle.
+ *  1. A read transaction begins with BEGIN and PRAGMA schema_version: it takes the lock and parses
+ *     no schema, so that a malformed or newer schema is no obstacle.
  *  2. No statement here parses the schema or writes, but for the one switch to WAL mode.
  *  3. The last close leaves the log where it is: it holds our position.
  */
@@ -42,7 +42,8 @@ static rc sqlite_error(struct err *e, sqlite3 *db, int code, const char *path, c
 
 static rc connect_to(struct live *l, sqlite3 **out, struct err *e) {
     int code = sqlite3_open_v2(
-        l->path, out, SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX | SQLITE_OPEN_PRIVATECACHE, NULL);
+        l->path, out, SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX | SQLITE_OPEN_PRIVATECACHE,
+        NULL);
     if (code != SQLITE_OK) return sqlite_error(e, *out, code, l->path, "open");
     if (sqlite3_db_readonly(*out, "main") == 1)
         return err_set(e, RC_IO, "%s: no permission to write: the WAL protocol needs it", l->path);
@@ -60,7 +61,9 @@ static rc prepare(struct live *l, sqlite3 *db, const char *sql, sqlite3_stmt **o
 static int run(sqlite3_stmt *s) {
     int code = sqlite3_step(s);
     int reset = sqlite3_reset(s);
-    return code == SQLITE_DONE || code == SQLITE_ROW ? SQLITE_OK : reset != SQLITE_OK ? reset : code;
+    return code == SQLITE_DONE || code == SQLITE_ROW ? SQLITE_OK
+           : reset != SQLITE_OK                      ? reset
+                                                     : code;
 }
 
 rc live_begin(struct live *l, int reader, struct err *e) {
@@ -74,7 +77,8 @@ rc live_begin(struct live *l, int reader, struct err *e) {
 
 rc live_end(struct live *l, int reader, struct err *e) {
     int code = run(l->end[reader]);
-    return code == SQLITE_OK ? ok() : sqlite_error(e, l->reader[reader], code, l->path, "end a read");
+    return code == SQLITE_OK ? ok()
+                             : sqlite_error(e, l->reader[reader], code, l->path, "end a read");
 }
 
 static rc check_path(struct live *l, const char *path, struct err *e) {
@@ -122,7 +126,8 @@ static rc switch_to_wal(struct live *l, struct err *e) {
         const char *mode = code == SQLITE_ROW ? (const char *)sqlite3_column_text(s, 0) : NULL;
         if (code != SQLITE_ROW) r = sqlite_error(e, db, code, l->path, "switch to WAL mode");
         else if (!mode || strcmp(mode, "wal") != 0)
-            r = err_set(e, RC_BUSY, "%s: stays in %s mode: somebody has it open, or its VFS has no WAL",
+            r = err_set(e, RC_BUSY,
+                        "%s: stays in %s mode: somebody has it open, or its VFS has no WAL",
                         l->path, mode ? mode : "its");
     }
     sqlite3_finalize(s);
@@ -131,8 +136,8 @@ static rc switch_to_wal(struct live *l, struct err *e) {
     return r;
 }
 
-/* The two file handles live as long as the connection stays in WAL mode, and nobody can leave WAL mode
- * while it is open. */
+/* The two file handles live as long as the connection stays in WAL mode, and nobody can leave WAL
+ * mode while it is open. */
 static rc take_handles(struct live *l, struct err *e) {
     sqlite3_file_control(l->reader[0], "main", SQLITE_FCNTL_FILE_POINTER, &l->db);
     sqlite3_file_control(l->reader[0], "main", SQLITE_FCNTL_JOURNAL_POINTER, &l->wal);
@@ -203,8 +208,7 @@ void live_close(struct live *l) {
 static const volatile uint8_t *region(struct live *l, uint32_t number) {
     if (number < l->region_count && l->regions[number]) return l->regions[number];
     if (number >= l->region_count) {
-        const volatile uint8_t **grown =
-            realloc((void *)l->regions, (number + 16) * sizeof *grown);
+        const volatile uint8_t **grown = realloc((void *)l->regions, (number + 16) * sizeof *grown);
         if (!grown) return NULL;
         for (uint32_t i = l->region_count; i < number + 16; i++) grown[i] = NULL;
         l->regions = grown;
@@ -216,8 +220,8 @@ static const volatile uint8_t *region(struct live *l, uint32_t number) {
     return l->regions[number] = p;
 }
 
-/* A wal-index that was built from an empty log names neither page size nor page count; the database,
- * which nobody can change before a frame is there, does. */
+/* A wal-index that was built from an empty log names neither page size nor page count; the
+ * database, which nobody can change before a frame is there, does. */
 static bool fill_from_database(struct live *l, struct walindex_header *h) {
     sqlite3_int64 size = 0;
     if (h->page_size == 0) h->page_size = l->page_size;
@@ -245,14 +249,17 @@ rc live_header(struct live *l, struct walindex_header *h, struct err *e) {
     int code = sqlite3_exec(l->locker, "BEGIN; PRAGMA schema_version; COMMIT", NULL, NULL, NULL);
     if (code != SQLITE_OK) {
         rc r = sqlite_error(e, l->locker, code, l->path, "recover the wal-index");
-        if (!sqlite3_get_autocommit(l->locker)) sqlite3_exec(l->locker, "ROLLBACK", NULL, NULL, NULL);
+        if (!sqlite3_get_autocommit(l->locker))
+            sqlite3_exec(l->locker, "ROLLBACK", NULL, NULL, NULL);
         return r;
     }
     if (live_header_now(l, h)) return ok();
     return err_set(e, RC_RETRY, "%s: the wal-index header cannot be read", l->path);
 }
 
-uint32_t live_backfilled(const struct live *l) { return walindex_backfilled(l->regions[0]); }
+uint32_t live_backfilled(const struct live *l) {
+    return walindex_backfilled(l->regions[0]);
+}
 
 static rc region_of(struct live *l, uint32_t frame, const volatile uint8_t **out, struct err *e) {
     *out = region(l, walindex_region_of(frame));
@@ -289,7 +296,8 @@ static rc find_frame(struct live *l, uint32_t pgno, uint32_t last, uint32_t *out
     if (last == 0) return ok();
     for (int64_t number = walindex_region_of(last); number >= 0; number--) {
         const volatile uint8_t *r = region(l, (uint32_t)number);
-        if (!r) return err_set(e, RC_IO, "%s: part %d of the wal-index is gone", l->path, (int)number);
+        if (!r)
+            return err_set(e, RC_IO, "%s: part %d of the wal-index is gone", l->path, (int)number);
         *out = walindex_find(r, (uint32_t)number, pgno, last);
         if (*out) return ok();
     }
@@ -312,7 +320,8 @@ rc live_page(struct live *l, uint32_t pgno, uint32_t last, uint32_t low, const u
     }
     int code = l->db->pMethods->xRead(l->db, page, (int)l->page_size,
                                       (sqlite3_int64)(pgno - 1) * l->page_size);
-    /* Short: a page that was allocated and freed without ever being written. SQLite, too, takes zeros. */
+    /* Short: a page that was allocated and freed without ever being written. SQLite, too, takes
+     * zeros. */
     if (code == SQLITE_OK || code == SQLITE_IOERR_SHORT_READ) return ok();
     return sqlite_error(e, NULL, code, l->path, "read");
 }
@@ -321,11 +330,12 @@ rc live_checkpoint(struct live *l, int64_t wait_ns, struct err *e) {
     int64_t start = l->env->mono_ns(l->env), nap = 2000;
     for (;;) {
         int in_log = -1, copied = -1;
-        int code = sqlite3_wal_checkpoint_v2(l->checkpointer, NULL, SQLITE_CHECKPOINT_PASSIVE, &in_log,
-                                             &copied);
+        int code = sqlite3_wal_checkpoint_v2(l->checkpointer, NULL, SQLITE_CHECKPOINT_PASSIVE,
+                                             &in_log, &copied);
         if (code == SQLITE_OK && in_log >= 0) return ok();
         if (code == SQLITE_OK) return err_set(e, RC_RETRY, "%s: a checkpoint did nothing", l->path);
-        if (code != SQLITE_BUSY) return sqlite_error(e, l->checkpointer, code, l->path, "checkpoint");
+        if (code != SQLITE_BUSY)
+            return sqlite_error(e, l->checkpointer, code, l->path, "checkpoint");
         if (l->env->mono_ns(l->env) - start >= wait_ns)
             return err_set(e, RC_BUSY, "%s: another checkpoint is under way", l->path);
         l->env->sleep_ns(l->env, nap);
@@ -340,10 +350,13 @@ rc live_sync_database(struct live *l, struct err *e) {
 
 rc live_lock(struct live *l, struct err *e) {
     int code = run(l->lock);
-    return code == SQLITE_OK ? ok() : sqlite_error(e, l->locker, code, l->path, "take the write lock");
+    return code == SQLITE_OK ? ok()
+                             : sqlite_error(e, l->locker, code, l->path, "take the write lock");
 }
 
-void live_unlock(struct live *l) { run(l->unlock); }
+void live_unlock(struct live *l) {
+    run(l->unlock);
+}
 
 bool live_has_moved(struct live *l) {
     int moved = 0;

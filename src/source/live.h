@@ -1,9 +1,10 @@
 /* The live database, seen through SQLite's own handles.
  *
- * Four connections of ours: two readers that hold (source/hold.h), one for checkpoints, one that takes
- * the write lock. The database and the log are read through the readers' sqlite3_file, the wal-index
- * through its xShmMap; we never open, and so never close, a descriptor on the user's files: a close
- * would drop every POSIX lock of the process. Nothing is ever written to the database.
+ * Four connections of ours: two readers that hold (source/hold.h), one for checkpoints, one that
+ * takes the write lock. The database and the log are read through the readers' sqlite3_file, the
+ * wal-index through its xShmMap; we never open, and so never close, a descriptor on the user's
+ * files: a close would drop every POSIX lock of the process. Nothing is ever written to the
+ * database.
  *
  * Threads: all of it on one thread, the one that calls source_step.
  */
@@ -39,14 +40,15 @@ void live_close(struct live *); /* the log stays; nothing is checkpointed */
 MUST_USE rc live_begin(struct live *, int reader, struct err *e);
 MUST_USE rc live_end(struct live *, int reader, struct err *e);
 
-/* A consistent copy of the wal-index header. When a writer was paused or killed between the copies it
- * waits, and after 100 ms lets SQLite recover it through a transaction of its own. */
+/* A consistent copy of the wal-index header. When a writer was paused or killed between the copies
+ * it waits, and after 100 ms lets SQLite recover it through a transaction of its own. */
 MUST_USE rc live_header(struct live *, struct walindex_header *, struct err *e);
 bool live_header_now(struct live *, struct walindex_header *); /* one look; false if torn */
 uint32_t live_backfilled(const struct live *);
 
 MUST_USE rc live_page_of_frame(struct live *, uint32_t frame, uint32_t *pgno, struct err *e);
-MUST_USE rc live_frame_header(struct live *, uint32_t frame, struct wal_frame_header *, struct err *e);
+MUST_USE rc live_frame_header(struct live *, uint32_t frame, struct wal_frame_header *,
+                              struct err *e);
 /* The page as of frame `last`, frames <= `low` being read from the database (in Z the log below may
  * be overwritten at any moment, and the database holds all of it). */
 MUST_USE rc live_page(struct live *, uint32_t pgno, uint32_t last, uint32_t low,

@@ -3,8 +3,8 @@
  * All on workers: a destination that does not answer holds nobody up.
  *
  * Fencing (docs/design.md): level-0 slots are create-only. A run begins by putting a fence into the
- * first free slot after the tail; so the next slot of a writer that was paused or replaced is always
- * taken, and it learns so at its next shipment, for ever, because fences are never deleted.
+ * first free slot after the tail; so the next slot of a writer that was paused or replaced is
+ * always taken, and it learns so at its next shipment, for ever, because fences are never deleted.
  */
 #include "source/internal.h"
 
@@ -62,9 +62,9 @@ static rc write_owner(struct dest *d, struct err *e) {
     char host[256], nonce[24];
     system_host_name(host, sizeof host);
     snprintf(nonce, sizeof nonce, "%016llx", (unsigned long long)d->source->nonce);
-    json_t *note = json_pack("{s:s, s:s, s:i, s:s, s:I}", "host", host, "path", d->source->live.path,
-                             "pid", system_pid(), "node", nonce, "since_ms",
-                             (json_int_t)unix_now(d->source));
+    json_t *note =
+        json_pack("{s:s, s:s, s:i, s:s, s:I}", "host", host, "path", d->source->live.path, "pid",
+                  system_pid(), "node", nonce, "since_ms", (json_int_t)unix_now(d->source));
     char *text = note ? json_dumps(note, JSON_INDENT(2)) : NULL;
     rc r = text ? d->store->ops->put_note(d->store, OWNER_KEY, text, strlen(text), e)
                 : err_set(e, RC_NOMEM, "no memory");
@@ -162,7 +162,8 @@ void dest_open_start(struct dest *d) {
 }
 
 /* Who holds a slot that we wanted. */
-rc slot_resolve(struct dest *d, const char *key, uint64_t file_checksum, bool *adopted, struct err *e) {
+rc slot_resolve(struct dest *d, const char *key, uint64_t file_checksum, bool *adopted,
+                struct err *e) {
     uint8_t head[LTX_HEADER_SIZE], trailer[LTX_TRAILER_SIZE];
     struct object_info info;
     struct ltx_header h;
@@ -171,7 +172,8 @@ rc slot_resolve(struct dest *d, const char *key, uint64_t file_checksum, bool *a
     if (info.size_bytes < LTX_HEADER_SIZE + LTX_TRAILER_SIZE)
         return err_set(e, RC_CORRUPT, "%s/%s: too short", store->url, key);
     TRY(store->ops->get(store, key, 0, head, sizeof head, e));
-    TRY(store->ops->get(store, key, info.size_bytes - LTX_TRAILER_SIZE, trailer, sizeof trailer, e));
+    TRY(store->ops->get(store, key, info.size_bytes - LTX_TRAILER_SIZE, trailer, sizeof trailer,
+                        e));
     TRY(ltx_header_decode(&h, head, e));
     *adopted = false;
     if (h.node_id == d->source->nonce) {
@@ -200,10 +202,10 @@ static void empty_database(uint8_t *page, uint32_t page_size) {
     page[18] = page[19] = 2;
     page[21] = 64;
     page[22] = page[23] = 32;
-    put_u32be(page + 28, 1);  /* pages */
-    put_u32be(page + 44, 4);  /* schema format */
-    put_u32be(page + 56, 1);  /* UTF-8 */
-    page[100] = 13;           /* an empty leaf */
+    put_u32be(page + 28, 1); /* pages */
+    put_u32be(page + 44, 4); /* schema format */
+    put_u32be(page + 56, 1); /* UTF-8 */
+    page[100] = 13;          /* an empty leaf */
     put_u16be(page + 105, (uint16_t)(page_size == 65536 ? 0 : page_size));
 }
 
@@ -230,7 +232,8 @@ static void fence_header(const struct dest *d, struct ltx_header *h) {
     if (t->wal_offset >= WAL_HEADER_SIZE) h->wal_offset = t->wal_offset + t->wal_size;
 }
 
-/* A local database that is adopted against its replica leaves the replica's last state restorable. */
+/* A local database that is adopted against its replica leaves the replica's last state
+ * restorable. */
 static rc pin_what_was(struct dest *d, struct err *e) {
     char key[64];
     if (d->tail.empty || d->class < CLASS_BEHIND) return ok();
@@ -261,7 +264,9 @@ static rc put_fence(struct task *t, struct err *e) {
     key_of_file(d->store->layout == LAYOUT_BUCKET, 0, h.min_txid, h.max_txid, key);
     TRY(pin_what_was(d, e));
     TRY(slot_put(d, key, b.bytes, b.size, h.timestamp_ms, checksum, &adopted, e));
-    struct replica_file f = {.min_txid = h.min_txid, .max_txid = h.max_txid, .size_bytes = b.size,
+    struct replica_file f = {.min_txid = h.min_txid,
+                             .max_txid = h.max_txid,
+                             .size_bytes = b.size,
                              .time_ms = h.timestamp_ms};
     TRY(listing_add(&d->files, f, e));
     d->txid = h.max_txid;

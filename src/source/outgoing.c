@@ -1,15 +1,16 @@
 /* One object on its way to a store.
  *
- * Small ones (the rule) are encoded in memory at the cut and put by one task; a retry repeats the same
- * bytes. Large ones are streamed: a chunk is encoded here, written by a task, and so on; the cut stays
- * open meanwhile, so the log grows, and memory does not.
+ * Small ones (the rule) are encoded in memory at the cut and put by one task; a retry repeats the
+ * same bytes. Large ones are streamed: a chunk is encoded here, written by a task, and so on; the
+ * cut stays open meanwhile, so the log grows, and memory does not.
  *
  * Invariants
  *  1. While `task.busy` the worker owns chunk and upload; the source's thread looks at neither.
- *  2. A level-0 slot whose outcome is unknown is repeated with the same bytes or resolved by reading
- *     it; bytes are never encoded anew for it, but for a large one after reading it as absent, and then
- *     whatever stands there in the end is told apart by its checksum.
- *  3. A streaming object that failed gives its cut back: an unreachable store must not keep the log.
+ *  2. A level-0 slot whose outcome is unknown is repeated with the same bytes or resolved by
+ *     reading it; bytes are never encoded anew for it, but for a large one after reading it as
+ *     absent, and then whatever stands there in the end is told apart by its checksum.
+ *  3. A streaming object that failed gives its cut back: an unreachable store must not keep the
+ *     log.
  */
 #include "source/internal.h"
 
@@ -30,8 +31,7 @@ static uint32_t next_page(const struct outgoing *o) {
     if (!o->all_pages) {
         p = bitmap_next(&o->pages, p);
         if (p == lock) p = bitmap_next(&o->pages, p + 1);
-    } else if (p == lock)
-        p++;
+    } else if (p == lock) p++;
     return p <= last ? p : 0;
 }
 
@@ -90,7 +90,8 @@ static rc put_small(struct task *t, struct err *e) {
         return slot_put(o->dest, key, o->chunk.bytes, o->chunk.size, o->header.timestamp_ms,
                         o->file_checksum, &o->adopted, e);
     return check_compacted(
-        o, store->ops->put(store, key, o->chunk.bytes, o->chunk.size, o->header.timestamp_ms, e), e);
+        o, store->ops->put(store, key, o->chunk.bytes, o->chunk.size, o->header.timestamp_ms, e),
+        e);
 }
 
 /* On a worker: one chunk of a large object, and the end of it. */

@@ -1,8 +1,8 @@
 /* The run file: see the header.
  *
- * Layout, big-endian: "HFR1" | boot id (40) | device | inode | nonce | previous nonce | salts | frame |
- * frame checksum | change | page count | page size | destinations: { id | full | count | page numbers as
- * differences, LEB128 } | CRC-64. A file that does not decode is as good as none.
+ * Layout, big-endian: "HFR1" | boot id (40) | device | inode | nonce | previous nonce | salts |
+ * frame | frame checksum | change | page count | page size | destinations: { id | full | count |
+ * page numbers as differences, LEB128 } | CRC-64. A file that does not decode is as good as none.
  */
 #include "source/run_file.h"
 
@@ -15,7 +15,9 @@
 
 #define RUN_FILE_LIMIT (64u << 20)
 
-uint64_t run_dest_id(const char *url) { return crc64(0, url, strlen(url)); }
+uint64_t run_dest_id(const char *url) {
+    return crc64(0, url, strlen(url));
+}
 
 void run_record_deinit(struct run_record *r) {
     for (int i = 0; i < RUN_DESTS; i++) bitmap_deinit(&r->dest[i].unacked);
@@ -69,7 +71,8 @@ static void encode(struct buf *b, const struct run_file *f, const struct run_rec
     buf_u64be(b, crc64(0, b->bytes, b->size));
 }
 
-static bool decode(const struct run_file *f, const uint8_t *bytes, size_t size, struct run_record *out) {
+static bool decode(const struct run_file *f, const uint8_t *bytes, size_t size,
+                   struct run_record *out) {
     char boot[BOOT_ID_SIZE] = {0};
     system_boot_id(boot);
     if (size < 8 || get_u64be(bytes + size - 8) != crc64(0, bytes, size - 8)) return false;
@@ -126,7 +129,8 @@ rc run_file_open(struct run_file *f, struct env *env, uint64_t device, uint64_t 
     snprintf(lock, sizeof lock, "%s.lock", f->path);
     rc r = lock_file_take(&f->lock, lock, &f->holder, e);
     if (r.code == RC_BUSY && !observe)
-        return err_set(e, RC_BUSY, "%s: another holdfast replicates it (process %d)", database, f->holder);
+        return err_set(e, RC_BUSY, "%s: another holdfast replicates it (process %d)", database,
+                       f->holder);
     if (observe) lock_file_release(&f->lock);
     else TRY(r);
     read_found(f);

@@ -1,9 +1,9 @@
 /* The run file: what a run knew before it let the log be reset, for the run after it.
  *
- * It lives in a runtime directory that does not outlive the machine's power, and names the boot: that
- * it is there proves that no power was lost since. A hint and never truth: without it, or when it does
- * not fit, the start-up classes fall back to safer rows. Written without fsync, replaced by rename.
- * Beside it lies a lock: one holder per database and machine.
+ * It lives in a runtime directory that does not outlive the machine's power, and names the boot:
+ * that it is there proves that no power was lost since. A hint and never truth: without it, or when
+ * it does not fit, the start-up classes fall back to safer rows. Written without fsync, replaced by
+ * rename. Beside it lies a lock: one holder per database and machine.
  */
 #ifndef SOURCE_RUN_FILE_H
 #define SOURCE_RUN_FILE_H

@@ -2,13 +2,13 @@
  *
  * Why a step and no thread of its own: the same core runs in a command's loop, in a pool, in an
  * application's thread and under a simulated clock. A step takes the ends of jobs, looks at the
- * wal-index, lets each destination do what is due, and moves the hold, in that order: what was captured
- * is offered to the destinations before a move might let the log go.
+ * wal-index, lets each destination do what is due, and moves the hold, in that order: what was
+ * captured is offered to the destinations before a move might let the log go.
  *
  * Invariants
  *  1. source_step never waits for a store.
- *  2. Until every destination that answers has been classed, the hold does not move: the log as it was
- *     at the start is the evidence.
+ *  2. Until every destination that answers has been classed, the hold does not move: the log as it
+ *     was at the start is the evidence.
  */
 #include "source/internal.h"
 
@@ -18,7 +18,7 @@
 #include <string.h>
 
 #define SAFETY_NS 10000000000
-#define BUSY_NS 50000000      /* after a commit: look again and again instead of waiting for an event */
+#define BUSY_NS 50000000 /* after a commit: look again and again instead of waiting for an event */
 #define BUSY_LOOK_NS 5000000
 #define LOOK_FIRST_NS 30000   /* after an event: the write is seen before the header is published */
 #define LOOK_FAST_NS 20000000 /* at most so far apart for a second, */
@@ -103,7 +103,8 @@ static rc begin(struct source *s, const char *path, struct err *e) {
     s->env->random(s->env, &s->nonce, sizeof s->nonce);
     if (!s->nonce) s->nonce = 1;
     TRY(live_open(&s->live, s->env, path, e));
-    TRY(run_file_open(&s->run, s->env, s->live.device, s->live.inode, s->live.path, s->opt.observe, e));
+    TRY(run_file_open(&s->run, s->env, s->live.device, s->live.inode, s->live.path, s->opt.observe,
+                      e));
     s->page = malloc(s->live.page_size);
     if (!s->page) return err_set(e, RC_NOMEM, "no memory");
     s->hold = (struct hold){.live = &s->live, .capture = source_capture, .arg = s};
@@ -155,13 +156,16 @@ void source_free(struct source *s) {
 }
 
 rc source_write_run_file(struct source *s, struct err *e) {
-    struct run_record r = {.nonce = s->nonce, .previous_nonce = s->run.found.nonce, .at = s->pos,
+    struct run_record r = {.nonce = s->nonce,
+                           .previous_nonce = s->run.found.nonce,
+                           .at = s->pos,
                            .dest_count = s->dest_count};
     rc result = ok();
     for (int i = 0; i < s->dest_count && is_ok(result); i++) {
         struct dest *d = &s->dest[i];
         r.dest[i].id = run_dest_id(d->store->url);
-        r.dest[i].full = d->full || d->state < DEST_CLASSED || (d->ship.active && d->ship.all_pages);
+        r.dest[i].full =
+            d->full || d->state < DEST_CLASSED || (d->ship.active && d->ship.all_pages);
         result = dest_unacked(d, &r.dest[i].unacked, e);
     }
     if (is_ok(result)) {
@@ -229,7 +233,8 @@ static bool evidence_needed(struct source *s, int64_t now, int64_t *due) {
     return open;
 }
 
-/* A destination has been silent for long: keep the sum of the start instead of the log, and go on. */
+/* A destination has been silent for long: keep the sum of the start instead of the log, and go
+ * on. */
 static rc keep_evidence(struct source *s, struct err *e) {
     if (s->start.sum_known || s->moved) return ok();
     struct cut cut = {.at = s->start.header, .low = s->start.low};
@@ -285,7 +290,9 @@ rc source_step(struct source *s, int64_t now, bool changed, int64_t *due_ns, str
     return ok();
 }
 
-void source_drain(struct source *s) { s->draining = true; }
+void source_drain(struct source *s) {
+    s->draining = true;
+}
 
 int source_left(const struct source *s, char *words, size_t size) {
     int left = 0;
@@ -295,8 +302,8 @@ int source_left(const struct source *s, char *words, size_t size) {
         const struct dest *d = &s->dest[i];
         if (d->state == DEST_READY && !dest_dirty(d) && !d->ship.active) continue;
         left++;
-        int n = snprintf(words + at, size - at, "%s%s (%u pages)", left > 1 ? ", " : "", d->store->url,
-                         d->pending.count + d->ship.pages.count + s->touched.count);
+        int n = snprintf(words + at, size - at, "%s%s (%u pages)", left > 1 ? ", " : "",
+                         d->store->url, d->pending.count + d->ship.pages.count + s->touched.count);
         if (n > 0 && (size_t)n < size - at) at += (size_t)n;
     }
     return left;
@@ -308,5 +315,9 @@ int source_watch_paths(struct source *s, const char *paths[2]) {
     return 2;
 }
 
-void source_stats(const struct source *s, struct source_stats *out) { *out = s->stats; }
-bool source_switched_mode(const struct source *s) { return s->live.switched; }
+void source_stats(const struct source *s, struct source_stats *out) {
+    *out = s->stats;
+}
+bool source_switched_mode(const struct source *s) {
+    return s->live.switched;
+}

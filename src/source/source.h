@@ -5,9 +5,9 @@
  *     for (;;) { source_step(s, now, changed, &due, e); wait until due, woken, or a file changed; }
  *     source_drain(s); step until source_left(s) == 0 or the patience ends; source_free(s)
  *
- * source_step never waits for a store: it hands out jobs through env->submit and takes their ends from
- * a queue. It reads and checkpoints the database, which is local. One thread calls everything here but
- * the wake callback.
+ * source_step never waits for a store: it hands out jobs through env->submit and takes their ends
+ * from a queue. It reads and checkpoints the database, which is local. One thread calls everything
+ * here but the wake callback.
  *
  * Errors: of a destination are kept with it (source_status) and retried; an error returned by
  * source_step is final for the run: RC_FENCED and RC_CONFLICT (fork, unproven, foreign), RC_BEHIND,
@@ -21,30 +21,31 @@
 
 struct source;
 
-struct source_options { /* zero means default */
-    int64_t interval_ms;         /* at most one shipment per this under steady writes: 1000 */
-    uint32_t checkpoint_pages;   /* log length at which checkpoints begin: 1000 */
-    int64_t level_ms[4];         /* [1..3]: 30 s, 5 min, 1 h */
-    int64_t snapshot_ms;         /* 24 h */
-    struct retention retention;  /* 5 min, 24 h */
-    int64_t verify_ms;           /* 24 h; negative: never */
+struct source_options {         /* zero means default */
+    int64_t interval_ms;        /* at most one shipment per this under steady writes: 1000 */
+    uint32_t checkpoint_pages;  /* log length at which checkpoints begin: 1000 */
+    int64_t level_ms[4];        /* [1..3]: 30 s, 5 min, 1 h */
+    int64_t snapshot_ms;        /* 24 h */
+    struct retention retention; /* 5 min, 24 h */
+    int64_t verify_ms;          /* 24 h; negative: never */
     enum ltx_encoding encoding;
-    bool take_over;              /* append although the replica was another's */
-    bool observe;                /* only look: no lock, nothing is shipped (status, audit) */
-    bool adopt_local;            /* the local database is right, whatever the replica holds */
+    bool take_over;   /* append although the replica was another's */
+    bool observe;     /* only look: no lock, nothing is shipped (status, audit) */
+    bool adopt_local; /* the local database is right, whatever the replica holds */
     /* Told of events, for a log: name, then key and value in turn. */
     void (*event)(void *arg, const char *name, const char *const *pairs, int count);
     void *event_arg;
-    void (*wake)(void *arg);     /* called from workers when a job has ended */
+    void (*wake)(void *arg); /* called from workers when a job has ended */
     void *wake_arg;
 };
 
 MUST_USE rc source_open(struct source **out, struct env *, const char *path,
                         const struct source_options *, struct err *);
 MUST_USE rc source_add(struct source *, struct store *, struct err *); /* takes the store */
-/* Does what is due at mono time `now`, and says when it is due next. `changed`: the files were seen to
- * change (inotify), so look closely for a while. */
-MUST_USE rc source_step(struct source *, int64_t now_ns, bool changed, int64_t *due_ns, struct err *);
+/* Does what is due at mono time `now`, and says when it is due next. `changed`: the files were seen
+ * to change (inotify), so look closely for a while. */
+MUST_USE rc source_step(struct source *, int64_t now_ns, bool changed, int64_t *due_ns,
+                        struct err *);
 /* From now on ship what there is at once, and no more than that. */
 void source_drain(struct source *);
 /* Destinations that lack something captured; their URLs and pages, for people, in `words`. */
@@ -57,7 +58,7 @@ int source_watch_paths(struct source *, const char *paths[2]);
 struct source_stats {
     uint64_t commits, frames, resets;
     uint32_t wal_frames_max;
-    uint64_t locks;            /* times that a checkpoint took the write lock */
+    uint64_t locks; /* times that a checkpoint took the write lock */
     int64_t lock_ns, lock_max_ns;
     uint64_t shipments, pages_shipped, bytes_shipped;
     uint64_t frames_captured;

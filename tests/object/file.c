@@ -279,8 +279,7 @@ static bool sweep_once(int operation, int n, bool crash, bool had_old) {
         ck_assert_msg(strstr(err.text, "injected fault") ||
                           strstr(err.text, "a write failed before"),
                       "%s", err.text);
-    } else
-        ck_assert_int_eq(r.code, RC_OK);
+    } else ck_assert_int_eq(r.code, RC_OK);
     expect_whole(r, had_old, fresh);
     if (fired && !crash && !is_ok(fresh->ops->stat(fresh, KEY, &(struct object_info){0}, &err)))
         OK(operations[operation].run(fresh, e)); /* nothing is in the way of another try */
