@@ -157,9 +157,12 @@ static bool take_option(struct restore_command *c, int option, const char *value
     switch (option) {
     case 't': return parse_txid(value, &c->options.target.txid);
     case 'T': return parse_time(value, now_ms(), &c->options.target.time_ms);
-    case 'p':
-        c->options.parallel = atoi(value);
-        return c->options.parallel > 0 && c->options.parallel <= 256;
+    case 'p': {
+        char *end;
+        long n = strtol(value, &end, 10);
+        c->options.parallel = (int)n;
+        return *value && !*end && n > 0 && n <= 256;
+    }
     case 'f': c->fast_forward = true; return true;
     case 'r': c->if_replica_exists = true; return true;
     case 'd': c->if_db_not_exists = true; return true;

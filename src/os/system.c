@@ -78,6 +78,16 @@ rc system_real_path(const char *path, char out[LIMIT_PATH], struct err *e) {
     return ok();
 }
 
+int system_cpu_count(void) {
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 ? (int)n : 1;
+}
+
+const char *system_temp_dir(void) {
+    const char *dir = getenv("TMPDIR");
+    return dir && dir[0] ? dir : "/var/tmp";
+}
+
 static bool usable_dir(const char *path) {
     if (mkdir(path, 0700) != 0 && errno != EEXIST) return false;
     struct stat s;
@@ -108,7 +118,7 @@ rc lock_file_take(struct lock_file *lock, const char *path, int *holder, struct 
     if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
         ssize_t n = pread(fd, pid, sizeof pid - 1, 0);
         pid[n > 0 ? n : 0] = 0;
-        *holder = atoi(pid);
+        *holder = (int)strtol(pid, NULL, 10); /* 0: whoever it is has not written it yet */
         close(fd);
         return err_set(e, RC_BUSY, "%s is locked by process %d", path, *holder);
     }

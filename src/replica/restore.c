@@ -16,13 +16,13 @@
  *  3. A failed proof names the object that breaks it, where that can be told.
  * After a crash at any point: nothing, or the whole output; with `replace` perhaps one ".*.tmp".
  */
+#include "os/system.h"
 #include "replica/fetch.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define LIST_TIMES 3
 #define COPY_SIZE (1u << 20)
@@ -295,9 +295,9 @@ static rc restore_once(struct restore *r, bool *vanished, struct err *e) {
 }
 
 static int parallel_of(const struct restore_options *o) {
-    long n = o->parallel > 0 ? o->parallel : sysconf(_SC_NPROCESSORS_ONLN);
+    int n = o->parallel > 0 ? o->parallel : system_cpu_count();
     if (o->parallel <= 0 && n < PARALLEL_LEAST) n = PARALLEL_LEAST;
-    return n > PARALLEL_MOST ? PARALLEL_MOST : (int)n;
+    return n > PARALLEL_MOST ? PARALLEL_MOST : n;
 }
 
 rc replica_restore(struct store *store, const char *path, const struct restore_options *o,

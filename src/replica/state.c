@@ -10,6 +10,8 @@
  */
 #include "replica/state.h"
 
+#include "os/system.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,11 +32,10 @@ void state_deinit(struct state *s) {
 /* ---- entries ---- */
 
 static rc open_file(struct state *s, struct err *e) {
-    const char *dir = getenv("TMPDIR");
     s->held = malloc(BLOCK_SIZE);
     if (!s->held) return err_set(e, RC_NOMEM, "no memory");
     s->held_block = UINT64_MAX;
-    return s->env->files->open(s->env, dir && dir[0] ? dir : "/var/tmp", FILE_TEMP, &s->file, e);
+    return s->env->files->open(s->env, system_temp_dir(), FILE_TEMP, &s->file, e);
 }
 
 static rc hold_block(struct state *s, uint64_t block, struct err *e) {

@@ -102,15 +102,14 @@ static rc state_to_compare(struct dest *d, uint64_t *txid, struct err *e) {
 static rc restore_and_compare(struct source *s, uint64_t txid, struct audit_result *out,
                               struct err *e) {
     struct dest *d = &s->dest[0];
-    const char *temp = getenv("TMPDIR");
     char path[LIMIT_PATH];
     uint64_t random;
     struct restore_options options = {.target = {.txid = txid}};
     struct restore_result restored;
     struct file *file = NULL;
     s->env->random(s->env, &random, sizeof random);
-    snprintf(path, sizeof path, "%.4000s/holdfast-audit-%016llx",
-             temp && temp[0] ? temp : "/var/tmp", (unsigned long long)random);
+    snprintf(path, sizeof path, "%.4000s/holdfast-audit-%016llx", system_temp_dir(),
+             (unsigned long long)random);
     TRY(replica_restore(d->store, path, &options, &restored, e));
     rc r = s->env->files->open(s->env, path, FILE_READ, &file, e);
     struct err ignored;
