@@ -1,0 +1,113 @@
+"""The rules of the house that no compiler knows. Prints each breach, exits 1 if there is one.
+
+  arrows      an #include "room/..." points down the list of rooms or stays in its room
+  system      only os/ and cli/ include the system's headers; the exceptions stand below, with a reason
+  forbidden   functions that cannot be used safely, or that belong to os/
+  size        no file over 700 lines, no line over 100 columns; base to source at most 9,000 lines of code
+"""
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Each room and what it may include; docs/design.md "the rooms".
+ROOMS = {
+    "base": [],
+    "os": ["base"],
+    "format": ["base"],
+    "object": ["base", "os"],
+    "replica": ["base", "os", "format", "object"],
+    "source": ["base", "os", "format", "object", "replica"],
+    "cli": ["base", "os", "format", "object", "replica", "source"],
+}
+CORE = [room for room in ROOMS if room != "cli"]
+CORE_LINES_MAX = 9000
+FILE_LINES_MAX = 700
+COLUMNS_MAX = 100
+
+# Headers that any room may include: the C library's own computing, and the format's libraries.
+EVERYWHERE = set("""ctype.h errno.h inttypes.h limits.h stdarg.h stdatomic.h stdbool.h stddef.h stdint.h
+stdio.h stdlib.h stdnoreturn.h string.h strings.h isa-l/crc64.h jansson.h lz4.h lz4frame.h sqlite3.h""".split())
+WITH_SYSTEM = {"os", "cli"}
+EXCEPTIONS = {
+    "base/log.c": {"time.h", "unistd.h"},  # a line for a person carries the time; nothing is decided by it
+    "object/mem.c": {"pthread.h"},  # a store for tests: one mutex around its table
+}
+
+UNSAFE = """strcpy strcat stpcpy sprintf vsprintf gets atoi atol atoll atof system popen strtok alloca
+tmpnam mktemp tempnam localtime gmtime ctime asctime rand srand""".split()
+OF_THE_SYSTEM = """getenv secure_getenv fopen fdopen freopen remove rename exit abort _exit time clock
+clock_gettime gettimeofday nanosleep usleep sleep""".split()
+SYSTEM_EXCEPTIONS = {
+    "base/log.c": {"clock_gettime"},
+    "base/rc.c": {"abort"},  # ENSURE: a programmer's error, kept in release
+}
+
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
+COMMENT_OR_STRING = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])+\'', re.S)
+
+
+def code_of(text):
+    """Without comments, and with empty strings; the lines stay where they are."""
+    def blank(match):
+        token = match.group()
+        return '""' if token[0] == '"' else "0" if token[0] == "'" else "\n" * token.count("\n") or " "
+    return COMMENT_OR_STRING.sub(blank, text)
+
+
+def includes(room, name, text, breaches):
+    for kind, header in INCLUDE.findall(text):
+        if kind == '"':
+            other = header.split("/")[0]
+            if other != room and other not in ROOMS[room]:
+                breaches.append(f'{name}: includes "{header}": {room}/ may only include {ROOMS[room]}')
+        elif header not in EVERYWHERE and room not in WITH_SYSTEM:
+            if header not in EXCEPTIONS.get(name, ()):
+                breaches.append(f"{name}: includes <{header}>: only os/ and cli/ may ask the system")
+
+
+def calls(room, name, code, breaches):
+    banned = set(UNSAFE)
+    if room not in WITH_SYSTEM:
+        banned |= set(OF_THE_SYSTEM) - SYSTEM_EXCEPTIONS.get(name, set())
+    for number, line in enumerate(code.splitlines(), 1):
+        for match in re.finditer(r"(?<![\w.>])([a-z_]+)\s*\(", line):
+            if match.group(1) in banned:
+                breaches.append(f"{name}:{number}: calls {match.group(1)}()")
+
+
+def sizes(name, text, breaches):
+    lines = text.splitlines()
+    if len(lines) > FILE_LINES_MAX:
+        breaches.append(f"{name}: {len(lines)} lines; at most {FILE_LINES_MAX}")
+    for number, line in enumerate(lines, 1):
+        if len(line) > COLUMNS_MAX:
+            breaches.append(f"{name}:{number}: {len(line)} columns; at most {COLUMNS_MAX}")
+
+
+def main():
+    breaches, core = [], 0
+    for room in sorted(p.name for p in (ROOT / "src").iterdir() if p.is_dir()):
+        if room not in ROOMS:
+            breaches.append(f"src/{room}: not one of the rooms {list(ROOMS)}")
+            continue
+        for path in sorted((ROOT / "src" / room).glob("**/*.[ch]")):
+            name, text = f"{room}/{path.name}", path.read_text()
+            code = code_of(text)
+            includes(room, name, text, breaches)
+            calls(room, name, code, breaches)
+            sizes(name, text, breaches)
+            if room in CORE:
+                core += sum(1 for line in code.splitlines() if line.strip())
+    for path in sorted(ROOT.glob("tests/**/*.[ch]")):
+        sizes(str(path.relative_to(ROOT)), path.read_text(), breaches)
+    if core > CORE_LINES_MAX:
+        breaches.append(f"base to source: {core} lines of code; at most {CORE_LINES_MAX}")
+    for breach in breaches:
+        print(f"lint: {breach}", file=sys.stderr)
+    print(f"lint: {len(breaches)} breaches of the rooms' rules; the core has {core} lines of code")
+    return 1 if breaches else 0
+
+
+sys.exit(main())
