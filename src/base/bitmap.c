@@ -6,12 +6,22 @@
  */
 #include "base/bitmap.h"
 
+#include "base/limits.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 void bitmap_deinit(struct bitmap *b) {
     free(b->words);
     *b = (struct bitmap){0};
+}
+
+/* Bits of one word from page `first` on, and up to page `last`. */
+static uint64_t bits_from(uint32_t first) {
+    return ~(uint64_t)0 << (first % 64);
+}
+static uint64_t bits_to(uint32_t last) {
+    return ~(uint64_t)0 >> (63 - last % 64);
 }
 
 static rc reserve(struct bitmap *b, uint32_t pgno, struct err *e) {
@@ -27,18 +37,29 @@ static rc reserve(struct bitmap *b, uint32_t pgno, struct err *e) {
     return ok();
 }
 
+static void set(struct bitmap *b, uint32_t word, uint64_t bits) {
+    b->count += (uint32_t)__builtin_popcountll(bits & ~b->words[word]);
+    b->words[word] |= bits;
+}
+
+static void unset(struct bitmap *b, uint32_t word, uint64_t bits) {
+    b->count -= (uint32_t)__builtin_popcountll(bits & b->words[word]);
+    b->words[word] &= ~bits;
+}
+
 rc bitmap_add(struct bitmap *b, uint32_t pgno, struct err *e) {
-    TRY(reserve(b, pgno, e));
-    uint64_t bit = (uint64_t)1 << (pgno % 64), *word = &b->words[pgno / 64];
-    b->count += !(*word & bit);
-    *word |= bit;
-    return ok();
+    return bitmap_add_range(b, pgno, pgno, e);
 }
 
 rc bitmap_add_range(struct bitmap *b, uint32_t first, uint32_t last, struct err *e) {
     if (first > last) return ok();
+    if (first == 0 || last > LIMIT_PAGES)
+        return err_set(e, RC_CORRUPT, "page %u: no page has this number", first ? last : first);
     TRY(reserve(b, last, e));
-    for (uint64_t p = first; p <= last; p++) TRY(bitmap_add(b, (uint32_t)p, e));
+    for (uint32_t i = first / 64; i <= last / 64; i++) {
+        uint64_t from = i == first / 64 ? bits_from(first) : ~(uint64_t)0;
+        set(b, i, i == last / 64 ? from & bits_to(last) : from);
+    }
     return ok();
 }
 
@@ -47,11 +68,7 @@ rc bitmap_add_all(struct bitmap *b, const struct bitmap *other, struct err *e) {
     while (words && !other->words[words - 1]) words--;
     if (!words) return ok();
     TRY(reserve(b, words * 64 - 1, e));
-    for (uint32_t i = 0; i < words; i++) {
-        uint64_t fresh = other->words[i] & ~b->words[i];
-        b->words[i] |= fresh;
-        b->count += (uint32_t)__builtin_popcountll(fresh);
-    }
+    for (uint32_t i = 0; i < words; i++) set(b, i, other->words[i]);
     return ok();
 }
 
@@ -61,12 +78,13 @@ bool bitmap_has(const struct bitmap *b, uint32_t pgno) {
 
 void bitmap_remove(struct bitmap *b, uint32_t pgno) {
     if (!bitmap_has(b, pgno)) return;
-    b->words[pgno / 64] &= ~((uint64_t)1 << (pgno % 64));
-    b->count--;
+    unset(b, pgno / 64, (uint64_t)1 << (pgno % 64));
 }
 
 void bitmap_remove_above(struct bitmap *b, uint32_t last) {
-    for (uint32_t p = bitmap_next(b, last + 1); p; p = bitmap_next(b, p + 1)) bitmap_remove(b, p);
+    uint32_t i = last / 64;
+    if (i < b->word_count) unset(b, i, ~bits_to(last));
+    for (i++; i < b->word_count; i++) unset(b, i, ~(uint64_t)0);
 }
 
 void bitmap_clear(struct bitmap *b) {
@@ -77,7 +95,7 @@ void bitmap_clear(struct bitmap *b) {
 uint32_t bitmap_next(const struct bitmap *b, uint32_t from) {
     uint32_t i = from / 64;
     if (i >= b->word_count) return 0;
-    uint64_t word = b->words[i] & (~(uint64_t)0 << (from % 64));
+    uint64_t word = b->words[i] & bits_from(from);
     while (!word) {
         if (++i == b->word_count) return 0;
         word = b->words[i];

@@ -1,4 +1,4 @@
-/* A growing set of page numbers, one bit each. Page numbers start at 1. Not thread-safe. */
+/* A growing set of page numbers, one bit each: 1 to LIMIT_PAGES. Not thread-safe. */
 #ifndef BASE_BITMAP_H
 #define BASE_BITMAP_H
 
@@ -13,7 +13,8 @@ struct bitmap {
 };
 
 void bitmap_deinit(struct bitmap *b);
-MUST_USE rc bitmap_add(struct bitmap *b, uint32_t pgno, struct err *e); /* RC_NOMEM */
+/* RC_NOMEM; RC_CORRUPT for 0 and for more than LIMIT_PAGES. A failure changes nothing. */
+MUST_USE rc bitmap_add(struct bitmap *b, uint32_t pgno, struct err *e);
 MUST_USE rc bitmap_add_range(struct bitmap *b, uint32_t first, uint32_t last, struct err *e);
 MUST_USE rc bitmap_add_all(struct bitmap *b, const struct bitmap *other, struct err *e);
 void bitmap_remove(struct bitmap *b, uint32_t pgno);

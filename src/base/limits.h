@@ -3,6 +3,7 @@
 #define BASE_LIMITS_H
 
 #define LIMIT_PAGE_SIZE 65536u
+#define LIMIT_PAGES 0xfffffffeu /* page numbers, SQLite's own limit */
 #define LIMIT_PATH 4096u
 #define LIMIT_KEY 1024u                     /* object key, S3's own limit */
 #define LIMIT_INDEX (1024u * 1024u * 1024u) /* page index of one LTX file, encoded */
