@@ -3,7 +3,7 @@
  * Invariants
  *  1. A reader never looks outside [bytes, bytes + size).
  *  2. After a failure a reader gives zeros and a buffer takes nothing, until it is made anew
- *     (cleared).
+ * (cleared).
  */
 #include "base/bytes.h"
 
@@ -51,6 +51,7 @@ uint64_t rd_u64be(struct rd *r) {
 uint64_t rd_uvarint(struct rd *r) {
     size_t start = r->at;
     uint64_t v = 0;
+    if (r->failed) return 0;
     for (unsigned shift = 0; shift < 64; shift += 7) {
         uint8_t b = rd_u8(r);
         if (r->failed) break;
@@ -77,14 +78,13 @@ void buf_deinit(struct buf *b) {
 
 void buf_clear(struct buf *b) {
     b->size = 0;
-    b->failed = false;
+    b->failed = b->full = false;
 }
 
 static bool grow(struct buf *b, size_t need) {
-    if (need > b->limit) return false;
     size_t capacity = b->capacity ? b->capacity : BUF_FIRST;
-    while (capacity < need) capacity *= 2;
-    if (capacity > b->limit) capacity = b->limit;
+    while (capacity < need && capacity <= b->limit / 2) capacity *= 2;
+    if (capacity < need || capacity > b->limit) capacity = b->limit;
     uint8_t *bytes = realloc(b->bytes, capacity);
     if (!bytes) return false;
     b->bytes = bytes;
@@ -93,8 +93,9 @@ static bool grow(struct buf *b, size_t need) {
 }
 
 uint8_t *buf_extend(struct buf *b, size_t n) {
-    if (b->failed || n > b->limit - b->size) {
-        b->failed = true;
+    if (b->failed) return NULL;
+    if (n > b->limit - b->size) {
+        b->failed = b->full = true;
         return NULL;
     }
     if (b->size + n > b->capacity && !grow(b, b->size + n)) {
@@ -140,8 +141,7 @@ void buf_uvarint(struct buf *b, uint64_t v) {
 
 rc buf_check(const struct buf *b, const char *what, struct err *e) {
     if (!b->failed) return ok();
-    if (b->size >= b->limit / 2)
-        return err_set(e, RC_NOMEM, "%s: more than %zu bytes", what, b->limit);
+    if (b->full) return err_set(e, RC_NOMEM, "%s: more than %zu bytes", what, b->limit);
     return err_set(e, RC_NOMEM, "%s: no memory", what);
 }
 

@@ -42,7 +42,7 @@ static inline bool rd_done(const struct rd *r) {
 struct buf {
     uint8_t *bytes;
     size_t size, capacity, limit;
-    bool failed;
+    bool failed, full; /* full: the limit was the reason */
 };
 
 void buf_init(struct buf *b, size_t limit);
