@@ -7,11 +7,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A path may hold anything; an error is one line. */
+static void one_line(char *text) {
+    for (; *text; text++)
+        if ((unsigned char)*text < ' ' || *text == 0x7f) *text = '?';
+}
+
 static void PRINTF_LIKE(3, 0)
     fill(struct err *e, enum rc_code code, const char *fmt, va_list args) {
     if (!e) return;
     char text[ERR_TEXT_MAX]; /* the arguments may be the old text */
     vsnprintf(text, sizeof text, fmt, args);
+    one_line(text);
     e->code = code;
     memcpy(e->text, text, sizeof text);
 }
@@ -50,8 +57,10 @@ rc err_errno(struct err *e, int errnum, const char *fmt, ...) {
     fill(e, code, fmt, args);
     va_end(args);
     if (e) {
-        size_t at = strlen(e->text);
-        snprintf(e->text + at, sizeof e->text - at, ": %s", strerror(errnum));
+        const char *reason = strerror(errnum);
+        size_t at = strlen(e->text), room = sizeof e->text - strlen(": ") - strlen(reason) - 1;
+        if (at > room) at = room;
+        snprintf(e->text + at, sizeof e->text - at, ": %s", reason);
     }
     return (rc){code};
 }
@@ -64,10 +73,12 @@ rc err_prefix(struct err *e, rc r, const char *fmt, ...) {
     va_start(args, fmt);
     vsnprintf(words, sizeof words, fmt, args);
     va_end(args);
-    size_t n = strlen(words);
-    if (n > sizeof e->text - 8) n = sizeof e->text - 8;
+    one_line(words);
+    size_t n = strlen(words), room = sizeof e->text - strlen(": ") - 1, keep = strlen(old);
+    if (keep > room / 2) keep = room / 2; /* a long prefix leaves the reason this much */
+    if (n > room - keep) n = room - keep;
     memcpy(e->text, words, n);
-    snprintf(e->text + n, sizeof e->text - n, ": %.*s", (int)(sizeof old - n - 3), old);
+    snprintf(e->text + n, sizeof e->text - n, ": %.*s", (int)(room - n), old);
     return r;
 }
 

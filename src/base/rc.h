@@ -6,8 +6,8 @@
  *
  *     rc widget_open(struct widget *w, struct err *e) {
  *         TRY(part_open(&w->part, e));
- *         if (w->size > LIMIT_WIDGET) return err_set(e, RC_CORRUPT, "widget of %u", w->size);
- *         return ok();
+ *         if (w->size > LIMIT_WIDGET) return err_set(e, RC_CORRUPT, "widget: %u is too large",
+ * w->size); return ok();
  *     }
  */
 #ifndef BASE_RC_H
@@ -41,7 +41,8 @@ typedef struct {
 
 #define ERR_TEXT_MAX 1000
 
-/* Owned by the caller, valid until its next use. `text` is one line without a full stop. */
+/* Owned by the caller, valid until its next use. `text` is one line without a full stop
+ * (control characters become "?"). */
 struct err {
     enum rc_code code;
     char text[ERR_TEXT_MAX];
@@ -65,7 +66,8 @@ MUST_USE rc err_set(struct err *e, enum rc_code code, const char *fmt, ...) PRIN
 /* The same for a failed system call: ENOSPC and EDQUOT become RC_FULL, ENOENT RC_NOTFOUND, EEXIST
  * RC_CONFLICT, ENOMEM RC_NOMEM, all else RC_IO; ": <strerror>" is appended. */
 MUST_USE rc err_errno(struct err *e, int errnum, const char *fmt, ...) PRINTF_LIKE(3, 4);
-/* Put "words: " before the text of `e`; returns `r` as it was. */
+/* Put "words: " before the text of `e`; returns `r` as it was. What is too long is cut, but neither
+ * part takes more than half of the room from the other. */
 MUST_USE rc err_prefix(struct err *e, rc r, const char *fmt, ...) PRINTF_LIKE(3, 4);
 const char *rc_name(enum rc_code code); /* "retry", "timeout", ... */
 
