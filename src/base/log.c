@@ -1,6 +1,7 @@
 /* Log lines: see the header. */
 #include "base/log.h"
 
+#include <stdint.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,20 +21,66 @@ bool log_format_parse(const char *text, enum log_format *out) {
     return false;
 }
 
-/* A quoted string that is right for logfmt and for JSON. */
+#define NOT_TEXT 0xfffdu
+
+/* One character of UTF-8; a byte that belongs to none is NOT_TEXT. Its length in bytes. */
+static size_t character(const unsigned char *p, uint32_t *out) {
+    static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
+    size_t more = p[0] < 0x80   ? 0
+                  : p[0] < 0xc0 ? 4
+                  : p[0] < 0xe0 ? 1
+                  : p[0] < 0xf0 ? 2
+                  : p[0] < 0xf8 ? 3
+                                : 4;
+    *out = NOT_TEXT;
+    if (more == 4) return 1;
+    uint32_t c = more ? p[0] & (0x3fu >> more) : p[0];
+    for (size_t i = 1; i <= more; i++) {
+        if ((p[i] & 0xc0) != 0x80) return 1;
+        c = c << 6 | (p[i] & 0x3f);
+    }
+    if (c < least[more] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000)) return 1;
+    *out = c;
+    return more + 1;
+}
+
+static bool is_control(uint32_t c) {
+    return c < 0x20 || (c >= 0x7f && c < 0xa0);
+}
+
+/* A quoted string that is right for logfmt and for JSON, and harmless on a terminal. */
 static void put_quoted(FILE *to, const char *text) {
+    uint32_t c;
     fputc('"', to);
-    for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
-        if (*p == '"' || *p == '\\') fprintf(to, "\\%c", *p);
-        else if (*p < 0x20) fprintf(to, "\\u%04x", *p);
-        else fputc(*p, to);
+    for (const unsigned char *p = (const unsigned char *)text; *p;) {
+        size_t n = character(p, &c);
+        if (c == '"' || c == '\\')
+            fprintf(to, "\\%c", *p);
+        else if (is_control(c) || c == NOT_TEXT)
+            fprintf(to, "\\u%04x", c);
+        else
+            fwrite(p, 1, n, to);
+        p += n;
     }
     fputc('"', to);
 }
 
+static bool is_plain(const char *text) {
+    uint32_t c;
+    if (!*text) return false;
+    for (const unsigned char *p = (const unsigned char *)text; *p;) {
+        p += character(p, &c);
+        if (is_control(c) || c == NOT_TEXT || c == ' ' || c == '"' || c == '=' || c == '\\')
+            return false;
+    }
+    return true;
+}
+
 static void put_value(FILE *to, const char *text) {
-    if (text[0] && !strpbrk(text, " \"=\\\t\n")) fputs(text, to);
-    else put_quoted(to, text);
+    if (is_plain(text))
+        fputs(text, to);
+    else
+        put_quoted(to, text);
 }
 
 static void time_text(char *out, size_t size, bool date) {
@@ -49,9 +96,12 @@ static void time_text(char *out, size_t size, bool date) {
 void log_pairs(struct log *l, const char *event, const char *const *pairs, int count) {
     char at[40];
     time_text(at, sizeof at, l->format != LOG_HUMAN);
-    if (l->format == LOG_JSON) fprintf(l->to, "{\"time\":\"%s\",\"event\":\"%s\"", at, event);
-    else if (l->format == LOG_LOGFMT) fprintf(l->to, "time=%s event=%s", at, event);
-    else fprintf(l->to, "%s %s", at, event);
+    if (l->format == LOG_JSON)
+        fprintf(l->to, "{\"time\":\"%s\",\"event\":\"%s\"", at, event);
+    else if (l->format == LOG_LOGFMT)
+        fprintf(l->to, "time=%s event=%s", at, event);
+    else
+        fprintf(l->to, "%s %s", at, event);
     for (int i = 0; i + 1 < count; i += 2) {
         if (l->format == LOG_JSON) {
             fputc(',', l->to);

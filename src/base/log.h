@@ -16,7 +16,8 @@ struct log {
 /* Human when `to` is a terminal, logfmt otherwise. */
 void log_init(struct log *, FILE *to);
 bool log_format_parse(const char *text, enum log_format *out);
-/* `pairs`: key, value, key, value; count is their number together. */
+/* A value may hold any bytes: what is not UTF-8 is shown as U+FFFD, control characters as \u00xx.
+ * `pairs`: key, value, key, value; count is their number together. */
 void log_pairs(struct log *, const char *event, const char *const *pairs, int count);
 
 #endif
