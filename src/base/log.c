@@ -54,12 +54,9 @@ static void put_quoted(FILE *to, const char *text) {
     fputc('"', to);
     for (const unsigned char *p = (const unsigned char *)text; *p;) {
         size_t n = character(p, &c);
-        if (c == '"' || c == '\\')
-            fprintf(to, "\\%c", *p);
-        else if (is_control(c) || c == NOT_TEXT)
-            fprintf(to, "\\u%04x", c);
-        else
-            fwrite(p, 1, n, to);
+        if (c == '"' || c == '\\') fprintf(to, "\\%c", *p);
+        else if (is_control(c) || c == NOT_TEXT) fprintf(to, "\\u%04x", c);
+        else fwrite(p, 1, n, to);
         p += n;
     }
     fputc('"', to);
@@ -77,10 +74,8 @@ static bool is_plain(const char *text) {
 }
 
 static void put_value(FILE *to, const char *text) {
-    if (is_plain(text))
-        fputs(text, to);
-    else
-        put_quoted(to, text);
+    if (is_plain(text)) fputs(text, to);
+    else put_quoted(to, text);
 }
 
 static void time_text(char *out, size_t size, bool date) {
@@ -96,12 +91,9 @@ static void time_text(char *out, size_t size, bool date) {
 void log_pairs(struct log *l, const char *event, const char *const *pairs, int count) {
     char at[40];
     time_text(at, sizeof at, l->format != LOG_HUMAN);
-    if (l->format == LOG_JSON)
-        fprintf(l->to, "{\"time\":\"%s\",\"event\":\"%s\"", at, event);
-    else if (l->format == LOG_LOGFMT)
-        fprintf(l->to, "time=%s event=%s", at, event);
-    else
-        fprintf(l->to, "%s %s", at, event);
+    if (l->format == LOG_JSON) fprintf(l->to, "{\"time\":\"%s\",\"event\":\"%s\"", at, event);
+    else if (l->format == LOG_LOGFMT) fprintf(l->to, "time=%s event=%s", at, event);
+    else fprintf(l->to, "%s %s", at, event);
     for (int i = 0; i + 1 < count; i += 2) {
         if (l->format == LOG_JSON) {
             fputc(',', l->to);
