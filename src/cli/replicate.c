@@ -18,6 +18,8 @@
 
 #define QUIET_WAIT_NS 6000000 /* a wait longer than this is worth an inotify watch */
 #define NEVER INT64_MAX
+#define GONE_LOOK_NS 200000000
+#define MAKING_NS 5000000000
 
 static const char help[] =
     "holdfast replicate [options] DB URL [URL...]\n"
@@ -78,6 +80,8 @@ static void on_job(void *arg) {
 }
 
 static rc open_source(struct replicate *r, struct err *e) {
+    source_free(r->source);
+    r->source = NULL;
     TRY(source_open(&r->source, r->env, r->db, &r->options, e));
     for (int i = 0; i < r->url_count; i++) {
         struct store *store = NULL;
@@ -145,13 +149,23 @@ static rc begin_again(struct replicate *r, struct err *e) {
     }
     source_free(r->source);
     r->source = NULL;
+    r->options.take_over = r->options.adopt_local = false; /* said of the old one */
     bool told = false, changed;
     while (!stop_signals && !is_ok(r->env->files->stat(r->env, r->db, &st, &ignored))) {
         if (!told) log_pairs(&r->log, "database.gone", (const char *const[]){"db", r->db}, 2);
         told = true;
-        watch_wait(r->watch, 500000000, &changed);
+        watch_wait(r->watch, GONE_LOOK_NS, &changed);
     }
-    return stop_signals ? ok() : open_source(r, e);
+    /* Whoever makes the new one may still be at it: in rollback mode, locked, or half copied. */
+    int64_t until = r->env->mono_ns(r->env) + MAKING_NS;
+    rc result = stop_signals ? ok() : open_source(r, e);
+    while (!is_ok(result) && !stop_signals && r->env->mono_ns(r->env) < until) {
+        if (result.code != RC_BUSY && result.code != RC_CORRUPT && result.code != RC_NOTFOUND)
+            break;
+        watch_wait(r->watch, GONE_LOOK_NS, &changed);
+        result = open_source(r, e);
+    }
+    return result;
 }
 
 static rc adopt_replica(struct replicate *r, struct err *e) {

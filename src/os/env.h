@@ -30,6 +30,7 @@ enum file_mode {
 struct file_stat {
     uint64_t size_bytes;
     int64_t mtime_ms; /* Unix time */
+    int64_t birth_ns; /* Unix time; 0 where the file system does not tell */
     uint64_t device, inode;
     uint32_t mode; /* st_mode permission bits */
     bool is_directory, is_regular;
@@ -51,6 +52,8 @@ struct env_files {
     rc (*rename)(struct env *, const char *from, const char *to, bool replace, struct err *);
     rc (*remove)(struct env *, const char *path, struct err *); /* RC_NOTFOUND */
     rc (*stat)(struct env *, const char *path, struct file_stat *out, struct err *);
+    /* Give the file `to` the permissions and, where that is allowed, the owner of `from`. */
+    rc (*copy_access)(struct env *, const char *from, const char *to, struct err *);
     rc (*make_dirs)(struct env *, const char *path, struct err *); /* mkdir -p, synced */
     rc (*sync_dir)(struct env *, const char *path, struct err *);
     /* Calls `each` per entry, in no order, "." and ".." left out; stops at its first error. */

@@ -27,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 struct file {
@@ -200,18 +201,30 @@ static rc files_remove(struct env *env, const char *path, struct err *e) {
 
 static rc files_stat(struct env *env, const char *path, struct file_stat *out, struct err *e) {
     (void)env;
-    struct stat s;
-    if (stat(path, &s) != 0) return err_errno(e, errno, "stat %s", path);
+    struct statx s;
+    if (statx(AT_FDCWD, path, 0, STATX_BASIC_STATS | STATX_BTIME, &s) != 0)
+        return err_errno(e, errno, "stat %s", path);
     *out = (struct file_stat){
-        .size_bytes = (uint64_t)s.st_size,
-        .mtime_ms = (int64_t)s.st_mtim.tv_sec * 1000 + s.st_mtim.tv_nsec / 1000000,
-        .device = s.st_dev,
-        .inode = s.st_ino,
-        .mode = s.st_mode & 07777,
-        .is_directory = S_ISDIR(s.st_mode),
-        .is_regular = S_ISREG(s.st_mode),
+        .size_bytes = s.stx_size,
+        .mtime_ms = s.stx_mtime.tv_sec * 1000 + s.stx_mtime.tv_nsec / 1000000,
+        .device = makedev(s.stx_dev_major, s.stx_dev_minor),
+        .inode = s.stx_ino,
+        .mode = s.stx_mode & 07777,
+        .is_directory = S_ISDIR(s.stx_mode),
+        .is_regular = S_ISREG(s.stx_mode),
     };
+    if (s.stx_mask & STATX_BTIME)
+        out->birth_ns = s.stx_btime.tv_sec * 1000000000 + s.stx_btime.tv_nsec;
     return ok();
+}
+
+static rc files_copy_access(struct env *env, const char *from, const char *to, struct err *e) {
+    (void)env;
+    struct stat s;
+    if (stat(from, &s) != 0) return err_errno(e, errno, "stat %s", from);
+    if (chown(to, s.st_uid, s.st_gid) != 0 && errno != EPERM)
+        return err_errno(e, errno, "give %s the owner of %s", to, from);
+    return chmod(to, s.st_mode & 07777) == 0 ? ok() : err_errno(e, errno, "set mode of %s", to);
 }
 
 static rc files_sync_dir(struct env *env, const char *path, struct err *e) {
@@ -296,6 +309,7 @@ const struct env_files posix_files = {
     .rename = files_rename,
     .remove = files_remove,
     .stat = files_stat,
+    .copy_access = files_copy_access,
     .make_dirs = files_make_dirs,
     .sync_dir = files_sync_dir,
     .list = files_list,

@@ -99,7 +99,7 @@ rc source_capture(void *arg, struct err *e) {
         return r;
     }
     s->stats.frames_captured += now.frame_count - from;
-    s->stats.commits += now.change - s->pos.change;
+    if (now.change > s->pos.change) s->stats.commits += now.change - s->pos.change;
     if (now.frame_count > s->stats.wal_frames_max) s->stats.wal_frames_max = now.frame_count;
     s->pos = now;
     return ok();

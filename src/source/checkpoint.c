@@ -1,12 +1,12 @@
 /* When the hold moves, and when the log is checkpointed and let go.
  *
- * Why quiet first: a checkpoint under the write lock makes every application that upgrades a read
- * to a write fail at once, whatever its busy_timeout (29 SQLITE_BUSY in 28 locks, against 1 when
- * quiet comes first). PASSIVE rounds need no lock: they copy up to our mark, the mark moves on, and
- * in the first quiet instant, when all is copied and captured, we enter Z, where the next writer
- * resets the log. Only a log above four times the threshold is worth the lock, and only when little
- * is left to copy. FULL, RESTART and TRUNCATE are never used: with the write lock busy they turn
- * into the very call that SQLite's WAL-reset bug needs.
+ * Why quiet first: a checkpoint under the write lock makes every application that upgrades a read to a
+ * write fail at once, whatever its busy_timeout (29 SQLITE_BUSY in 28 locks, against 1 when quiet comes
+ * first). PASSIVE rounds need no lock: they copy up to our mark, the mark moves on, and in the first
+ * quiet instant, when all is copied and captured, we enter Z, where the next writer resets the log.
+ * Only a log above four times the threshold is worth the lock, and only when little is left to copy.
+ * FULL, RESTART and TRUNCATE are never used: with the write lock busy they turn into the very call that
+ * SQLite's WAL-reset bug needs.
  *
  * Invariants
  *  1. Nothing moves while a cut is open.
@@ -23,6 +23,7 @@
 #define REFRESH_NS 2000000 /* the mark follows at most this often */
 #define CHECKPOINT_WAIT_NS 20000000
 #define CHECKPOINT_PAUSE_NS 5000000
+#define CHECKPOINT_PAUSE_MAX_NS 1000000000
 
 static bool complete(const struct source *s) {
     struct walindex_header now;
@@ -78,19 +79,25 @@ static rc with_lock(struct source *s, int64_t *sync_ns, struct err *e) {
     return r.code == RC_BUSY ? ok() : r;
 }
 
-static rc rounds(struct source *s, int64_t *sync_ns, struct err *e) {
+/* *copied: whether anything could be. */
+static rc rounds(struct source *s, int64_t *sync_ns, bool *copied, struct err *e) {
     uint32_t before = UINT32_MAX;
     for (int i = 0; i < ROUNDS; i++) {
         TRY(hold_refresh(&s->hold, e));
         s->moved = true;
         int64_t start = mono(s);
+        uint32_t done = live_backfilled(&s->live);
         rc r = live_checkpoint(&s->live, CHECKPOINT_WAIT_NS, e);
         if (r.code == RC_BUSY) return ok();
         TRY(r);
+        bool progress = live_backfilled(&s->live) > done;
+        *copied |= progress;
         TRY(source_capture(s, e));
         if (rest(s) == 0) {
             TRY(enter_z(s, e));
             if (s->hold.state == HOLD_Z) return ok();
+        } else if (!progress) {
+            return ok();
         } else { /* PASSIVE left the database unsynced, since writers moved on */
             TRY(live_sync_database(&s->live, e));
             TRY(source_capture(s, e));
@@ -104,8 +111,12 @@ static rc rounds(struct source *s, int64_t *sync_ns, struct err *e) {
 
 static rc checkpoint(struct source *s, int64_t now, struct err *e) {
     int64_t sync_ns = 0;
-    TRY(rounds(s, &sync_ns, e));
-    s->not_before = mono(s) + CHECKPOINT_PAUSE_NS;
+    bool copied = false;
+    TRY(rounds(s, &sync_ns, &copied, e));
+    s->pause =
+        copied || !s->pause ? CHECKPOINT_PAUSE_NS : s->pause * 2; /* a reader is in the way */
+    if (s->pause > CHECKPOINT_PAUSE_MAX_NS) s->pause = CHECKPOINT_PAUSE_MAX_NS;
+    s->not_before = mono(s) + s->pause;
     if (s->hold.state == HOLD_Z || s->pos.frame_count < LOCK_FACTOR * s->opt.checkpoint_pages)
         return ok();
     if (rest(s) > LOCK_REST || sync_ns > SLOW_SYNC_NS || now < s->lock_not_before) return ok();

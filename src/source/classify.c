@@ -1,13 +1,13 @@
 /* Which database is this, seen from a replica's last slot? (docs/design.md "start-up classes")
  *
  * Why a table and not a guess: salts, sizes and page bytes each call a fork or an older database
- * "continuing" in some case that really happens (a power cut with synchronous=NORMAL, a restored
- * backup, a clean close). Only the log's cumulative checksum, a run file of the same boot, or the
- * database's sum prove anything; whatever is not proven is refused, and refusing is safe.
+ * "continuing" in some case that really happens (a power cut with synchronous=NORMAL, a restored backup,
+ * a clean close). Only the log's cumulative checksum, a run file of the same boot, or the database's sum
+ * prove anything; whatever is not proven is refused, and refusing is safe.
  *
  * Invariants
- *  1. A class is told against the log as it was when the hold began (`start`); since then
- *     continuity comes from the hold, so a destination may be read hours later.
+ *  1. A class is told against the log as it was when the hold began (`start`); since then continuity
+ *     comes from the hold, so a destination may be read hours later.
  *  2. A refused destination stops the run: nothing is shipped to any.
  */
 #include "source/internal.h"
@@ -118,27 +118,33 @@ static rc mark_from(struct dest *d, uint32_t frame, uint32_t old_pages, struct e
     return ok();
 }
 
-/* Rows "run file": what the run before us knew, if no power was lost since. */
+/* The run before us, with no loss of power since, wrote the tail or had proven that it continues it:
+ * whatever the local database holds now came after. -1: not known. */
+static int known_by_run_file(const struct dest *d) {
+    const struct run_record *r = &d->source->run.found;
+    uint64_t node = d->tail.header.node_id;
+    int i = run_record_find(r, d->store->url);
+    return i >= 0 && node && (node == r->nonce || node == r->dest[i].node) ? i : -1;
+}
+
+/* Where the live log goes on from what the run file says; false: it cannot be told. */
+static bool goes_on_from(const struct run_record *r, const struct start_log *l, uint32_t *from) {
+    if (same_salts(r->at.salt, l->header.salt)) {
+        *from = r->at.frame_count;
+        return prefix_matches(l, r->at.frame_count, r->at.checksum);
+    }
+    *from = 0; /* exactly one reset, and every commit since is in the log */
+    return l->header.salt[0] == r->at.salt[0] + 1 && (r->at.salt[0] | r->at.salt[1]) != 0 &&
+           l->header.change - r->at.change == commits_from(l, 0);
+}
+
 static rc class_by_run_file(struct dest *d, bool *told, struct err *e) {
     const struct run_record *r = &d->source->run.found;
     const struct start_log *l = &d->source->start;
-    uint64_t node = d->tail.header.node_id, id = run_dest_id(d->store->url);
-    *told = false;
-    if (!r->present || !node || (node != r->nonce && node != r->previous_nonce)) return ok();
-    int i = 0;
-    while (i < r->dest_count && r->dest[i].id != id) i++;
-    if (i == r->dest_count) return ok();
-    *told = true;
-    d->class = CLASS_AHEAD;
+    int i = known_by_run_file(d);
     uint32_t from;
-    if (same_salts(r->at.salt, l->header.salt) &&
-        prefix_matches(l, r->at.frame_count, r->at.checksum))
-        from = r->at.frame_count;
-    else if (l->header.salt[0] == r->at.salt[0] + 1 && (r->at.salt[0] | r->at.salt[1]) != 0 &&
-             l->header.change - r->at.change == commits_from(l, 0))
-        from = 0; /* exactly one reset, and every commit since is in the log */
-    else return ok();
-    if (r->dest[i].full) return ok();
+    *told = i >= 0 && !r->dest[i].full && goes_on_from(r, l, &from);
+    if (!*told) return ok();
     d->class = CLASS_CONTINUES;
     TRY(bitmap_add_all(&d->pending, &r->dest[i].unacked, e));
     return mark_from(d, from, r->at.page_count, e);
@@ -222,15 +228,23 @@ static rc class_of_same_log(struct dest *d, bool *told, struct err *e) {
     return ok();
 }
 
+/* A whole read of the database: after a clean close, which leaves no log; and before an upload of all of
+ * it, so that an older file that was copied over a newer one is not taken for a newer. */
 static rc class_by_sum(struct dest *d, struct err *e) {
     uint64_t sum = 0;
     TRY(start_sum(d->source, &sum, e));
-    d->class = CLASS_UNPROVEN;
+    d->class = known_by_run_file(d) >= 0 ? CLASS_AHEAD : CLASS_UNPROVEN;
     if (sum && d->tail.header.chain.present && d->tail.header.chain.sum == sum)
         d->class = CLASS_EQUAL;
     else if (!d->history_read) need_history(d);
     else if (sum_in_history(d, sum)) d->class = CLASS_OLDER;
     return ok();
+}
+
+/* Fences before the first shipment: nothing has been acknowledged here, to anybody. */
+static bool holds_fences_only(const struct dest *d) {
+    const struct ltx_header *t = &d->tail.header;
+    return t->chain.present && t->commit == 1 && t->chain.sum == dest_empty_sum(t->page_size);
 }
 
 static rc find_class(struct dest *d, struct err *e) {
@@ -241,6 +255,10 @@ static rc find_class(struct dest *d, struct err *e) {
     }
     if (d->tail.header.page_size != d->source->live.page_size) {
         d->class = CLASS_INCOMPATIBLE;
+        return ok();
+    }
+    if (holds_fences_only(d)) {
+        d->class = CLASS_NEW;
         return ok();
     }
     TRY(class_of_same_log(d, &told, e));
@@ -286,11 +304,13 @@ static void refuse(struct dest *d) {
                  d->class == CLASS_BEHIND ? "BEHIND" : "OLDER", db, past ? past->txid : 0, url, n,
                  url, db, db, url);
         return;
+    case CLASS_CONTINUES:
     case CLASS_EQUAL:
         err_fill(&d->refusal, RC_CONFLICT,
-                 "FOREIGN: %s equals TXID %" PRIu64 " of the replica %s, but another wrote it (%s):"
+                 "FOREIGN: %s %s TXID %" PRIu64 " of the replica %s, but another wrote it (%s):"
                  " go on with 'holdfast replicate -take-over %s %s'",
-                 db, n, url, d->owner[0] ? d->owner : "no owner note", db, url);
+                 db, d->class == CLASS_EQUAL ? "equals" : "continues", n, url,
+                 d->owner[0] ? d->owner : "no owner note", db, url);
         return;
     default:
         err_fill(&d->refusal, RC_CONFLICT,
@@ -308,13 +328,19 @@ static void refuse(struct dest *d) {
     }
 }
 
+/* A copy of the database continues the replica as well as the original does: who may is another
+ * question, and a person's to answer. */
+static bool is_ours(const struct dest *d) {
+    return d->owner_is_us || known_by_run_file(d) >= 0;
+}
+
 static bool may_append(const struct dest *d) {
     const struct source_options *o = &d->source->opt;
     switch (d->class) {
     case CLASS_NEW:
-    case CLASS_CONTINUES:
     case CLASS_AHEAD: return true;
-    case CLASS_EQUAL: return d->owner_is_us || o->take_over || o->adopt_local;
+    case CLASS_CONTINUES: return is_ours(d) || !d->owner[0] || o->take_over || o->adopt_local;
+    case CLASS_EQUAL: return is_ours(d) || o->take_over || o->adopt_local;
     case CLASS_UNPROVEN: return o->adopt_local || (o->take_over && !d->tail.header.chain.present);
     case CLASS_INCOMPATIBLE: return false;
     default: return o->adopt_local;
@@ -343,6 +369,12 @@ static rc continue_sum(struct dest *d, struct err *e) {
 
 rc dest_classify(struct dest *d, struct err *e) {
     struct source *s = d->source;
+    if (!d->tail.empty && d->tail.header.node_id == s->nonce) { /* put, but its reply was lost */
+        struct replica_file fence = {.max_txid = d->tail.txid,
+                                     .time_ms = d->tail.header.timestamp_ms};
+        dest_fence_stands(d, &fence);
+        return ok();
+    }
     TRY(find_class(d, e));
     if (d->open_task.busy) return ok(); /* history is being read; again when it is there */
     if (!may_append(d)) {

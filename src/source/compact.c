@@ -146,15 +146,11 @@ static rc compact_begin(struct dest *d, int level, struct cut cut, struct err *e
     return ok();
 }
 
-/* The acknowledged boundary can still be read: it is kept open, or nothing was committed since. */
+/* The acknowledged boundary can still be read: it is kept open, or nothing has changed since. */
 static bool acked_is_readable(const struct dest *d, struct cut *cut) {
-    const struct source *s = d->source;
     if (!d->acked_live || d->ship.active) return false;
-    *cut = (struct cut){.at = d->acked, .low = d->acked_low};
-    if (d->pinned) return true;
-    if (dest_dirty(d) || !walindex_header_same(&s->pos, &d->acked)) return false;
-    *cut = source_cut(s);
-    return true;
+    *cut = d->pinned ? (struct cut){.at = d->acked, .low = d->acked_low} : source_cut(d->source);
+    return d->pinned || !dest_dirty(d);
 }
 
 /* ---- retention ---- */
@@ -225,7 +221,7 @@ static int64_t next_level0_expiry(const struct dest *d) {
 static rc keep_step(struct dest *d, int64_t now, int64_t *due, struct err *e) {
     struct source *s = d->source;
     int64_t wall = unix_now(s);
-    if (d->keep_task.busy || !d->keep_due_ms) return ok();
+    if (d->keep_task.busy || d->verify_task.busy || !d->keep_due_ms) return ok();
     if (wall < d->keep_due_ms) {
         due_at(due, now + (d->keep_due_ms - wall) * 1000000);
         return ok();
@@ -275,7 +271,7 @@ static void replica_was_verified(struct task *t) {
 static void verify_step(struct dest *d, int64_t now, int64_t *due) {
     struct source *s = d->source;
     int64_t wall = unix_now(s), every = s->opt.verify_ms;
-    if (every < 0 || d->verify_task.busy) return;
+    if (every < 0 || d->verify_task.busy || d->keep_task.busy) return;
     if (!d->verified_ms) d->verified_ms = wall; /* a new replica: a day from now */
     if (wall < d->verified_ms + every) {
         due_at(due, now + (d->verified_ms + every - wall) * 1000000);

@@ -97,6 +97,8 @@ static rc acknowledged(struct dest *d, struct err *e) {
     }
     if (o->adopted) {
         give_back(d); /* the slot holds an earlier cut of ours: these pages go again */
+        d->acked_live = false;
+        unpin(d);
     } else {
         d->acked = o->cut.at;
         d->acked_low = o->cut.low;
@@ -118,7 +120,8 @@ static void ship_failed(struct dest *d, struct task *t) {
     struct outgoing *o = &d->ship;
     char in[24];
     unpin(d);
-    if (t->result.code == RC_FENCED) {
+    if (t->result.code == RC_FENCED ||
+        t->result.code == RC_CORRUPT) { /* the slot is taken for good */
         d->state = DEST_REFUSED;
         d->refusal = t->err;
         return;

@@ -1,13 +1,12 @@
 /* Fast-forward: an older local database takes the replica's tip.
  *
- * The local state is classed by the same table as a start (classify.c), so that what is not proven
- * to be an older state of this replica is refused.
+ * The local state is classed by the same table as a start (classify.c), so that what is not proven to
+ * be an older state of this replica is refused.
  *
  * Invariants
- *  1. From the check that nobody has the database open until the rename, the file is locked
- *     exclusively.
- *  2. The old log is emptied into the old file and removed before the new file gets its name: a log
- *     that does not belong to a database must never lie beside it.
+ *  1. From the check that nobody has the database open until the rename, the file is locked exclusively.
+ *  2. The old log is emptied into the old file and removed before the new file gets its name: a log that
+ *     does not belong to a database must never lie beside it.
  * After a crash: the old database (its log empty or gone), or the new one.
  */
 #include "source/fast_forward.h"
@@ -40,15 +39,13 @@ static rc class_of(struct env *env, struct store *store, const char *db, struct 
     return r;
 }
 
-/* Nobody else may have it open; from here on nobody can. Empties the log into the file. */
+/* Nobody else may have it open; from here on nobody can. */
 static rc lock_alone(const char *db, sqlite3 **out, struct err *e) {
     int code = sqlite3_open_v2(db, out, SQLITE_OPEN_READWRITE | SQLITE_OPEN_PRIVATECACHE, NULL);
     if (code == SQLITE_OK) {
         sqlite3_db_config(*out, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, (int *)NULL);
-        code = sqlite3_exec(*out,
-                            "PRAGMA locking_mode=EXCLUSIVE; BEGIN IMMEDIATE; ROLLBACK;"
-                            "PRAGMA wal_checkpoint(TRUNCATE)",
-                            NULL, NULL, NULL);
+        code = sqlite3_exec(*out, "PRAGMA locking_mode=EXCLUSIVE; BEGIN IMMEDIATE; ROLLBACK", NULL,
+                            NULL, NULL);
     }
     if (code == SQLITE_OK) return ok();
     rc r = code == SQLITE_BUSY
@@ -57,6 +54,13 @@ static rc lock_alone(const char *db, sqlite3 **out, struct err *e) {
     sqlite3_close(*out);
     *out = NULL;
     return r;
+}
+
+/* All of it into the file, which then is a base to build on. The log goes: it was the evidence of what
+ * the file is, and has done its duty. */
+static rc empty_log(sqlite3 *alone, const char *db, struct err *e) {
+    int code = sqlite3_exec(alone, "PRAGMA wal_checkpoint(TRUNCATE)", NULL, NULL, NULL);
+    return code == SQLITE_OK ? ok() : err_set(e, RC_IO, "%s: %s", db, sqlite3_errmsg(alone));
 }
 
 static rc remove_beside(struct env *env, const char *db, const char *suffix, struct err *e) {
@@ -72,8 +76,7 @@ static void directory_of(const char *path, char out[LIMIT_PATH]) {
     else snprintf(out, LIMIT_PATH, "%.*s", (int)(slash == path ? 1 : slash - path), path);
 }
 
-/* Build beside, then swap while nobody can open it. `save` (may be NULL) takes the old file's
- * name. */
+/* Build beside, then swap while nobody can open it. `save` (may be NULL) takes the old file's name. */
 static rc swap(struct env *env, struct store *store, const char *db,
                struct restore_options *options, const char *save, struct restore_result *result,
                struct err *e) {
@@ -83,6 +86,7 @@ static rc swap(struct env *env, struct store *store, const char *db,
     rc r = env->files->remove(env, temp, e); /* of a run that died */
     if (r.code != RC_NOTFOUND) TRY(r);
     TRY(replica_restore(store, temp, options, result, e));
+    TRY(env->files->copy_access(env, db, temp, e));
     TRY(remove_beside(env, db, "-wal", e));
     TRY(remove_beside(env, db, "-shm", e));
     if (save) TRY(env->files->rename(env, db, save, false, e));
@@ -117,7 +121,8 @@ rc source_fast_forward(struct env *env, struct store *store, const char *db, int
         options.base_txid = local.txid;
     }
     TRY(lock_alone(db, &alone, e));
-    rc r = swap(env, store, db, &options, NULL, result, e);
+    rc r = empty_log(alone, db, e);
+    if (is_ok(r)) r = swap(env, store, db, &options, NULL, result, e);
     sqlite3_close(alone);
     return r;
 }
@@ -130,7 +135,8 @@ rc source_adopt_replica(struct env *env, struct store *store, const char *db, in
     snprintf(saved, LIMIT_PATH, "%.*s.before-%lld", LIMIT_PATH - 40, db,
              (long long)env->unix_ms(env));
     TRY(lock_alone(db, &alone, e));
-    rc r = swap(env, store, db, &options, saved, result, e);
+    rc r = empty_log(alone, db, e);
+    if (is_ok(r)) r = swap(env, store, db, &options, saved, result, e);
     sqlite3_close(alone);
     return r;
 }

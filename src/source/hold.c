@@ -43,6 +43,12 @@ static bool same_log(const struct walindex_header *a, const struct walindex_head
     return a->salt[0] == b->salt[0] && a->salt[1] == b->salt[1];
 }
 
+/* After a failure; that the other reader holds on is all that matters then. */
+static void let_go(struct hold *h, int reader) {
+    struct err ignored;
+    if (!is_ok(live_end(h->live, reader, &ignored))) return;
+}
+
 /* Begin `reader` and tell where it landed: HOLD_NONE when that is not certain. */
 static rc begin_and_tell(struct hold *h, int reader, enum hold_state *where,
                          struct walindex_header *after, struct err *e) {
@@ -53,8 +59,7 @@ static rc begin_and_tell(struct hold *h, int reader, enum hold_state *where,
     gap("after begin");
     rc r = live_header(h->live, after, e);
     if (!is_ok(r)) {
-        struct err ignored;
-        if (!is_ok(live_end(h->live, reader, &ignored))) return r;
+        let_go(h, reader);
         return r;
     }
     uint32_t backfilled = live_backfilled(h->live);
@@ -85,12 +90,11 @@ rc hold_start(struct hold *h, struct walindex_header *seen, struct err *e) {
 
 /* The new reader stands: capture all that it may cover, then let the old one go. */
 static rc hand_over(struct hold *h, int next, struct err *e) {
-    struct err ignored;
     gap("before capture");
     rc r = h->capture(h->arg, e);
     gap("after capture");
     if (!is_ok(r)) {
-        if (!is_ok(live_end(h->live, next, &ignored))) return r;
+        let_go(h, next);
         return r;
     }
     TRY(live_end(h->live, h->current, e));
@@ -103,7 +107,10 @@ static rc move_to_mark(struct hold *h, struct err *e) {
     enum hold_state where;
     struct walindex_header after;
     TRY(begin_and_tell(h, !h->current, &where, &after, e));
-    ENSURE(where == HOLD_M);
+    if (where != HOLD_M) { /* somebody broke the locks: a second SQLite, a deleted -shm */
+        let_go(h, !h->current);
+        return err_set(e, RC_CORRUPT, "%s: the log was reset under our read lock", h->live->path);
+    }
     TRY(hand_over(h, !h->current, e));
     h->mark = after.frame_count;
     move(h, HOLD_M);

@@ -97,6 +97,7 @@ struct dest {
     enum dest_state state;
     struct err refusal;
     struct task open_task, keep_task, verify_task;
+    struct replica_file fence; /* ours, once it is put */
     int attempts;
     int64_t retry_ns;
 
@@ -176,7 +177,8 @@ struct source {
 
     /* schedule, mono ns */
     int64_t started, last_change, last_look, next_safety, not_before, relook, relook_until;
-    int64_t last_refresh, lock_not_before, z_backoff;
+    int64_t last_refresh, pause, lock_not_before, z_backoff;
+    uint64_t resets_noted; /* in the run file */
     double frames_per_ns;
     uint64_t frames_at_last_look;
     struct source_stats stats;
@@ -229,6 +231,9 @@ void compact_schedule(struct dest *d);
 
 /* open.c */
 void dest_open_start(struct dest *d);
+uint64_t dest_empty_sum(uint32_t page_size); /* of the empty database in slot 1 */
+void dest_fence_stands(struct dest *d,
+                       const struct replica_file *fence); /* from now on we may append */
 rc dest_fence_start(struct dest *d, struct err *e);
 rc slot_put(struct dest *d, const char *key, const void *bytes, size_t size, int64_t time_ms,
             uint64_t file_checksum, bool *adopted, struct err *e);

@@ -148,13 +148,21 @@ static rc take_handles(struct live *l, struct err *e) {
     return ok();
 }
 
-static rc open_all(struct live *l, struct err *e) {
+static uint64_t inode_of(struct live *l, const char *path) {
+    struct file_stat s;
+    struct err ignored;
+    return is_ok(l->env->files->stat(l->env, path, &s, &ignored)) ? s.inode : 0;
+}
+
+static rc open_all(struct live *l, bool may_switch, struct err *e) {
     TRY(open_reader(l, 0, e));
     TRY(live_begin(l, 0, e));
     sqlite3_file_control(l->reader[0], "main", SQLITE_FCNTL_FILE_POINTER, &l->db);
     bool wal = false;
     uint32_t page_size = 0;
     TRY(read_header(l, &wal, &page_size, e));
+    if (!wal && !may_switch)
+        return err_set(e, RC_USAGE, "%s: not in WAL mode, so no holdfast replicates it", l->path);
     if (!wal) {
         TRY(live_end(l, 0, e));
         TRY(switch_to_wal(l, e));
@@ -177,14 +185,16 @@ static rc open_all(struct live *l, struct err *e) {
     l->page_size = h.page_size ? h.page_size : page_size;
     if (l->page_size < 512 || l->page_size > LIMIT_PAGE_SIZE)
         return err_set(e, RC_CORRUPT, "%s: page size %u", l->path, l->page_size);
+    l->wal_inode = inode_of(l, l->wal_path);
+    l->shm_inode = inode_of(l, l->shm_path);
     l->frame = malloc(WAL_FRAME_HEADER_SIZE + l->page_size);
     return l->frame ? ok() : err_set(e, RC_NOMEM, "no memory");
 }
 
-rc live_open(struct live *l, struct env *env, const char *path, struct err *e) {
+rc live_open(struct live *l, struct env *env, const char *path, bool may_switch, struct err *e) {
     *l = (struct live){.env = env};
     TRY(check_path(l, path, e));
-    rc r = open_all(l, e);
+    rc r = open_all(l, may_switch, e);
     if (!is_ok(r)) live_close(l);
     return r;
 }
@@ -365,5 +375,6 @@ bool live_has_moved(struct live *l) {
     struct file_stat s;
     struct err ignored;
     if (!is_ok(l->env->files->stat(l->env, l->path, &s, &ignored))) return true;
-    return s.inode != l->inode || s.device != l->device;
+    if (s.inode != l->inode || s.device != l->device) return true;
+    return inode_of(l, l->wal_path) != l->wal_inode || inode_of(l, l->shm_path) != l->shm_inode;
 }

@@ -22,6 +22,7 @@ struct live {
     char path[LIMIT_PATH], wal_path[LIMIT_PATH], shm_path[LIMIT_PATH];
     uint64_t device, inode; /* of the file that is open */
     uint32_t page_size;
+    uint64_t wal_inode, shm_inode;
     bool switched; /* it was not in WAL mode before */
     sqlite3 *reader[2], *checkpointer, *locker;
     sqlite3_stmt *begin[2], *touch[2], *end[2], *lock, *unlock;
@@ -31,10 +32,11 @@ struct live {
     uint8_t *frame; /* one frame with its header */
 };
 
-/* Opens an existing database and leaves it in WAL mode. RC_NOTFOUND, RC_BUSY (locked exclusively),
- * RC_CORRUPT (not a database, encrypted), RC_USAGE (a directory, a network file system), RC_IO.
- * After it reader 0 is in a read transaction. */
-MUST_USE rc live_open(struct live *, struct env *, const char *path, struct err *e);
+/* Opens an existing database. If it is not in WAL mode, switches it, or without `may_switch` says so
+ * (RC_USAGE). RC_NOTFOUND, RC_BUSY (locked exclusively), RC_CORRUPT (not a database, encrypted), RC_USAGE
+ * (a directory, a network file system), RC_IO. After it reader 0 is in a read transaction. */
+MUST_USE rc live_open(struct live *, struct env *, const char *path, bool may_switch,
+                      struct err *e);
 void live_close(struct live *); /* the log stays; nothing is checkpointed */
 
 MUST_USE rc live_begin(struct live *, int reader, struct err *e);
@@ -60,7 +62,7 @@ MUST_USE rc live_sync_database(struct live *, struct err *e);
 /* BEGIN IMMEDIATE and ROLLBACK on a connection that does nothing else. RC_BUSY at once. */
 MUST_USE rc live_lock(struct live *, struct err *e);
 void live_unlock(struct live *);
-/* The file at our path is no longer the one that is open. */
+/* The file at our path, or its -wal or -shm, is no longer the one that is open. */
 bool live_has_moved(struct live *);
 
 #endif

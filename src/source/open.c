@@ -3,8 +3,8 @@
  * All on workers: a destination that does not answer holds nobody up.
  *
  * Fencing (docs/design.md): level-0 slots are create-only. A run begins by putting a fence into the
- * first free slot after the tail; so the next slot of a writer that was paused or replaced is
- * always taken, and it learns so at its next shipment, for ever, because fences are never deleted.
+ * first free slot after the tail; so the next slot of a writer that was paused or replaced is always
+ * taken, and it learns so at its next shipment, for ever, because fences are never deleted.
  */
 #include "source/internal.h"
 
@@ -19,6 +19,7 @@
 
 #define OWNER_KEY "holdfast/owner.json"
 #define VERIFIED_KEY "holdfast/verified.json"
+#define FILE_ID_SIZE 48
 #define FENCE_MAX (256u + 2 * LIMIT_PAGE_SIZE)
 
 static struct dest *dest_of_open(struct task *t) {
@@ -43,6 +44,16 @@ static const char *text_of(json_t *note, const char *key) {
     return text ? text : "?";
 }
 
+/* Inode and time of birth: they go with a volume that moves to another machine or container, and a copy
+ * has others. "" where the file system does not tell. */
+static void file_id(struct source *s, char out[FILE_ID_SIZE]) {
+    struct file_stat st;
+    struct err ignored;
+    out[0] = 0;
+    if (!is_ok(s->env->files->stat(s->env, s->live.path, &st, &ignored)) || !st.birth_ns) return;
+    snprintf(out, FILE_ID_SIZE, "%llu-%lld", (unsigned long long)st.inode, (long long)st.birth_ns);
+}
+
 static void read_owner(struct dest *d) {
     json_t *note = read_note(d->store, OWNER_KEY);
     char host[256];
@@ -53,18 +64,22 @@ static void read_owner(struct dest *d) {
     const char *path = text_of(note, "path"), *owner = text_of(note, "host");
     snprintf(d->owner, sizeof d->owner, "%.200s, %.200s, process %lld", owner, path,
              (long long)json_integer_value(json_object_get(note, "pid")));
-    d->owner_is_us = strcmp(owner, host) == 0 && strcmp(path, d->source->live.path) == 0;
+    char file[FILE_ID_SIZE];
+    file_id(d->source, file);
+    d->owner_is_us = (file[0] && strcmp(text_of(note, "file"), file) == 0) ||
+                     (strcmp(owner, host) == 0 && strcmp(path, d->source->live.path) == 0);
     json_decref(note);
 }
 
 /* Only for people: who writes here. Safety never rests on it. */
 static rc write_owner(struct dest *d, struct err *e) {
-    char host[256], nonce[24];
+    char host[256], nonce[24], file[FILE_ID_SIZE];
     system_host_name(host, sizeof host);
+    file_id(d->source, file);
     snprintf(nonce, sizeof nonce, "%016llx", (unsigned long long)d->source->nonce);
-    json_t *note =
-        json_pack("{s:s, s:s, s:i, s:s, s:I}", "host", host, "path", d->source->live.path, "pid",
-                  system_pid(), "node", nonce, "since_ms", (json_int_t)unix_now(d->source));
+    json_t *note = json_pack("{s:s, s:s, s:s, s:i, s:s, s:I}", "host", host, "path",
+                             d->source->live.path, "file", file, "pid", system_pid(), "node", nonce,
+                             "since_ms", (json_int_t)unix_now(d->source));
     char *text = note ? json_dumps(note, JSON_INDENT(2)) : NULL;
     rc r = text ? d->store->ops->put_note(d->store, OWNER_KEY, text, strlen(text), e)
                 : err_set(e, RC_NOMEM, "no memory");
@@ -209,6 +224,12 @@ static void empty_database(uint8_t *page, uint32_t page_size) {
     put_u16be(page + 105, (uint16_t)(page_size == 65536 ? 0 : page_size));
 }
 
+uint64_t dest_empty_sum(uint32_t page_size) {
+    uint8_t page[LIMIT_PAGE_SIZE];
+    empty_database(page, page_size);
+    return page_sum(1, page, page_size);
+}
+
 static rc append_to(void *arg, const void *bytes, size_t n, struct err *e) {
     buf_put(arg, bytes, n);
     return buf_check(arg, "fence", e);
@@ -232,8 +253,7 @@ static void fence_header(const struct dest *d, struct ltx_header *h) {
     if (t->wal_offset >= WAL_HEADER_SIZE) h->wal_offset = t->wal_offset + t->wal_size;
 }
 
-/* A local database that is adopted against its replica leaves the replica's last state
- * restorable. */
+/* A local database that is adopted against its replica leaves the replica's last state restorable. */
 static rc pin_what_was(struct dest *d, struct err *e) {
     char key[64];
     if (d->tail.empty || d->class < CLASS_BEHIND) return ok();
@@ -254,7 +274,7 @@ static rc put_fence(struct task *t, struct err *e) {
     if (!page) return err_set(e, RC_NOMEM, "no memory");
     empty_database(page, d->source->live.page_size);
     fence_header(d, &h);
-    if (d->tail.empty) h.chain.sum = page_sum(1, page, h.page_size);
+    if (d->tail.empty) h.chain.sum = dest_empty_sum(h.page_size);
     rc r = ltx_writer_init(&w, &h, d->source->opt.encoding, append_to, &b, e);
     if (is_ok(r) && d->tail.empty) r = ltx_writer_page(&w, 1, page, e);
     if (is_ok(r)) r = ltx_writer_finish(&w, &checksum, &size, e);
@@ -264,33 +284,37 @@ static rc put_fence(struct task *t, struct err *e) {
     key_of_file(d->store->layout == LAYOUT_BUCKET, 0, h.min_txid, h.max_txid, key);
     TRY(pin_what_was(d, e));
     TRY(slot_put(d, key, b.bytes, b.size, h.timestamp_ms, checksum, &adopted, e));
-    struct replica_file f = {.min_txid = h.min_txid,
-                             .max_txid = h.max_txid,
-                             .size_bytes = b.size,
-                             .time_ms = h.timestamp_ms};
-    TRY(listing_add(&d->files, f, e));
-    d->txid = h.max_txid;
-    d->txid_time_ms = h.timestamp_ms;
+    d->fence = (struct replica_file){.min_txid = h.min_txid,
+                                     .max_txid = h.max_txid,
+                                     .size_bytes = b.size,
+                                     .time_ms = h.timestamp_ms};
     struct err ignored;
     if (!is_ok(write_owner(d, &ignored))) { /* a courtesy */
     }
     return ok();
 }
 
+void dest_fence_stands(struct dest *d, const struct replica_file *fence) {
+    char text[24];
+    d->txid = fence->max_txid;
+    d->txid_time_ms = fence->time_ms;
+    d->state = DEST_READY;
+    d->attempts = 0;
+    d->last_ship_ns = 0;
+    compact_schedule(d);
+    EVENT(d->source, "destination.ready", "to", d->store->url, "txid", u64_text(text, d->txid),
+          "class", class_name(d->class));
+}
+
 static void fence_was_put(struct task *t) {
     struct dest *d = dest_of_open(t);
     struct source *s = d->source;
-    char txid[24];
-    if (is_ok(t->result)) {
-        d->state = DEST_READY;
-        d->attempts = 0;
-        d->last_ship_ns = 0;
-        compact_schedule(d);
-        EVENT(s, "destination.ready", "to", d->store->url, "txid", u64_text(txid, d->txid), "class",
-              class_name(d->class));
+    struct err e;
+    if (is_ok(t->result) && is_ok(listing_add(&d->files, d->fence, &e))) {
+        dest_fence_stands(d, &d->fence);
         return;
     }
-    EVENT(s, "fence.retry", "to", d->store->url, "err", t->err.text);
+    EVENT(s, "fence.retry", "to", d->store->url, "err", is_ok(t->result) ? e.text : t->err.text);
     /* Somebody took the slot, or it is not known: read the replica again. */
     d->state = DEST_CLOSED;
     d->retry_ns = mono(s) + backoff_ns(s, d->attempts++);

@@ -1,8 +1,8 @@
 /* The run file: see the header.
  *
- * Layout, big-endian: "HFR1" | boot id (40) | device | inode | nonce | previous nonce | salts |
- * frame | frame checksum | change | page count | page size | destinations: { id | full | count |
- * page numbers as differences, LEB128 } | CRC-64. A file that does not decode is as good as none.
+ * Layout, big-endian: "HFR2" | boot id (40) | device | inode | nonce | salts | frame | frame checksum |
+ * change | page count | page size | destinations: { id | node | full | count | page numbers as differences,
+ * LEB128 } | CRC-64. A file that does not decode is as good as none.
  */
 #include "source/run_file.h"
 
@@ -14,9 +14,17 @@
 #include <string.h>
 
 #define RUN_FILE_LIMIT (64u << 20)
+#define MAGIC "HFR2"
 
 uint64_t run_dest_id(const char *url) {
     return crc64(0, url, strlen(url));
+}
+
+int run_record_find(const struct run_record *r, const char *url) {
+    uint64_t id = run_dest_id(url);
+    for (int i = 0; r->present && i < r->dest_count; i++)
+        if (r->dest[i].id == id) return i;
+    return -1;
 }
 
 void run_record_deinit(struct run_record *r) {
@@ -48,12 +56,11 @@ static bool get_bitmap(struct rd *r, struct bitmap *pages) {
 static void encode(struct buf *b, const struct run_file *f, const struct run_record *r) {
     char boot[BOOT_ID_SIZE] = {0};
     system_boot_id(boot);
-    buf_put(b, "HFR1", 4);
+    buf_put(b, MAGIC, 4);
     buf_put(b, boot, sizeof boot);
     buf_u64be(b, f->device);
     buf_u64be(b, f->inode);
     buf_u64be(b, r->nonce);
-    buf_u64be(b, r->previous_nonce);
     buf_u32be(b, r->at.salt[0]);
     buf_u32be(b, r->at.salt[1]);
     buf_u32be(b, r->at.frame_count);
@@ -65,6 +72,7 @@ static void encode(struct buf *b, const struct run_file *f, const struct run_rec
     buf_u32be(b, (uint32_t)r->dest_count);
     for (int i = 0; i < r->dest_count; i++) {
         buf_u64be(b, r->dest[i].id);
+        buf_u64be(b, r->dest[i].node);
         buf_u8(b, r->dest[i].full);
         put_bitmap(b, &r->dest[i].unacked);
     }
@@ -78,11 +86,10 @@ static bool decode(const struct run_file *f, const uint8_t *bytes, size_t size,
     if (size < 8 || get_u64be(bytes + size - 8) != crc64(0, bytes, size - 8)) return false;
     struct rd r = rd_of(bytes, size - 8);
     const uint8_t *magic = rd_bytes(&r, 4), *then = rd_bytes(&r, sizeof boot);
-    if (!magic || !then || memcmp(magic, "HFR1", 4) != 0 || !boot[0]) return false;
+    if (!magic || !then || memcmp(magic, MAGIC, 4) != 0 || !boot[0]) return false;
     if (memcmp(then, boot, sizeof boot) != 0) return false;
     if (rd_u64be(&r) != f->device || rd_u64be(&r) != f->inode) return false;
     out->nonce = rd_u64be(&r);
-    out->previous_nonce = rd_u64be(&r);
     out->at.salt[0] = rd_u32be(&r);
     out->at.salt[1] = rd_u32be(&r);
     out->at.frame_count = rd_u32be(&r);
@@ -96,6 +103,7 @@ static bool decode(const struct run_file *f, const uint8_t *bytes, size_t size,
     for (out->dest_count = 0; out->dest_count < (int)dests; out->dest_count++) {
         int i = out->dest_count;
         out->dest[i].id = rd_u64be(&r);
+        out->dest[i].node = rd_u64be(&r);
         out->dest[i].full = rd_u8(&r) != 0;
         if (!get_bitmap(&r, &out->dest[i].unacked)) return false;
     }

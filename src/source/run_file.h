@@ -17,11 +17,12 @@
 
 struct run_record {
     bool present;
-    uint64_t nonce, previous_nonce; /* of the run that wrote it, and of the one before */
+    uint64_t nonce; /* of the run that wrote it */
     struct walindex_header at;
     int dest_count;
     struct {
-        uint64_t id;           /* hash of the destination's URL */
+        uint64_t id;   /* hash of the destination's URL */
+        uint64_t node; /* whose tail it had when the run began: ours, proven then; 0: not read */
         struct bitmap unacked; /* pages changed up to `at` that it may lack */
         bool full;
     } dest[RUN_DESTS];
@@ -44,5 +45,6 @@ MUST_USE rc run_file_write(struct run_file *, const struct run_record *, struct 
 void run_file_close(struct run_file *);
 void run_record_deinit(struct run_record *);
 uint64_t run_dest_id(const char *url);
+int run_record_find(const struct run_record *, const char *url); /* index, -1: it is not in it */
 
 #endif

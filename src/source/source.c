@@ -2,13 +2,13 @@
  *
  * Why a step and no thread of its own: the same core runs in a command's loop, in a pool, in an
  * application's thread and under a simulated clock. A step takes the ends of jobs, looks at the
- * wal-index, lets each destination do what is due, and moves the hold, in that order: what was
- * captured is offered to the destinations before a move might let the log go.
+ * wal-index, lets each destination do what is due, and moves the hold, in that order: what was captured
+ * is offered to the destinations before a move might let the log go.
  *
  * Invariants
  *  1. source_step never waits for a store.
- *  2. Until every destination that answers has been classed, the hold does not move: the log as it
- *     was at the start is the evidence.
+ *  2. Until every destination that answers has been classed, the hold does not move: the log as it was
+ *     at the start is the evidence.
  */
 #include "source/internal.h"
 
@@ -102,7 +102,7 @@ static rc begin(struct source *s, const char *path, struct err *e) {
     if (!s->done) return err_set(e, RC_NOMEM, "no memory");
     s->env->random(s->env, &s->nonce, sizeof s->nonce);
     if (!s->nonce) s->nonce = 1;
-    TRY(live_open(&s->live, s->env, path, e));
+    TRY(live_open(&s->live, s->env, path, !s->opt.observe, e));
     TRY(run_file_open(&s->run, s->env, s->live.device, s->live.inode, s->live.path, s->opt.observe,
                       e));
     s->page = malloc(s->live.page_size);
@@ -155,15 +155,21 @@ void source_free(struct source *s) {
     free(s);
 }
 
+/* Whose tail the destination has, when that was last proven: by us, else by the run before. */
+static uint64_t proven_node(const struct dest *d) {
+    const struct run_record *found = &d->source->run.found;
+    int i = run_record_find(found, d->store->url);
+    if (d->state >= DEST_CLASSED) return d->tail.header.node_id;
+    return i >= 0 ? found->dest[i].node : 0;
+}
+
 rc source_write_run_file(struct source *s, struct err *e) {
-    struct run_record r = {.nonce = s->nonce,
-                           .previous_nonce = s->run.found.nonce,
-                           .at = s->pos,
-                           .dest_count = s->dest_count};
+    struct run_record r = {.nonce = s->nonce, .at = s->pos, .dest_count = s->dest_count};
     rc result = ok();
     for (int i = 0; i < s->dest_count && is_ok(result); i++) {
         struct dest *d = &s->dest[i];
         r.dest[i].id = run_dest_id(d->store->url);
+        r.dest[i].node = proven_node(d);
         r.dest[i].full =
             d->full || d->state < DEST_CLASSED || (d->ship.active && d->ship.all_pages);
         result = dest_unacked(d, &r.dest[i].unacked, e);
@@ -200,7 +206,10 @@ static rc look(struct source *s, int64_t now, bool changed, struct err *e) {
         s->frames_per_ns = rate > s->frames_per_ns ? rate : (rate + s->frames_per_ns) / 2;
     }
     s->last_look = now;
-    return ok();
+    if (s->stats.resets == s->resets_noted || s->pos.frame_count == 0) return ok();
+    s->resets_noted =
+        s->stats.resets; /* the first frame of a new log: from here on it proves itself */
+    return source_write_run_file(s, e);
 }
 
 /* When to look at the header again without being told. */
@@ -233,8 +242,7 @@ static bool evidence_needed(struct source *s, int64_t now, int64_t *due) {
     return open;
 }
 
-/* A destination has been silent for long: keep the sum of the start instead of the log, and go
- * on. */
+/* A destination has been silent for long: keep the sum of the start instead of the log, and go on. */
 static rc keep_evidence(struct source *s, struct err *e) {
     if (s->start.sum_known || s->moved) return ok();
     struct cut cut = {.at = s->start.header, .low = s->start.low};
