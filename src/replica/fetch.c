@@ -97,6 +97,9 @@ rc fetch_load(struct fetch *f, struct err *e) {
     f->page_size = last->page_size;
     f->page_count = last->commit;
     f->sum = last->chain.present ? last->chain.sum : 0;
+    /* The sum leaves the lock page out: it does not tell whether the database ends with it. */
+    if (f->page_count + 1 - ltx_lock_page(f->page_size) <= 1)
+        f->files[f->file_count - 1].whole = true;
     for (int i = 0; i < f->file_count; i++) {
         struct fetch_file *file = &f->files[i];
         if (!file->header.chain.present || !f->sum) file->whole = true;
@@ -203,8 +206,7 @@ static uint64_t cost(const struct fetch *f, const struct range *r) {
 rc fetch_claim(struct fetch *f, struct err *e) {
     uint64_t total = 0;
     for (int i = f->file_count - 1; i >= 0; i--)
-        if (!f->files[i].skip)
-            TRY(replica_name(f->store, &f->files[i].file, claim_file(f, i, e), e));
+        TRY(replica_name(f->store, &f->files[i].file, claim_file(f, i, e), e));
     TRY(check_complete(f, e));
     for (int i = 0; i < f->range_count; i++) total += cost(f, &f->ranges[i]);
     if (f->progress) atomic_store(&f->progress->bytes_total, total);
@@ -299,7 +301,7 @@ static rc take_page(void *arg, uint32_t pgno, const uint8_t *bytes, struct err *
     struct whole *x = arg;
     struct ltx_entry entry = {0};
     uint8_t *page;
-    if (stopped(x->w->f)) return outcome(x->w->f, e);
+    if (stopped(x->w->f)) return err_set(e, RC_CANCELLED, "cancelled"); /* fail() was first */
     if (x->at < x->range->entry_count) TRY(ltx_index_next(&x->c, &entry, e));
     if (entry.pgno != pgno)
         return err_set(e, RC_CORRUPT, "page %u is not where the page index says", pgno);

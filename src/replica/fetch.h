@@ -13,7 +13,6 @@ struct fetch_file {
     struct ltx_header header;
     struct index index;
     bool whole; /* all of it is read, so that its checksum covers what is taken from it */
-    bool skip;  /* what it holds is there already */
 };
 
 struct range;

@@ -25,6 +25,11 @@ MUST_USE rc replica_name(const struct store *, const struct replica_file *, rc, 
 MUST_USE rc replica_read_whole(struct store *, const struct replica_file *,
                                struct ltx_reader_events, uint64_t *checksum, struct err *);
 
+/* Retention never takes it: a fence (level 0, no pages), or level 0's TXID 1. */
+bool file_is_permanent(const struct replica_file *);
+/* `next` follows `f` in a listing: whether files of their level are missing between them. Not before
+ * a permanent one's successor, because all between may have been pruned. */
+bool level_has_gap(const struct replica_file *f, const struct replica_file *next);
 bool listing_has(const struct listing *, const struct replica_file *);
 /* The states that can be restored next to `txid`; 0 where there is none. */
 MUST_USE rc plan_neighbours(const struct listing *, uint64_t txid, uint64_t *before,

@@ -11,7 +11,9 @@
 #include "replica/internal.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 /* One level, and the best of its files that begin at or before where the plan is. */
 struct sweep {
@@ -62,9 +64,9 @@ static const struct replica_file *newest_snapshot(const struct listing *l, struc
     return best;
 }
 
-static void sweep_init(const struct listing *l, struct sweep sweeps[LEVEL_SNAPSHOT]) {
+static void sweep_init(const struct listing *l, struct sweep sweeps[LIMIT_LEVELS]) {
     size_t at = 0;
-    for (int level = 0; level < LEVEL_SNAPSHOT; level++) {
+    for (int level = 0; level < LIMIT_LEVELS; level++) {
         sweeps[level] = (struct sweep){.next = at};
         while (at < l->count && l->files[at].level == level) at++;
         sweeps[level].end = at;
@@ -73,9 +75,9 @@ static void sweep_init(const struct listing *l, struct sweep sweeps[LEVEL_SNAPSH
 
 /* The best file that continues state `at`, which never goes back. */
 static const struct replica_file *next_file(const struct listing *l, struct target t, uint64_t at,
-                                            struct sweep sweeps[LEVEL_SNAPSHOT]) {
+                                            struct sweep sweeps[LIMIT_LEVELS]) {
     const struct replica_file *best = NULL;
-    for (int level = 0; level < LEVEL_SNAPSHOT; level++) {
+    for (int level = 0; level < LIMIT_LEVELS; level++) {
         struct sweep *s = &sweeps[level];
         for (; s->next < s->end && l->files[s->next].min_txid - 1 <= at; s->next++) {
             const struct replica_file *f = &l->files[s->next];
@@ -132,43 +134,67 @@ static bool is_bridged(const struct listing *l, uint64_t at) {
     return false;
 }
 
-static rc check_hole(const struct listing *l, struct target t, uint64_t at, struct err *e) {
-    uint64_t next = 0, before, after;
-    for (size_t i = 0; i < l->count; i++) {
-        const struct replica_file *f = &l->files[i];
-        if (takes_part(f, t) && f->min_txid - 1 > at && (!next || f->min_txid < next))
-            next = f->min_txid;
+/* Where a level goes on after a gap that begins at `at`. Retention takes files from a level's old end
+ * only, so that what lay there is lost (or was taken around a pin). */
+static const struct replica_file *after_gap(const struct listing *l, uint64_t at) {
+    for (size_t i = 0; i + 1 < l->count; i++) {
+        const struct replica_file *f = &l->files[i], *next = &l->files[i + 1];
+        if (f->max_txid == at && level_has_gap(f, next)) return next;
     }
-    if (!next || (t.txid && is_bridged(l, at)))
-        return ok(); /* by TXID: pruned, not_there says it */
-    TRY(plan_neighbours(l, at, &before, &after, e));
-    if (after)
-        return err_set(e, RC_CORRUPT,
-                       "hole between TXID %" PRIu64 " and %" PRIu64
-                       ": no such state is kept; the next that is is TXID %" PRIu64,
-                       at, next, after);
-    return err_set(e, RC_CORRUPT,
-                   "hole between TXID %" PRIu64 " and %" PRIu64 ": what lay between is missing", at,
-                   next);
+    return NULL;
 }
 
-static rc too_early(const struct listing *l, struct target t, struct err *e) {
+/* The nearest file that does not continue `at`. By time also one that does not take part: what is
+ * missing before it might have. */
+static const struct replica_file *after_hole(const struct listing *l, struct target t,
+                                             uint64_t at) {
+    const struct replica_file *next = NULL;
+    for (size_t i = 0; i < l->count; i++) {
+        const struct replica_file *f = &l->files[i];
+        if (f->min_txid - 1 > at && (t.time_ms || takes_part(f, t)) &&
+            (!next || f->min_txid < next->min_txid))
+            next = f;
+    }
+    return next;
+}
+
+/* A file that leads over the hole and does not take part means that finer ones were pruned. */
+static rc check_hole(const struct listing *l, struct target t, uint64_t at, struct err *e) {
+    bool bridged = is_bridged(l, at);
+    const struct replica_file *next = bridged ? NULL : after_hole(l, t, at);
+    if (bridged && t.time_ms) next = after_gap(l, at);
+    if (!next) return ok(); /* by TXID: not_there says it */
+    return err_set(e, RC_CORRUPT,
+                   "hole between TXID %" PRIu64 " and %" PRIu64 " (level %d): what lay between is "
+                   "missing; TXID %" PRIu64 " can be restored by its number",
+                   at, next->min_txid, next->level, at);
+}
+
+static void format_time(int64_t ms, char out[40]) {
+    time_t seconds = (time_t)(ms >= 0 ? ms / 1000 : (ms - 999) / 1000);
+    struct tm tm;
+    char text[24] = "";
+    if (gmtime_r(&seconds, &tm)) strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm);
+    snprintf(out, 40, "%s.%03dZ", text, (int)(ms - (int64_t)seconds * 1000));
+}
+
+static rc too_early(const struct listing *l, struct err *e) {
     int64_t first = INT64_MAX;
+    char text[40];
     for (size_t i = 0; i < l->count; i++)
         if (l->files[i].min_txid == 1 && l->files[i].time_ms < first) first = l->files[i].time_ms;
-    return err_set(e, RC_NOTFOUND,
-                   "no backup before %" PRId64 " ms (Unix time); the first is of %" PRId64,
-                   t.time_ms, first);
+    format_time(first, text);
+    return err_set(e, RC_NOTFOUND, "no backup for that time: the first is of %s", text);
 }
 
 static rc no_start(const struct listing *l, struct target t, struct err *e) {
     for (size_t i = 0; i < l->count; i++)
-        if (l->files[i].min_txid == 1) return t.txid ? not_there(l, t.txid, e) : too_early(l, t, e);
+        if (l->files[i].min_txid == 1) return t.txid ? not_there(l, t.txid, e) : too_early(l, e);
     return err_set(e, RC_CORRUPT, "no object begins at TXID 1: there is nothing to build on");
 }
 
 static rc make(const struct listing *l, struct target t, struct plan *p, struct err *e) {
-    struct sweep sweeps[LEVEL_SNAPSHOT];
+    struct sweep sweeps[LIMIT_LEVELS];
     const struct replica_file *f = newest_snapshot(l, t);
     if (l->count == 0) return err_set(e, RC_NOTFOUND, "no backup");
     if (f) TRY(push(p, f, e));

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FENCE_SIZE (LTX_HEADER_SIZE + 6 + 1 + 8 + LTX_TRAILER_SIZE)
+
 void listing_deinit(struct listing *l) {
     free(l->files);
     *l = (struct listing){0};
@@ -74,6 +76,14 @@ void listing_remove(struct listing *l, const struct replica_file *f) {
 bool listing_has(const struct listing *l, const struct replica_file *f) {
     size_t at;
     return find(l, f, &at);
+}
+
+bool file_is_permanent(const struct replica_file *f) {
+    return f->level == 0 && (f->size_bytes == FENCE_SIZE || f->min_txid == 1);
+}
+
+bool level_has_gap(const struct replica_file *f, const struct replica_file *next) {
+    return f->level == next->level && next->min_txid - 1 > f->max_txid && !file_is_permanent(f);
 }
 
 void replica_key(const struct store *store, const struct replica_file *f, char key[KEY_SIZE]) {

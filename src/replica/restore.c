@@ -14,6 +14,8 @@
  *  2. An object that vanishes between listing and reading is looked for again, by a new list and a
  *     new plan: retention may have been faster. LIST_TIMES times; after that it is missing.
  *  3. A failed proof names the object that breaks it, where that can be told.
+ *  4. What is taken from a base is proven by the sum of the whole output; where no sum is known,
+ *     nothing is taken from it.
  * After a crash at any point: nothing, or the whole output; with `replace` perhaps one ".*.tmp".
  */
 #include "os/system.h"
@@ -35,7 +37,9 @@ struct restore {
     const char *path;
     char dir[LIMIT_PATH];
     const struct restore_options *opt;
+    const char *base_path; /* NULL: from nothing */
     int parallel;
+    struct listing listing;
     struct fetch fetch;
     struct file *base, *out;
     uint64_t base_size;
@@ -61,18 +65,18 @@ static rc plan_from_base(const struct listing *l, const struct restore_options *
 }
 
 /* With a base: the files that continue it, when they lead as far as the plan from nothing does. */
-static rc make_plan(const struct listing *l, const struct restore_options *o, struct plan *out,
-                    struct err *e) {
+static rc make_plan(const struct restore *r, struct plan *out, struct err *e) {
+    const struct restore_options *o = r->opt;
     struct plan from_base = {0};
     struct err ignored;
-    TRY(plan_make(l, o->target, out, e));
-    if (!o->base_path) return ok();
+    TRY(plan_make(&r->listing, o->target, out, e));
+    if (!r->base_path) return ok();
     if (out->txid < o->base_txid)
         return err_set(e, RC_USAGE,
                        "the local state is at TXID %" PRIu64 ", the one asked for at %" PRIu64,
                        o->base_txid, out->txid);
-    rc r = plan_from_base(l, o, &from_base, &ignored);
-    if (!is_ok(r) || from_base.txid != out->txid || from_base.count < 2) {
+    rc found = plan_from_base(&r->listing, o, &from_base, &ignored);
+    if (!is_ok(found) || from_base.txid != out->txid || from_base.count < 2) {
         plan_deinit(&from_base);
         return ok();
     }
@@ -81,50 +85,47 @@ static rc make_plan(const struct listing *l, const struct restore_options *o, st
     return ok();
 }
 
-/* What would have come next must be as late as its header says, checksum and all. */
-static rc prove_end(struct store *store, const struct listing *l, const struct plan *p,
-                    struct err *e) {
+/* What would have come next must be as late as its header says, checksum and all: the finest file of
+ * that state, whose time is the state's own. */
+static rc prove_end(const struct restore *r, const struct plan *p, struct err *e) {
     const struct replica_file *next = NULL;
-    for (size_t i = 0; i < l->count; i++) {
-        const struct replica_file *f = &l->files[i];
+    for (size_t i = 0; i < r->listing.count; i++) {
+        const struct replica_file *f = &r->listing.files[i];
         if (f->min_txid - 1 > p->txid || f->max_txid <= p->txid) continue;
-        if (!next || f->max_txid < next->max_txid ||
-            (f->max_txid == next->max_txid && f->size_bytes < next->size_bytes))
-            next = f;
+        if (!next || f->max_txid < next->max_txid) next = f;
     }
-    rc r = next ? replica_read_back(store, next, NULL, e) : ok();
-    if (r.code != RC_CORRUPT) return r;
-    return err_prefix(e, r,
+    rc read = next ? replica_read_back(r->store, next, NULL, e) : ok();
+    if (read.code != RC_CORRUPT) return read;
+    return err_prefix(e, read,
                       "whether TXID %" PRIu64 " is the last before that time cannot be told "
-                      "(restore it by its number to have it all the same)",
+                      "(it can be restored by its number)",
                       p->txid);
 }
 
-static rc list_and_plan(struct restore *r, struct listing *l, struct plan *p, struct err *e) {
-    const struct restore_options *o = r->opt;
+static rc list_and_plan(struct restore *r, struct plan *p, struct err *e) {
+    struct listing *l = &r->listing;
+    bool by_time = r->opt->target.time_ms != 0;
     fetch_phase(&r->fetch, 0);
     TRY(replica_list(r->store, l, NULL, e));
     if (l->count == 0) return err_set(e, RC_NOTFOUND, "no backup at %s", r->store->url);
-    if (o->target.time_ms) TRY(listing_read_times(r->store, l, r->parallel, e));
-    TRY(err_prefix(e, make_plan(l, o, p, e), "%s", r->store->url));
-    if (!o->target.time_ms) return ok();
-    rc proven = prove_end(r->store, l, p, e);
+    if (by_time) TRY(listing_read_times(r->store, l, r->parallel, e));
+    TRY(err_prefix(e, make_plan(r, p, e), "%s", r->store->url));
+    if (!by_time) return ok();
+    rc proven = prove_end(r, p, e);
     if (proven.code == RC_NOTFOUND) atomic_store(&r->fetch.vanished, true);
     return proven;
 }
 
-/* The last file of the plan is needed even if all it holds is in the base: its header says what the
+/* The last file of the plan is needed even if the base holds its pages: its header says what the
  * result must be. */
 static rc take_plan(struct restore *r, const struct plan *p, struct err *e) {
-    uint64_t from = r->opt->base_path ? r->opt->base_txid : 0;
+    uint64_t from = r->base_path ? r->opt->base_txid : 0;
     struct fetch *f = &r->fetch;
     f->files = calloc(p->count, sizeof *f->files);
     if (!f->files) return err_set(e, RC_NOMEM, "no memory for %zu files", p->count);
-    for (size_t i = 0; i < p->count; i++) {
-        bool skip = p->files[i].max_txid <= from;
-        if (!skip || i + 1 == p->count)
-            f->files[f->file_count++] = (struct fetch_file){.file = p->files[i], .skip = skip};
-    }
+    for (size_t i = 0; i < p->count; i++)
+        if (p->files[i].max_txid > from || i + 1 == p->count)
+            f->files[f->file_count++].file = p->files[i];
     if (r->opt->target.time_ms) f->files[f->file_count - 1].whole = true;
     return ok();
 }
@@ -133,7 +134,7 @@ static rc take_plan(struct restore *r, const struct plan *p, struct err *e) {
 
 /* The page size stands in bytes 16 and 17 of an SQLite database; 1 means 65536. */
 static rc open_base(struct restore *r, struct err *e) {
-    const char *path = r->opt->base_path;
+    const char *path = r->base_path;
     uint8_t bytes[2];
     if (!path) return ok();
     TRY(r->env->files->open(r->env, path, FILE_READ, &r->base, e));
@@ -153,7 +154,7 @@ static rc copy_base(struct restore *r, struct err *e) {
     if (!r->base) return ok();
     if (r->base_page_size != r->fetch.page_size)
         return err_set(e, RC_CORRUPT, "%s: pages of %u bytes, where the backup has %u",
-                       r->opt->base_path, r->base_page_size, r->fetch.page_size);
+                       r->base_path, r->base_page_size, r->fetch.page_size);
     uint8_t *bytes = malloc(COPY_SIZE);
     rc result = bytes ? ok() : err_set(e, RC_NOMEM, "no memory");
     for (uint64_t at = 0; is_ok(result) && at < r->base_size; at += COPY_SIZE) {
@@ -167,31 +168,47 @@ static rc copy_base(struct restore *r, struct err *e) {
 
 /* ---- the proof ---- */
 
-/* The sum is wrong: walk the states that the plan goes through, and name the first that breaks. */
+/* The sum is wrong: walk all states up to here, and name the first object that breaks them. */
 static rc blame(struct restore *r, struct err *e) {
     struct fetch *f = &r->fetch;
-    struct listing plan = {0};
+    const struct replica_file *last = &f->files[f->file_count - 1].file;
+    struct listing upto = {0};
     struct verify_result ignored;
     rc result = ok();
-    for (int i = 0; is_ok(result) && i < f->file_count; i++) {
-        if (r->base) result = replica_read_back(r->store, &f->files[i].file, NULL, e);
-        else result = listing_add(&plan, f->files[i].file, e);
-    }
-    if (is_ok(result) && !r->base)
-        result = verify_listing(r->store, &plan, r->parallel, NULL, &ignored, e);
-    listing_deinit(&plan);
+    for (size_t i = 0; is_ok(result) && i < r->listing.count; i++)
+        if (r->listing.files[i].max_txid <= last->max_txid)
+            result = listing_add(&upto, r->listing.files[i], e);
+    if (is_ok(result)) result = verify_listing(r->store, &upto, r->parallel, NULL, &ignored, e);
+    listing_deinit(&upto);
     if (!is_ok(result)) return result;
     result =
         err_set(e, RC_CORRUPT, "the restored database does not have the sum that this file says%s",
                 r->base ? ": perhaps the local state is not what it was taken for" : "");
-    return replica_name(r->store, &f->files[f->file_count - 1].file, result, e);
+    return replica_name(r->store, last, result, e);
+}
+
+/* The last file says no sum; one before may. All of them have been read whole. */
+static rc prove_links(struct restore *r, struct err *e) {
+    struct fetch *f = &r->fetch;
+    struct listing plan = {0};
+    struct verify_result ignored;
+    bool any = false;
+    rc result = ok();
+    for (int i = 0; is_ok(result) && i < f->file_count; i++) {
+        any |= f->files[i].header.chain.present && f->files[i].header.chain.sum;
+        result = listing_add(&plan, f->files[i].file, e);
+    }
+    if (is_ok(result) && any)
+        result = verify_listing(r->store, &plan, r->parallel, NULL, &ignored, e);
+    listing_deinit(&plan);
+    return result;
 }
 
 static rc prove(struct restore *r, struct err *e) {
     struct fetch *f = &r->fetch;
     uint64_t sum = atomic_load(&f->sum_fetched);
     fetch_phase(f, 3);
-    if (!f->sum) return ok();
+    if (!f->sum) return prove_links(r, e);
     if (r->base) TRY(fetch_sum_output(f, &sum, e));
     if ((sum ? sum : 1) != f->sum) return blame(r, e);
     r->result.sum_checked = true;
@@ -241,7 +258,9 @@ static rc give_name(struct restore *r, struct err *e) {
     TRY(check_output(r, e)); /* again: all that took a while */
     if (r->opt->replace) TRY(rename_over(r, e));
     else TRY(r->env->files->link(r->env, r->out, NULL, r->path, e));
-    return r->env->files->sync_dir(r->env, r->dir, e);
+    rc synced = r->env->files->sync_dir(r->env, r->dir, e);
+    if (!is_ok(synced) && !r->opt->replace) (void)r->env->files->remove(r->env, r->path, NULL);
+    return synced;
 }
 
 /* ---- all of it ---- */
@@ -263,6 +282,10 @@ static rc build(struct restore *r, struct err *e) {
     TRY(open_base(r, e));
     f->out = r->out;
     TRY(fetch_load(f, e));
+    if (r->base && !f->sum) {
+        r->base_path = NULL; /* invariant 4: restore_once says again */
+        return err_set(e, RC_RETRY, "no sum is known that could prove %s", r->opt->base_path);
+    }
     TRY(copy_base(r, e));
     TRY(fetch_claim(f, e));
     TRY(r->env->files->truncate(r->env, r->out, (uint64_t)f->page_count * f->page_size, e));
@@ -274,23 +297,25 @@ static rc build(struct restore *r, struct err *e) {
     return ok();
 }
 
-static rc restore_once(struct restore *r, bool *vanished, struct err *e) {
-    struct listing listing = {0};
+static rc restore_once(struct restore *r, bool *again, struct err *e) {
     struct plan plan = {0};
     r->fetch =
         (struct fetch){.store = r->store, .progress = r->opt->progress, .parallel = r->parallel};
     r->base = r->out = NULL;
     r->result = (struct restore_result){0};
     if (r->opt->progress) atomic_store(&r->opt->progress->bytes_done, 0);
-    rc result = list_and_plan(r, &listing, &plan, e);
+    rc result = list_and_plan(r, &plan, e);
+    bool planned = is_ok(result);
     if (is_ok(result)) result = take_plan(r, &plan, e);
     if (is_ok(result)) result = build(r, e);
-    *vanished = atomic_load(&r->fetch.vanished);
+    bool vanished = atomic_load(&r->fetch.vanished) && result.code == RC_NOTFOUND;
+    if (planned && result.code == RC_NOTFOUND && !vanished) result.code = RC_IO; /* the output's */
+    *again = vanished || (r->base && !r->base_path);
     r->env->files->close(r->env, r->base);
     r->env->files->close(r->env, r->out);
     fetch_deinit(&r->fetch);
     plan_deinit(&plan);
-    listing_deinit(&listing);
+    listing_deinit(&r->listing);
     return result;
 }
 
@@ -303,21 +328,21 @@ static int parallel_of(const struct restore_options *o) {
 rc replica_restore(struct store *store, const char *path, const struct restore_options *o,
                    struct restore_result *out, struct err *e) {
     struct restore r = {.store = store, .env = store->env, .path = path, .opt = o};
+    struct err why;
+    rc result = ok();
+    bool again = true;
+    r.base_path = o->base_path;
     r.parallel = parallel_of(o);
     if (strlen(path) >= LIMIT_PATH - 64)
         return err_set(e, RC_USAGE, "%.80s...: path too long", path);
     directory_of(path, r.dir);
     TRY(check_output(&r, e));
-    struct err why;
-    rc result = ok();
-    bool vanished = true;
-    for (int i = 0; i < LIST_TIMES && vanished; i++) {
-        result = restore_once(&r, &vanished, &why);
-        if (is_ok(result)) *out = r.result;
-        if (result.code != RC_NOTFOUND) vanished = false;
+    for (int i = 0; i < LIST_TIMES && again; i++) result = restore_once(&r, &again, &why);
+    if (is_ok(result)) {
+        *out = r.result;
+        return ok();
     }
-    if (is_ok(result)) return result;
-    if (vanished) /* RC_NOTFOUND would say that there is no backup */
+    if (again) /* RC_NOTFOUND would say that there is no backup */
         return err_set(e, RC_CORRUPT, "%s: an object that is listed is not there: %s", store->url,
                        why.text);
     return err_set(e, result.code, "%s", why.text);

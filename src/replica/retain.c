@@ -3,14 +3,13 @@
  * Invariants
  *  1. Never chosen: the newest file of a level, the newest snapshot, fences (level-0 files without
  *     pages) and TXID 1 at level 0, and what the plan of a pinned TXID uses.
- *  2. Level 0 goes from its old end, up to the first file that is too young: its tail stays whole.
- *     A file goes only if one file above covers it, so that no hole can come of it.
- *  3. Every state from the oldest snapshot kept on, at which a file that is kept ends, can still be
- *     restored.
+ *  2. Level 0 goes from its old end, all that one file above covers together, when that file is old
+ *     enough: so what is left of it continues a state that can be restored.
+ *  3. Every state from the oldest snapshot kept on (pinned ones aside), at which a file that is kept
+ *     ends (permanent and pinned ones aside), can still be restored.
+ *  4. A pin keeps what it needs and no more: older snapshots go around it.
  */
 #include "replica/internal.h"
-
-#define FENCE_SIZE (LTX_HEADER_SIZE + 6 + 1 + 8 + LTX_TRAILER_SIZE)
 
 struct choice {
     const struct listing *l;
@@ -26,10 +25,6 @@ static bool is_old(const struct choice *c, const struct replica_file *f, int64_t
 
 static bool is_snapshot(const struct replica_file *f) {
     return f->level == LEVEL_SNAPSHOT && f->min_txid == 1;
-}
-
-static bool is_fence(const struct replica_file *f) {
-    return f->size_bytes == FENCE_SIZE || f->min_txid == 1;
 }
 
 /* What the pinned states need. A pin whose state is gone already keeps nothing. */
@@ -68,11 +63,15 @@ static void cover_init(struct cover *v, const struct listing *l) {
     }
 }
 
-static bool is_covered(struct cover *v, const struct listing *l, const struct replica_file *f) {
+/* By a file that is itself as old as level 0 may be. */
+static bool is_covered(const struct choice *c, struct cover *v, const struct replica_file *f) {
     for (int level = 1; level < LIMIT_LEVELS; level++) {
-        size_t *next = &v->next[level];
-        for (; *next < v->end[level] && l->files[*next].min_txid <= f->min_txid; ++*next)
-            if (l->files[*next].max_txid > v->to[level]) v->to[level] = l->files[*next].max_txid;
+        for (; v->next[level] < v->end[level]; v->next[level]++) {
+            const struct replica_file *above = &c->l->files[v->next[level]];
+            if (above->min_txid > f->min_txid) break;
+            if (is_old(c, above, c->retention.level0_ms) && above->max_txid > v->to[level])
+                v->to[level] = above->max_txid;
+        }
         if (v->to[level] >= f->max_txid) return true;
     }
     return false;
@@ -83,9 +82,9 @@ static rc choose_level0(const struct choice *c, struct listing *out, struct err 
     cover_init(&cover, c->l);
     for (size_t i = 0; i < c->l->count && c->l->files[i].level == 0; i++) {
         const struct replica_file *f = &c->l->files[i];
-        if (is_fence(f)) continue;
-        if (f->max_txid > c->newest[1] || !is_old(c, f, c->retention.level0_ms)) break;
-        if (may_go(c, f) && is_covered(&cover, c->l, f)) TRY(listing_add(out, *f, e));
+        if (file_is_permanent(f)) continue;
+        if (f->max_txid > c->newest[1] || !is_covered(c, &cover, f)) break;
+        if (may_go(c, f)) TRY(listing_add(out, *f, e));
     }
     return ok();
 }
@@ -97,7 +96,8 @@ static uint64_t floor_of(const struct choice *c) {
     for (size_t i = 0; i < c->l->count; i++) {
         const struct replica_file *f = &c->l->files[i];
         if (!is_snapshot(f)) continue;
-        if (!is_old(c, f, c->retention.snapshot_ms) || !may_go(c, f)) return before;
+        if (!is_old(c, f, c->retention.snapshot_ms) || f->max_txid == c->newest[f->level])
+            return before;
         before = f->max_txid;
     }
     return before;
@@ -118,6 +118,7 @@ static rc choose(struct choice *c, const uint64_t *pins, size_t count, struct li
                  struct err *e) {
     for (size_t i = 0; i < c->l->count; i++) {
         const struct replica_file *f = &c->l->files[i];
+        if (f->level == LEVEL_SNAPSHOT && !is_snapshot(f)) continue;
         if (f->max_txid > c->newest[f->level]) c->newest[f->level] = f->max_txid;
     }
     TRY(keep_pinned(c, pins, count, e));
