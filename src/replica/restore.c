@@ -49,39 +49,43 @@ struct restore {
 
 /* ---- planning ---- */
 
-/* The listing with the base for its one snapshot: what then is planned continues the base. */
-static rc plan_from_base(const struct listing *l, const struct restore_options *o, struct plan *out,
-                         struct err *e) {
+/* The listing with the base for its one snapshot: what then is planned continues the base. `fresh`:
+ * only with files that hold nothing that the base holds. */
+static rc plan_from_base(const struct restore *r, bool fresh, struct plan *out, struct err *e) {
     struct listing with = {0};
+    uint64_t txid = r->opt->base_txid;
     struct replica_file base = {
-        .level = LEVEL_SNAPSHOT, .min_txid = 1, .max_txid = o->base_txid, .time_ms = INT64_MIN};
-    rc r = ok();
-    for (size_t i = 0; is_ok(r) && i < l->count; i++)
-        if (l->files[i].level != LEVEL_SNAPSHOT) r = listing_add(&with, l->files[i], e);
-    if (is_ok(r)) r = listing_add(&with, base, e);
-    if (is_ok(r)) r = plan_make(&with, o->target, out, e);
+        .level = LEVEL_SNAPSHOT, .min_txid = 1, .max_txid = txid, .time_ms = INT64_MIN};
+    rc result = listing_add(&with, base, e);
+    for (size_t i = 0; is_ok(result) && i < r->listing.count; i++) {
+        const struct replica_file *f = &r->listing.files[i];
+        if (f->level != LEVEL_SNAPSHOT && (!fresh || f->min_txid > txid))
+            result = listing_add(&with, *f, e);
+    }
+    if (is_ok(result)) result = plan_make(&with, r->opt->target, out, e);
     listing_deinit(&with);
-    return r;
+    return result;
 }
 
 /* With a base: the files that continue it, when they lead as far as the plan from nothing does. */
 static rc make_plan(const struct restore *r, struct plan *out, struct err *e) {
-    const struct restore_options *o = r->opt;
-    struct plan from_base = {0};
     struct err ignored;
-    TRY(plan_make(&r->listing, o->target, out, e));
+    TRY(plan_make(&r->listing, r->opt->target, out, e));
     if (!r->base_path) return ok();
-    if (out->txid < o->base_txid)
+    if (out->txid < r->opt->base_txid)
         return err_set(e, RC_USAGE,
                        "the local state is at TXID %" PRIu64 ", the one asked for at %" PRIu64,
-                       o->base_txid, out->txid);
-    rc found = plan_from_base(&r->listing, o, &from_base, &ignored);
-    if (!is_ok(found) || from_base.txid != out->txid || from_base.count < 2) {
+                       r->opt->base_txid, out->txid);
+    for (int fresh = 1; fresh >= 0; fresh--) {
+        struct plan from_base = {0};
+        rc found = plan_from_base(r, fresh, &from_base, &ignored);
+        if (is_ok(found) && from_base.txid == out->txid && from_base.count > 1) {
+            plan_deinit(out);
+            *out = from_base;
+            return ok();
+        }
         plan_deinit(&from_base);
-        return ok();
     }
-    plan_deinit(out);
-    *out = from_base;
     return ok();
 }
 

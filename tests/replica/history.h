@@ -27,10 +27,10 @@ struct moment {
 struct history {
     uint32_t page_size;
     int count;
-    uint64_t node;     /* who wrote it */
-    bool foreign;      /* no chain, as Litestream writes */
-    bool sum_unknown;  /* a chain, but 0 for the sum */
-    bool frames;       /* the encoding of Litestream before 0.5.16 */
+    uint64_t node;    /* who wrote it */
+    bool foreign;     /* no chain, as Litestream writes */
+    bool sum_unknown; /* a chain, but 0 for the sum */
+    bool frames;      /* the encoding of Litestream before 0.5.16 */
     uint64_t random;
     struct moment at[HISTORY_TXIDS + 1];
 };
@@ -77,7 +77,8 @@ static inline void history_step(struct history *h) {
 }
 
 static inline void history_make(struct history *h, uint32_t page_size, int count, uint64_t seed) {
-    *h = (struct history){.page_size = page_size, .node = 7, .random = seed * 2654435761u + 88172645463325252u};
+    *h = (struct history){
+        .page_size = page_size, .node = 7, .random = seed * 2654435761u + 88172645463325252u};
     for (int i = 0; i < count; i++) history_step(h);
 }
 

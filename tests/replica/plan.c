@@ -86,7 +86,8 @@ static const struct {
     {"0:6-6 0:7-7 1:1-4 1:5-7", 6, RC_NOTFOUND, "nearest that can are 4 and 7"},
     /* strictly before */
     {"0:1-1 0:2-2 0:3-3", -3, RC_OK, "0:1-1 0:2-2"},
-    {"0:1-1@5", -5, RC_NOTFOUND, "no backup for that time: the first is of 2026-09-21T14:13:25.000Z"},
+    {"0:1-1@5", -5, RC_NOTFOUND,
+     "no backup for that time: the first is of 2026-09-21T14:13:25.000Z"},
     {"0:1-1@5 9:1-1@3", -3, RC_NOTFOUND, "the first is of 2026-09-21T14:13:23.000Z"},
     {"0:18446744073709551615-18446744073709551615", 0, RC_CORRUPT, "no object begins at TXID 1"},
     {"9:2-5 0:1-1 9:1-3", 0, RC_OK, "9:1-3 9:2-5"}, /* only from 1 on it is a snapshot */
@@ -177,8 +178,7 @@ static void against_oracle(const struct listing *l, struct target t) {
         check_plan(l, t, &p);
         ck_assert_uint_eq(p.txid, furthest);
         if (t.txid) ck_assert_uint_eq(p.txid, t.txid);
-    } else if (t.txid)
-        ck_assert_msg(!reached, "%s", why.text);
+    } else if (t.txid) ck_assert_msg(!reached, "%s", why.text);
     /* the latest: nothing may lie beyond what was planned */
     if (is_ok(r) && !t.txid && !t.time_ms)
         for (size_t i = 0; i < l->count; i++) ck_assert(l->files[i].max_txid <= p.txid);
