@@ -1,7 +1,8 @@
-/* Questions to the machine: /proc, inotify, flock, statfs.
+/* Questions to the machine: /proc, inotify, locks, statfs.
  *
- * Why flock for our own lock file and never a POSIX lock: a POSIX lock goes when any descriptor of
- * the file is closed anywhere in the process.
+ * Why our own lock file has a lock of its open file description (OFD): a plain POSIX lock goes when any
+ * descriptor of the file is closed anywhere in the process, and an flock cannot be asked about without
+ * being taken, which would be in the way of whoever starts at that instant.
  */
 #include "os/system.h"
 
@@ -13,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/file.h>
+
 #include <sys/inotify.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -111,17 +112,36 @@ rc system_runtime_dir(char out[LIMIT_PATH], struct err *e) {
     return err_set(e, RC_IO, "no runtime directory can be written: set RUNTIME_DIRECTORY");
 }
 
+/* 0: whoever it is has not written it yet. */
+static int read_pid(int fd) {
+    char pid[32];
+    ssize_t n = pread(fd, pid, sizeof pid - 1, 0);
+    pid[n > 0 ? n : 0] = 0;
+    return (int)strtol(pid, NULL, 10);
+}
+
+int lock_file_holder(const char *path) {
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0) return 0;
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    bool held = fcntl(fd, F_OFD_GETLK, &whole) == 0 && whole.l_type != F_UNLCK;
+    int pid = held ? read_pid(fd) : 0;
+    close(fd);
+    return pid;
+}
+
 rc lock_file_take(struct lock_file *lock, const char *path, int *holder, struct err *e) {
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0) return err_errno(e, errno, "%s", path);
-    char pid[32];
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        ssize_t n = pread(fd, pid, sizeof pid - 1, 0);
-        pid[n > 0 ? n : 0] = 0;
-        *holder = (int)strtol(pid, NULL, 10); /* 0: whoever it is has not written it yet */
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (fcntl(fd, F_OFD_SETLK, &whole) != 0) {
+        int errnum = errno;
+        *holder = read_pid(fd);
         close(fd);
+        if (errnum != EAGAIN && errnum != EACCES) return err_errno(e, errnum, "lock %s", path);
         return err_set(e, RC_BUSY, "%s is locked by process %d", path, *holder);
     }
+    char pid[32];
     int n = snprintf(pid, sizeof pid, "%-10d\n", (int)getpid());
     if (pwrite(fd, pid, (size_t)n, 0) != n) { /* only a courtesy to whoever comes next */
     }

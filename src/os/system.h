@@ -34,6 +34,7 @@ struct lock_file {
 };
 MUST_USE rc lock_file_take(struct lock_file *, const char *path, int *holder, struct err *e);
 void lock_file_release(struct lock_file *);
+int lock_file_holder(const char *path); /* only asks; 0: nobody */
 
 /* POSIX locks on a file of others, from /proc/locks. Calls `each` for each; a `start` and `end` are
  * bytes. Says nothing (and that is all that can be said) where /proc/locks is not readable. */

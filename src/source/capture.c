@@ -57,11 +57,8 @@ static rc forget_above(struct source *s, const struct cut *old, uint32_t last, s
     for (uint32_t p = last + 1; p <= old->at.page_count; p++)
         if (!bitmap_has(&s->touched, p)) TRY(subtract(s, old, p, e));
     bitmap_remove_above(&s->touched, last);
-    for (int i = 0; i < s->dest_count; i++) {
-        bitmap_remove_above(&s->dest[i].pending, last);
-        for (int level = 1; level < 4; level++) bitmap_remove_above(&s->dest[i].since[level], last);
-    }
-    return ok();
+    for (int i = 0; i < s->dest_count; i++) bitmap_remove_above(&s->dest[i].pending, last);
+    return ok(); /* not since[]: a compaction may be due at an earlier cut, which had these pages */
 }
 
 static rc touch_frames(struct source *s, const struct cut *old, uint32_t from,

@@ -12,6 +12,7 @@
  */
 #include "source/internal.h"
 
+#include "base/bytes.h"
 #include "format/names.h"
 
 #include <inttypes.h>
@@ -43,6 +44,31 @@ static rc read_frames(struct source *s, struct err *e) {
     return ok();
 }
 
+/* The change counter in the database's header: it never goes back, though not every commit moves it. */
+static rc start_change_counter(struct source *s, struct err *e) {
+    struct cut cut = {.at = s->start.header, .low = s->start.low};
+    TRY(source_read(s, &cut, 1, s->page, e));
+    s->start.change_counter = get_u32be(s->page + 24);
+    return ok();
+}
+
+/* Whether the log before this one ended where the run file says. A reset leaves the file as long as it
+ * was, so what is not yet overwritten still tells: the last frame that the run file knows, and behind it
+ * none of that log. The count of commits alone does not prove it: a recovery lets it start anew. */
+static bool old_log_ends(struct source *s) {
+    const struct walindex_header *at = &s->run.found.at, *now = &s->start.header;
+    struct wal_frame_header last, behind;
+    struct err ignored;
+    if (!s->run.found.present || now->frame_count >= at->frame_count) return false;
+    if (!is_ok(live_frame_header(&s->live, at->frame_count, &last, &ignored))) return false;
+    if (last.salt[0] != at->salt[0] || last.salt[1] != at->salt[1] ||
+        memcmp(last.checksum, at->checksum, sizeof last.checksum) != 0)
+        return false;
+    rc r = live_frame_header(&s->live, at->frame_count + 1, &behind, &ignored);
+    if (!is_ok(r)) return r.code == RC_CORRUPT; /* the file ends */
+    return behind.salt[0] != at->salt[0] && behind.salt[0] != now->salt[0];
+}
+
 rc source_take_start(struct source *s, struct err *e) {
     struct walindex_header now;
     TRY(hold_start(&s->hold, &s->start.header, e));
@@ -56,7 +82,8 @@ rc source_take_start(struct source *s, struct err *e) {
         if (same && is_ok(r)) {
             s->pos = s->start.header;
             s->start.low = source_cut(s).low;
-            return ok();
+            s->start.old_log_ends = old_log_ends(s);
+            return start_change_counter(s, e);
         }
         if (same) return r;
         /* In Z a writer reset the log under us, as it may: begin with the new one. */
@@ -134,7 +161,7 @@ static bool goes_on_from(const struct run_record *r, const struct start_log *l, 
         return prefix_matches(l, r->at.frame_count, r->at.checksum);
     }
     *from = 0; /* exactly one reset, and every commit since is in the log */
-    return l->header.salt[0] == r->at.salt[0] + 1 && (r->at.salt[0] | r->at.salt[1]) != 0 &&
+    return l->header.salt[0] == r->at.salt[0] + 1 && l->old_log_ends &&
            l->header.change - r->at.change == commits_from(l, 0);
 }
 
@@ -228,12 +255,18 @@ static rc class_of_same_log(struct dest *d, bool *told, struct err *e) {
     return ok();
 }
 
+/* An older file that was copied over this one has the same inode, and often an older change counter. */
+static bool is_later_than_run_file(const struct dest *d) {
+    return known_by_run_file(d) >= 0 &&
+           (int32_t)(d->source->start.change_counter - d->source->run.found.change_counter) >= 0;
+}
+
 /* A whole read of the database: after a clean close, which leaves no log; and before an upload of all of
  * it, so that an older file that was copied over a newer one is not taken for a newer. */
 static rc class_by_sum(struct dest *d, struct err *e) {
     uint64_t sum = 0;
     TRY(start_sum(d->source, &sum, e));
-    d->class = known_by_run_file(d) >= 0 ? CLASS_AHEAD : CLASS_UNPROVEN;
+    d->class = is_later_than_run_file(d) ? CLASS_AHEAD : CLASS_UNPROVEN;
     if (sum && d->tail.header.chain.present && d->tail.header.chain.sum == sum)
         d->class = CLASS_EQUAL;
     else if (!d->history_read) need_history(d);
@@ -364,6 +397,8 @@ static rc continue_sum(struct dest *d, struct err *e) {
     s->pos.page_count = t->commit;
     TRY(source_capture(s, e));
     s->stats = stats;
+    /* Our mark is beyond `end`: somebody may have copied over an old version while we read it. */
+    if (walindex_backfill_attempted(s->live.regions[0]) > end) s->sum = s->summed_below = 0;
     return ok();
 }
 

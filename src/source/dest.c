@@ -112,7 +112,7 @@ static rc acknowledged(struct dest *d, struct err *e) {
           u64_text(ms, (uint64_t)(mono(s) - o->started_ns) / 1000000));
     bitmap_clear(&o->pages);
     outgoing_release(o);
-    return ok();
+    return source_write_run_file(s, e); /* so that a kill from now on costs nothing */
 }
 
 static void ship_failed(struct dest *d, struct task *t) {

@@ -149,6 +149,8 @@ struct start_log {
     uint64_t sum; /* of the database at that boundary; 0: not computed */
     bool sum_known;
     int64_t db_mtime_ms, wal_mtime_ms;
+    uint32_t change_counter; /* in page 1 */
+    bool old_log_ends;       /* the log before it ended where the run file says */
 };
 
 struct source {

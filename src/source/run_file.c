@@ -1,7 +1,7 @@
 /* The run file: see the header.
  *
- * Layout, big-endian: "HFR2" | boot id (40) | device | inode | nonce | salts | frame | frame checksum |
- * change | page count | page size | destinations: { id | node | full | count | page numbers as differences,
+ * Layout, big-endian: "HFR2" | boot id (40) | device | inode | birth | nonce | salts | frame | frame checksum |
+ * change | page count | page size | change counter | destinations: { id | node | full | count | page numbers as differences,
  * LEB128 } | CRC-64. A file that does not decode is as good as none.
  */
 #include "source/run_file.h"
@@ -60,6 +60,7 @@ static void encode(struct buf *b, const struct run_file *f, const struct run_rec
     buf_put(b, boot, sizeof boot);
     buf_u64be(b, f->device);
     buf_u64be(b, f->inode);
+    buf_u64be(b, (uint64_t)f->birth_ns);
     buf_u64be(b, r->nonce);
     buf_u32be(b, r->at.salt[0]);
     buf_u32be(b, r->at.salt[1]);
@@ -69,6 +70,7 @@ static void encode(struct buf *b, const struct run_file *f, const struct run_rec
     buf_u32be(b, r->at.change);
     buf_u32be(b, r->at.page_count);
     buf_u32be(b, r->at.page_size);
+    buf_u32be(b, r->change_counter);
     buf_u32be(b, (uint32_t)r->dest_count);
     for (int i = 0; i < r->dest_count; i++) {
         buf_u64be(b, r->dest[i].id);
@@ -89,6 +91,7 @@ static bool decode(const struct run_file *f, const uint8_t *bytes, size_t size,
     if (!magic || !then || memcmp(magic, MAGIC, 4) != 0 || !boot[0]) return false;
     if (memcmp(then, boot, sizeof boot) != 0) return false;
     if (rd_u64be(&r) != f->device || rd_u64be(&r) != f->inode) return false;
+    if (rd_u64be(&r) != (uint64_t)f->birth_ns) return false;
     out->nonce = rd_u64be(&r);
     out->at.salt[0] = rd_u32be(&r);
     out->at.salt[1] = rd_u32be(&r);
@@ -98,6 +101,7 @@ static bool decode(const struct run_file *f, const uint8_t *bytes, size_t size,
     out->at.change = rd_u32be(&r);
     out->at.page_count = rd_u32be(&r);
     out->at.page_size = rd_u32be(&r);
+    out->change_counter = rd_u32be(&r);
     uint32_t dests = rd_u32be(&r);
     if (dests > RUN_DESTS) return false;
     for (out->dest_count = 0; out->dest_count < (int)dests; out->dest_count++) {
@@ -126,21 +130,24 @@ static void read_found(struct run_file *f) {
     env->files->close(env, file);
 }
 
-rc run_file_open(struct run_file *f, struct env *env, uint64_t device, uint64_t inode,
-                 const char *database, bool observe, struct err *e) {
+rc run_file_open(struct run_file *f, struct env *env, const char *database, bool observe,
+                 struct err *e) {
     char dir[LIMIT_PATH], lock[LIMIT_PATH + 64];
-    *f = (struct run_file){.env = env, .device = device, .inode = inode};
+    struct file_stat st;
+    TRY(env->files->stat(env, database, &st, e));
+    *f = (struct run_file){
+        .env = env, .device = st.device, .inode = st.inode, .birth_ns = st.birth_ns};
     TRY(system_runtime_dir(dir, e));
     int n = snprintf(f->path, sizeof f->path, "%.*s/%llx-%llu", LIMIT_PATH - 64, dir,
-                     (unsigned long long)device, (unsigned long long)inode);
+                     (unsigned long long)st.device, (unsigned long long)st.inode);
     if (n < 0 || (size_t)n >= sizeof f->path) return err_set(e, RC_USAGE, "%s: path too long", dir);
     snprintf(lock, sizeof lock, "%s.lock", f->path);
-    rc r = lock_file_take(&f->lock, lock, &f->holder, e);
-    if (r.code == RC_BUSY && !observe)
+    f->holder = lock_file_holder(lock);
+    rc r = observe ? ok() : lock_file_take(&f->lock, lock, &f->holder, e);
+    if (r.code == RC_BUSY)
         return err_set(e, RC_BUSY, "%s: another holdfast replicates it (process %d)", database,
                        f->holder);
-    if (observe) lock_file_release(&f->lock);
-    else TRY(r);
+    TRY(r);
     read_found(f);
     return ok();
 }

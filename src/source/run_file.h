@@ -19,6 +19,7 @@ struct run_record {
     bool present;
     uint64_t nonce; /* of the run that wrote it */
     struct walindex_header at;
+    uint32_t change_counter; /* of the database's header at that boundary */
     int dest_count;
     struct {
         uint64_t id;   /* hash of the destination's URL */
@@ -32,6 +33,7 @@ struct run_file {
     struct env *env;
     char path[LIMIT_PATH];
     uint64_t device, inode;
+    int64_t birth_ns; /* inodes are used again */
     struct lock_file lock;
     int holder;              /* an observer's view: who replicates, 0 nobody */
     struct run_record found; /* of the run before us, or of the one at work */
@@ -39,8 +41,8 @@ struct run_file {
 
 /* Takes the lock (RC_BUSY: another Holdfast has the database; an observer only looks who) and reads
  * what was left. */
-MUST_USE rc run_file_open(struct run_file *, struct env *, uint64_t device, uint64_t inode,
-                          const char *database, bool observe, struct err *e);
+MUST_USE rc run_file_open(struct run_file *, struct env *, const char *database, bool observe,
+                          struct err *e);
 MUST_USE rc run_file_write(struct run_file *, const struct run_record *, struct err *e);
 void run_file_close(struct run_file *);
 void run_record_deinit(struct run_record *);

@@ -12,6 +12,8 @@
  */
 #include "source/internal.h"
 
+#include "base/bytes.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -103,8 +105,7 @@ static rc begin(struct source *s, const char *path, struct err *e) {
     s->env->random(s->env, &s->nonce, sizeof s->nonce);
     if (!s->nonce) s->nonce = 1;
     TRY(live_open(&s->live, s->env, path, !s->opt.observe, e));
-    TRY(run_file_open(&s->run, s->env, s->live.device, s->live.inode, s->live.path, s->opt.observe,
-                      e));
+    TRY(run_file_open(&s->run, s->env, s->live.path, s->opt.observe, e));
     s->page = malloc(s->live.page_size);
     if (!s->page) return err_set(e, RC_NOMEM, "no memory");
     s->hold = (struct hold){.live = &s->live, .capture = source_capture, .arg = s};
@@ -165,7 +166,9 @@ static uint64_t proven_node(const struct dest *d) {
 
 rc source_write_run_file(struct source *s, struct err *e) {
     struct run_record r = {.nonce = s->nonce, .at = s->pos, .dest_count = s->dest_count};
-    rc result = ok();
+    struct cut cut = source_cut(s);
+    rc result = source_read(s, &cut, 1, s->page, e);
+    r.change_counter = get_u32be(s->page + 24);
     for (int i = 0; i < s->dest_count && is_ok(result); i++) {
         struct dest *d = &s->dest[i];
         r.dest[i].id = run_dest_id(d->store->url);
@@ -279,17 +282,22 @@ static rc safety(struct source *s, int64_t now, bool changed, struct err *e) {
     return err_set(e, RC_NOTFOUND, "%s: the database was replaced or deleted", s->live.path);
 }
 
+/* One that refuses stops all: before any of the others is stepped. */
+static rc refusal(struct source *s, struct err *e) {
+    for (int i = 0; i < s->dest_count; i++) {
+        if (s->dest[i].state != DEST_REFUSED) continue;
+        *e = s->dest[i].refusal;
+        return (rc){e->code};
+    }
+    return ok();
+}
+
 rc source_step(struct source *s, int64_t now, bool changed, int64_t *due_ns, struct err *e) {
     int64_t due = INT64_MAX;
     if (take_ends(s)) due_at(&due, now);
     TRY(look(s, now, changed, e));
-    for (int i = 0; i < s->dest_count; i++) {
-        if (s->dest[i].state == DEST_REFUSED) {
-            *e = s->dest[i].refusal;
-            return (rc){e->code};
-        }
-        TRY(dest_step(&s->dest[i], now, &due, e));
-    }
+    TRY(refusal(s, e));
+    for (int i = 0; i < s->dest_count; i++) TRY(dest_step(&s->dest[i], now, &due, e));
     if (!s->draining) TRY(move_hold(s, now, &due, e));
     TRY(scrub(s, now, &due, e));
     TRY(safety(s, now, changed, e));

@@ -207,7 +207,6 @@ def test_other_commits_after_a_power_loss_are_a_fork(box):
     assert f"'holdfast replicate -adopt-replica {box.db} file://{box.replica}'" in words
 
 
-@pytest.mark.xfail(strict=True, reason="restore -fast-forward empties the log, the evidence, before it classes")
 def test_fork_is_not_fast_forwarded_and_stays_a_fork(box):
     fork(box)
     log = contents(box.path)["app.db-wal"]
@@ -216,7 +215,6 @@ def test_fork_is_not_fast_forwarded_and_stays_a_fork(box):
     assert "FORK" in box.refused(code=5)
 
 
-@pytest.mark.xfail(strict=True, reason="the run file knows a file by its inode number, which is used again")
 def test_backup_with_the_inode_of_the_deleted_database_is_older(box):
     """The run file of this boot is there; the file that it speaks of is not."""
     app = shipped(box)
@@ -230,7 +228,6 @@ def test_backup_with_the_inode_of_the_deleted_database_is_older(box):
     assert "OLDER" in box.refused(code=6)
 
 
-@pytest.mark.xfail(strict=True, reason="a run file of this boot says AHEAD before the sum is asked")
 def test_backup_copied_over_the_database_is_older(box):
     """cp keeps the inode; the run file of this boot is there."""
     app = shipped(box)
@@ -297,14 +294,12 @@ def test_unproven_adopted_from_local(box):
     assert_same(before, box.restore("-txid", tip))
 
 
-@pytest.mark.xfail(strict=True, reason="the run file knows a file by its inode number, which is used again")
 def test_unproven_adopted_from_the_replica(box):
     unproven(box)
     goes_on(box, "equal", "-adopt-replica")
     assert len(list(box.path.glob("app.db.before-*"))) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="a destination is fenced in the step after the other's refusal")
 def test_one_refusing_destination_stops_all(box):
     """A fork at one destination: nothing goes to the other either."""
     fork(box)
