@@ -339,8 +339,8 @@ START_TEST(a_base_saves_what_it_holds) {
         OK(replica_restore(store, below(dir, "out"), &o, &r, e));
         history_expect(&h, env, below(dir, "out"), 12);
         ck_assert(r.sum_checked);
-        ck_assert_uint_le(r.bytes_fetched, full.bytes_fetched);
-        if (base >= 9 && _i == 0) ck_assert_uint_lt(r.bytes_fetched, full.bytes_fetched);
+        if (base >= 9 && _i == 0) /* not always: unwanted bytes in a gap are fetched, too */
+            ck_assert_uint_lt(r.bytes_fetched, full.bytes_fetched);
         ck_assert_int_eq(unlink(below(dir, "out")), 0);
     }
 }
