@@ -8,15 +8,7 @@ import shutil
 
 import pytest
 
-from box import ROOT, add_rows, assert_same, contents, count_rows, remove, until
-
-
-def holds_mark_0(box, r):
-    """Whether the replicator reads from mark 0 (byte 123 of -shm): the next writer may reset the log."""
-    inode = os.stat(f"{box.db}-shm").st_ino
-    with open("/proc/locks") as f:
-        locks = [line.split()[-4:] for line in f]
-    return any(l[0] == str(r.pid) and l[1].endswith(f":{inode}") and l[2:] == ["123", "123"] for l in locks)
+from box import ROOT, add_rows, assert_same, contents, count_rows, holds_mark_0, remove, until
 
 
 def shipped(box, *args, rows=10):

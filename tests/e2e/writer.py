@@ -20,7 +20,7 @@ options.add_argument("-checkpoint")
 options.add_argument("-every", type=int, default=20)
 o = options.parse_args()
 
-c = sqlite3.connect(o.db, isolation_level=None, timeout=10)
+c = sqlite3.connect(o.db, isolation_level=None, timeout=1)
 c.execute("PRAGMA synchronous=NORMAL")
 if o.checkpoint:
     c.execute("PRAGMA wal_autocheckpoint=0")
