@@ -42,6 +42,8 @@ static rc check(const struct ltx_header *h, struct err *e) {
     if (!legal_page_size(h->page_size))
         return err_set(e, RC_CORRUPT, "header: page size %u", h->page_size);
     if (h->commit == 0) return err_set(e, RC_CORRUPT, "header: a database of no pages");
+    if (h->commit > LIMIT_PAGES)
+        return err_set(e, RC_CORRUPT, "header: a database of %u pages", h->commit);
     if (h->min_txid == 0 || h->max_txid < h->min_txid)
         return err_set(e, RC_CORRUPT, "header: TXIDs %llu to %llu", (unsigned long long)h->min_txid,
                        (unsigned long long)h->max_txid);
@@ -57,26 +59,28 @@ static rc check(const struct ltx_header *h, struct err *e) {
     return ok();
 }
 
-rc ltx_header_decode(struct ltx_header *h, const uint8_t bytes[LTX_HEADER_SIZE], struct err *e) {
+rc ltx_header_decode(struct ltx_header *out, const uint8_t bytes[LTX_HEADER_SIZE], struct err *e) {
     struct rd r = rd_of(bytes, LTX_HEADER_SIZE);
     if (memcmp(rd_bytes(&r, 4), "LTX1", 4) != 0) return err_set(e, RC_CORRUPT, "not an LTX file");
-    *h = (struct ltx_header){.flags = rd_u32be(&r)};
-    h->page_size = rd_u32be(&r);
-    h->commit = rd_u32be(&r);
-    h->min_txid = rd_u64be(&r);
-    h->max_txid = rd_u64be(&r);
-    h->timestamp_ms = (int64_t)rd_u64be(&r);
-    h->pre_apply_checksum = rd_u64be(&r);
-    h->wal_offset = rd_u64be(&r);
-    h->wal_size = rd_u64be(&r);
-    h->salt[0] = rd_u32be(&r);
-    h->salt[1] = rd_u32be(&r);
-    h->node_id = rd_u64be(&r);
-    h->chain.present = memcmp(rd_bytes(&r, 4), "HF01", 4) == 0;
-    if (h->chain.present) {
-        h->chain.sum = rd_u64be(&r);
-        h->chain.frame_checksum[0] = rd_u32be(&r);
-        h->chain.frame_checksum[1] = rd_u32be(&r);
+    struct ltx_header h = {.flags = rd_u32be(&r)};
+    h.page_size = rd_u32be(&r);
+    h.commit = rd_u32be(&r);
+    h.min_txid = rd_u64be(&r);
+    h.max_txid = rd_u64be(&r);
+    h.timestamp_ms = (int64_t)rd_u64be(&r);
+    h.pre_apply_checksum = rd_u64be(&r);
+    h.wal_offset = rd_u64be(&r);
+    h.wal_size = rd_u64be(&r);
+    h.salt[0] = rd_u32be(&r);
+    h.salt[1] = rd_u32be(&r);
+    h.node_id = rd_u64be(&r);
+    h.chain.present = memcmp(rd_bytes(&r, 4), "HF01", 4) == 0;
+    if (h.chain.present) {
+        h.chain.sum = rd_u64be(&r);
+        h.chain.frame_checksum[0] = rd_u32be(&r);
+        h.chain.frame_checksum[1] = rd_u32be(&r);
     }
-    return check(h, e);
+    TRY(check(&h, e));
+    *out = h;
+    return ok();
 }

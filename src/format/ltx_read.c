@@ -7,7 +7,7 @@
  *  1. Memory is one page, one encoded frame and the encoded index, whatever the file says; a length
  *     is checked against the largest legal one before anything is read by it.
  *  2. The index in the file must be byte for byte the one that its frames make.
- *  3. A file is good only after ltx_reader_finish.
+ *  3. A file is good only after ltx_reader_finish; after a failure nothing makes it good.
  */
 #include "format/ltx.h"
 
@@ -32,6 +32,7 @@ struct ltx_reader {
     struct ltx_reader_events events;
     struct ltx_header header;
     enum part part;
+    bool failed;
     uint8_t *bytes; /* of the part being collected */
     size_t have, want, room;
     uint8_t *page;
@@ -104,6 +105,7 @@ static rc take_marker(struct ltx_reader *r, struct err *e) {
 static rc check_pgno(const struct ltx_reader *r, uint32_t pgno, struct err *e) {
     uint32_t lock = ltx_lock_page(r->header.page_size), last = r->last_pgno;
     if (pgno <= last) return err_set(e, RC_CORRUPT, "page %u follows page %u", pgno, last);
+    if (pgno > LIMIT_PAGES) return err_set(e, RC_CORRUPT, "page %u: no page has this number", pgno);
     if (pgno == lock) return err_set(e, RC_CORRUPT, "holds the lock page %u", pgno);
     if (!ltx_is_snapshot(&r->header)) return ok();
     uint32_t next = last + 1 == lock ? last + 2 : last + 1;
@@ -250,7 +252,7 @@ static rc take_part(struct ltx_reader *r, struct err *e) {
     return err_set(e, RC_CORRUPT, "bytes after the end");
 }
 
-rc ltx_reader_feed(struct ltx_reader *r, const void *data, size_t n, struct err *e) {
+static rc feed(struct ltx_reader *r, const void *data, size_t n, struct err *e) {
     struct rd in = rd_of(data, n);
     while (rd_left(&in) > 0) {
         size_t used = rd_left(&in);
@@ -270,7 +272,15 @@ rc ltx_reader_feed(struct ltx_reader *r, const void *data, size_t n, struct err 
     return ok();
 }
 
+rc ltx_reader_feed(struct ltx_reader *r, const void *data, size_t n, struct err *e) {
+    if (r->failed) return err_set(e, RC_CORRUPT, "read on after a failure");
+    rc result = feed(r, data, n, e);
+    r->failed = !is_ok(result);
+    return result;
+}
+
 rc ltx_reader_finish(struct ltx_reader *r, uint64_t *file_checksum, struct err *e) {
+    if (r->failed) return err_set(e, RC_CORRUPT, "read on after a failure");
     if (r->part != END)
         return err_set(e, RC_CORRUPT, "ends after %llu bytes, in the middle",
                        (unsigned long long)r->offset);
@@ -302,14 +312,15 @@ void ltx_index_begin(struct ltx_index_cursor *c, const uint8_t *bytes, size_t n,
 
 rc ltx_index_next(struct ltx_index_cursor *c, struct ltx_entry *entry, struct err *e) {
     uint64_t pgno = rd_uvarint(&c->r);
-    *entry = (struct ltx_entry){0};
     if (pgno == 0) {
-        if (rd_done(&c->r) && c->next_offset + PAGE_HEADER == c->index_at) return ok();
-        return err_set(e, RC_CORRUPT, "page index: does not end where the pages do");
+        if (!rd_done(&c->r) || c->next_offset + PAGE_HEADER != c->index_at)
+            return err_set(e, RC_CORRUPT, "page index: does not end where the pages do");
+        *entry = (struct ltx_entry){0};
+        return ok();
     }
     uint64_t offset = rd_uvarint(&c->r), size = rd_uvarint(&c->r);
     if (!rd_ok(&c->r)) return err_set(e, RC_CORRUPT, "page index: short");
-    if (pgno <= c->last_pgno || pgno > UINT32_MAX || pgno == ltx_lock_page(c->page_size))
+    if (pgno <= c->last_pgno || pgno > LIMIT_PAGES || pgno == ltx_lock_page(c->page_size))
         return err_set(e, RC_CORRUPT, "page index: page %llu after page %u",
                        (unsigned long long)pgno, c->last_pgno);
     if (offset != c->next_offset || size <= PAGE_HEADER || size > ltx_frame_max(c->page_size) ||
@@ -347,9 +358,10 @@ rc ltx_frame_decode(const uint8_t *frame, size_t size, uint32_t page_size, uint3
                     uint8_t *page, struct err *e) {
     struct rd r = rd_of(frame, size);
     uint32_t number = rd_u32be(&r), flags = rd_u16be(&r);
-    if (!rd_ok(&r) || number != pgno || flags & ~FLAG_SIZED)
+    if (!rd_ok(&r) || number != pgno)
         return err_set(e, RC_CORRUPT, "page %u: another page (%u) stands in its place", pgno,
                        number);
+    if (flags & ~FLAG_SIZED) return err_set(e, RC_CORRUPT, "page %u: flags %#x", pgno, flags);
     if (!(flags & FLAG_SIZED))
         return decode_legacy(frame + PAGE_HEADER, size - PAGE_HEADER, page, page_size, pgno, e);
     uint32_t n = rd_u32be(&r);

@@ -50,13 +50,15 @@ static uint8_t *frame_of(const struct ltx_writer *w) {
 rc ltx_writer_init(struct ltx_writer *w, const struct ltx_header *h, enum ltx_encoding encoding,
                    ltx_sink sink, void *sink_arg, struct err *e) {
     uint8_t head[LTX_HEADER_SIZE];
+    struct ltx_header readable;
     *w =
         (struct ltx_writer){.encoding = encoding, .sink = sink, .sink_arg = sink_arg, .header = *h};
     buf_init(&w->index, LIMIT_INDEX);
+    ltx_header_encode(h, head);
+    TRY(ltx_header_decode(&readable, head, e));
     w->scratch_size = (size_t)LZ4_sizeofState() + ltx_frame_max(h->page_size);
     w->scratch = malloc(w->scratch_size);
     if (!w->scratch) return err_set(e, RC_NOMEM, "no memory to encode pages");
-    ltx_header_encode(h, head);
     return emit_summed(w, head, sizeof head, e);
 }
 
