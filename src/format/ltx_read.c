@@ -79,7 +79,7 @@ static rc take_header(struct ltx_reader *r, struct err *e) {
     r->room = ltx_frame_max(r->header.page_size);
     uint8_t *bytes = realloc(r->bytes, r->room);
     if (bytes) r->bytes = bytes;
-    r->page = malloc(r->header.page_size);
+    r->page = calloc(1, r->header.page_size); /* a hostile block may copy what it did not write */
     if (!bytes || !r->page) return err_set(e, RC_NOMEM, "no memory");
     expect(r, PAGE, PAGE_HEADER);
     return r->events.header ? r->events.header(r->events.arg, &r->header, e) : ok();

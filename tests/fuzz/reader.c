@@ -1,0 +1,73 @@
+/* A whole LTX file: read at once and in pieces it must be the same, and a good one must give the same
+ * pages by its index. */
+#include "fuzz.h"
+
+#include "base/hash.h"
+#include "format/ltx.h"
+
+struct told {
+    struct ltx_header header;
+    uint32_t page_count;
+    uint64_t crc;
+};
+
+static rc on_header(void *arg, const struct ltx_header *h, struct err *e) {
+    (void)e;
+    ((struct told *)arg)->header = *h;
+    return ok();
+}
+
+static rc on_page(void *arg, uint32_t pgno, const uint8_t *page, struct err *e) {
+    struct told *t = arg;
+    (void)e;
+    t->page_count++;
+    t->crc = crc64(crc64(t->crc, &pgno, sizeof pgno), page, t->header.page_size);
+    return ok();
+}
+
+static rc read_pieces(const uint8_t *bytes, size_t size, size_t piece, struct told *t,
+                      struct err *e) {
+    struct ltx_reader *reader;
+    uint64_t checksum;
+    *t = (struct told){0};
+    TRY(ltx_reader_new(&reader, (struct ltx_reader_events){on_header, on_page, t}, e));
+    rc r = ok();
+    for (size_t at = 0; at < size && is_ok(r); at += piece)
+        r = ltx_reader_feed(reader, bytes + at, size - at < piece ? size - at : piece, e);
+    if (is_ok(r)) r = ltx_reader_finish(reader, &checksum, e);
+    ltx_reader_free(reader);
+    return r;
+}
+
+static void by_index(const uint8_t *bytes, size_t size, const struct told *whole) {
+    static uint8_t page[LIMIT_PAGE_SIZE];
+    struct told t = {.header = whole->header};
+    struct ltx_index_cursor c;
+    struct ltx_entry entry;
+    struct err e;
+    uint64_t at, n;
+    memset(page, 0, sizeof page);
+    MUST(is_ok(ltx_index_place(bytes + size - 24, size, &at, &n, &e)));
+    ltx_index_begin(&c, bytes + at, (size_t)n, t.header.page_size, at);
+    for (;;) {
+        MUST(is_ok(ltx_index_next(&c, &entry, &e)));
+        if (!entry.pgno) break;
+        MUST(is_ok(ltx_frame_decode(bytes + entry.offset, entry.size, t.header.page_size,
+                                    entry.pgno, page, &e)));
+        MUST(is_ok(on_page(&t, entry.pgno, page, &e)));
+    }
+    MUST(t.page_count == whole->page_count && t.crc == whole->crc);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
+    static const size_t pieces[] = {1, 7, 100};
+    struct told whole, t;
+    struct err e;
+    rc r = read_pieces(bytes, size, size ? size : 1, &whole, &e);
+    for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
+        MUST(read_pieces(bytes, size, pieces[i], &t, &e).code == r.code);
+        MUST(t.page_count == whole.page_count && t.crc == whole.crc);
+    }
+    if (is_ok(r)) by_index(bytes, size, &whole);
+    return 0;
+}
