@@ -314,6 +314,13 @@ static rc find_frame(struct live *l, uint32_t pgno, uint32_t last, uint32_t *out
     return ok();
 }
 
+/* Its salts, or nothing at all: SQLite 3.40.1 leaves frames so when a savepoint is rolled back after the
+ * page cache has spilled. They are committed and are read by every connection; a recovery ends there. */
+static bool of_this_log(const struct wal_frame_header *h, const uint32_t salt[2]) {
+    bool blank = !(h->salt[0] | h->salt[1] | h->checksum[0] | h->checksum[1]);
+    return blank || (h->salt[0] == salt[0] && h->salt[1] == salt[1]);
+}
+
 rc live_page(struct live *l, uint32_t pgno, uint32_t last, uint32_t low, const uint32_t salt[2],
              uint8_t *page, struct err *e) {
     uint32_t frame = 0;
@@ -322,7 +329,7 @@ rc live_page(struct live *l, uint32_t pgno, uint32_t last, uint32_t low, const u
         struct wal_frame_header h;
         TRY(read_frame(l, frame, WAL_FRAME_HEADER_SIZE + l->page_size, e));
         wal_frame_header_decode(l->frame, &h);
-        if (h.pgno != pgno || h.salt[0] != salt[0] || h.salt[1] != salt[1])
+        if (h.pgno != pgno || !of_this_log(&h, salt))
             return err_set(e, RC_CORRUPT, "%s: frame %u is not page %u of this log", l->wal_path,
                            frame, pgno);
         memcpy(page, l->frame + WAL_FRAME_HEADER_SIZE, l->page_size);
