@@ -7,7 +7,6 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 static const char help[] =
     "holdfast status [-json] [-late D] DB URL\n"
@@ -37,27 +36,40 @@ static void print_json(const struct status *s) {
     json_decref(o);
 }
 
-static void print_time(const char *label, int64_t ms) {
-    char text[64] = "never";
-    time_t seconds = (time_t)(ms / 1000);
-    struct tm tm;
-    if (ms && gmtime_r(&seconds, &tm)) strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &tm);
-    printf("%-10s %s", label, text);
-}
-
 static void print_human(const struct status *s) {
+    char at[32];
     printf("%s%s%s\n", words[s->safety], s->reason[0] ? ": " : "", s->reason);
-    printf("%-10s %" PRIu64 "\n", "durable", s->txid);
-    print_time("since", s->txid_time_ms);
-    printf("\n%-10s %u commits, %" PRIu64 " bytes of log, %.1f s\n", "pending", s->commits_pending,
-           s->bytes_pending, s->lag_seconds);
+    if (s->txid) {
+        format_time(s->txid_time_ms, at);
+        printf("%-10s TXID %" PRIu64 ", shipped %s\n", "durable", s->txid, at);
+    }
+    if (s->commits_pending)
+        printf("%-10s %u commits, %" PRIu64 " bytes of log, for up to %.1f s\n", "pending",
+               s->commits_pending, s->bytes_pending, s->lag_seconds);
     printf("%-10s %u frames, %u checkpointed\n", "log", s->wal_frames, s->backfilled);
-    print_time("verified", s->verified_ms);
-    printf("%s\n", !s->verified_ms ? "" : s->verified_ok ? " ok" : " BROKEN");
+    if (s->verified_ms) {
+        format_time(s->verified_ms, at);
+        printf("%-10s %s %s\n", "verified", at, s->verified_ok ? "ok" : "BROKEN");
+    } else if (s->txid) {
+        printf("%-10s never\n", "verified");
+    }
     if (s->replicator_pid) printf("%-10s process %d\n", "replicator", s->replicator_pid);
+    else printf("%-10s none: no holdfast replicates this database here\n", "replicator");
     if (s->holder_pid)
         printf("%-10s process %d (%s) keeps the log from being reset\n", "reader", s->holder_pid,
                s->holder_name);
+}
+
+/* What the source cannot judge by itself, and the command that goes on. */
+static void complete(struct status *s, const char *db, const char *url) {
+    if (strcmp(s->class, "new") == 0 && !s->replicator_pid) {
+        snprintf(s->reason, sizeof s->reason,
+                 "nothing has been replicated yet: run 'holdfast replicate %.200s %.200s'", db, url);
+    } else if (s->verified_ms && !s->verified_ok && s->safety != SAFETY_UNSAFE) {
+        s->safety = SAFETY_UNSAFE;
+        snprintf(s->reason, sizeof s->reason,
+                 "the last verification found the replica broken: see 'holdfast verify %.400s'", url);
+    }
 }
 
 static int show(const char *db, const char *url, int64_t late_ms, bool json) {
@@ -74,8 +86,10 @@ static int show(const char *db, const char *url, int64_t late_ms, bool json) {
         s = (struct status){.safety = SAFETY_UNSAFE};
         snprintf(s.reason, sizeof s.reason, "%.500s", e.text);
     }
+    if (is_ok(r)) complete(&s, db, url);
     if (json) print_json(&s);
-    else print_human(&s);
+    else if (is_ok(r)) print_human(&s);
+    else printf("unsafe: %s\n", s.reason);
     return (int)s.safety;
 }
 
@@ -88,14 +102,15 @@ int cmd_status(int argc, char **argv) {
     bool json = false;
     int option;
     opterr = 0;
-    while ((option = getopt_long_only(argc, argv, "h", options, NULL)) != -1) {
+    while ((option = getopt_long_only(argc, argv, ":h", options, NULL)) != -1) {
         if (option == 'h') {
             fputs(help, stdout);
             return 0;
         }
+        if (option == '?' || option == ':') return cli_bad_option(help, option, argv);
         if (option == 'j') json = true;
-        else if (option != 'l' || !parse_duration(optarg, &late_ms))
-            return cli_usage(help, "unknown option or wrong value: %s", argv[optind - 1]);
+        else if (!parse_duration(optarg, &late_ms))
+            return cli_usage(help, "-late: '%s' is not a value for it", optarg);
     }
     if (argc - optind != 2) return cli_usage(help, "status needs a database and a URL");
     return show(argv[optind], argv[optind + 1], late_ms, json);

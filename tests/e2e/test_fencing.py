@@ -2,8 +2,6 @@
 acknowledged."""
 import signal
 
-import pytest
-
 from box import add_rows, assert_same, contents, count_rows
 
 
@@ -54,7 +52,6 @@ def test_loser_is_a_fork_at_its_next_start(box):
     assert count_rows(box.restore()) == 11
 
 
-@pytest.mark.xfail(strict=True, reason="the winner's fence holds the loser's position, so it continues")
 def test_loser_does_not_take_it_back_by_starting_again(box):
     """The winner has shipped nothing yet but its fence."""
     app, a, take_over = taken_over(box)
