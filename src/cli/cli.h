@@ -32,6 +32,9 @@ int cli_fail(rc r, const struct err *e);
 /* The same for wrong arguments, with the first line of the command's help. */
 int cli_usage(const char *help, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
+/* For getopt_long_only with ":h": what is wrong with the argument that it stopped at. */
+int cli_bad_option(const char *help, int got, char **argv);
+
 /* "250ms", "1s", "5m", "24h", "7d"; a bare number is seconds. To milliseconds. */
 bool parse_duration(const char *text, int64_t *ms);
 /* RFC 3339 ("2026-11-23T10:00:00Z", with fraction and offset) or "10m ago". To Unix

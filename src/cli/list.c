@@ -62,12 +62,12 @@ int cmd_list(int argc, char **argv) {
     bool json = false;
     int option;
     opterr = 0;
-    while ((option = getopt_long_only(argc, argv, "h", options, NULL)) != -1) {
+    while ((option = getopt_long_only(argc, argv, ":h", options, NULL)) != -1) {
         if (option == 'h') {
             fputs(help, stdout);
             return 0;
         }
-        if (option != 'j') return cli_usage(help, "unknown option: %s", argv[optind - 1]);
+        if (option != 'j') return cli_bad_option(help, option, argv);
         json = true;
     }
     if (argc - optind != 1) return cli_usage(help, "list needs a URL");

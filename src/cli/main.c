@@ -1,6 +1,7 @@
 /* holdfast: the command. A table of commands; each has its own file. */
 #include "cli/cli.h"
 
+#include <getopt.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -53,6 +54,12 @@ int cli_usage(const char *help, const char *fmt, ...) {
     va_end(args);
     fprintf(stderr, "\nusage: %.*s\n(-h for help)\n", (int)strcspn(help, "\n"), help);
     return EXIT_USAGE;
+}
+
+int cli_bad_option(const char *help, int got, char **argv) {
+    const char *option = argv[optind - 1];
+    return got == ':' ? cli_usage(help, "%s needs a value", option)
+                      : cli_usage(help, "unknown option: %s", option);
 }
 
 int main(int argc, char **argv) {

@@ -315,13 +315,12 @@ int cmd_replicate(int argc, char **argv) {
     r.options.wake = on_job;
     int option, index = 0;
     opterr = 0;
-    while ((option = getopt_long_only(argc, argv, "h", options, &index)) != -1) {
+    while ((option = getopt_long_only(argc, argv, ":h", options, &index)) != -1) {
         if (option == 'h') {
             fputs(help, stdout);
             return 0;
         }
-        if (option == '?')
-            return cli_usage(help, "unknown option, or a value is missing: %s", argv[optind - 1]);
+        if (option == '?' || option == ':') return cli_bad_option(help, option, argv);
         if (!take_option(&r, option, optarg))
             return cli_usage(help, "-%s: '%s' is not a value for it", options[index].name,
                              optarg ? optarg : "");

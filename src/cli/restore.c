@@ -182,17 +182,16 @@ int cmd_restore(int argc, char **argv) {
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
     struct restore_command c = {0};
-    int option;
+    int option, index = 0;
     opterr = 0;
-    while ((option = getopt_long_only(argc, argv, "h", options, NULL)) != -1) {
+    while ((option = getopt_long_only(argc, argv, ":h", options, &index)) != -1) {
         if (option == 'h') {
             fputs(help, stdout);
             return 0;
         }
-        if (option == '?')
-            return cli_usage(help, "unknown option, or a value is missing: %s", argv[optind - 1]);
+        if (option == '?' || option == ':') return cli_bad_option(help, option, argv);
         if (!take_option(&c, option, optarg))
-            return cli_usage(help, "'%s' is not a value for it", optarg);
+            return cli_usage(help, "-%s: '%s' is not a value for it", options[index].name, optarg);
     }
     if (argc - optind != 2) return cli_usage(help, "restore needs a URL and an output");
     if (c.options.target.txid && c.options.target.time_ms)

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <time.h>
 
+#define LONGEST_MS 3e12 /* 95 years: in nanoseconds it still fits */
+
 static bool unit_ms(const char *unit, int64_t *out) {
     static const struct {
         const char *name;
@@ -27,7 +29,7 @@ bool parse_duration(const char *text, int64_t *ms) {
     if (!isdigit((unsigned char)text[0])) return false;
     errno = 0;
     double n = strtod(text, &end);
-    if (errno || !unit_ms(end, &unit) || n * (double)unit > 1e15) return false;
+    if (errno || !unit_ms(end, &unit) || n * (double)unit > LONGEST_MS) return false;
     *ms = (int64_t)(n * (double)unit);
     return true;
 }
@@ -74,8 +76,9 @@ bool parse_time(const char *text, int64_t now_ms, int64_t *ms) {
         fraction = strtod(digits, &end);
     }
     if (!parse_offset(end, &minutes)) return false;
+    int day = tm.tm_mday; /* timegm turns a 30th of February into a day of March */
     *ms = ((int64_t)timegm(&tm) - (int64_t)minutes * 60) * 1000 + (int64_t)(fraction * 1000 + 0.5);
-    return true;
+    return tm.tm_mday == day && *ms > 0;
 }
 
 bool parse_txid(const char *text, uint64_t *txid) {

@@ -77,14 +77,14 @@ int cmd_verify(int argc, char **argv) {
     bool json = false;
     int option;
     opterr = 0;
-    while ((option = getopt_long_only(argc, argv, "h", options, NULL)) != -1) {
+    while ((option = getopt_long_only(argc, argv, ":h", options, NULL)) != -1) {
         if (option == 'h') {
             fputs(help, stdout);
             return 0;
         }
         if (option == 'j') json = true;
         else if (option == 's') db = optarg;
-        else return cli_usage(help, "unknown option, or a value is missing: %s", argv[optind - 1]);
+        else return cli_bad_option(help, option, argv);
     }
     if (argc - optind != 1) return cli_usage(help, "verify needs a URL");
     return verify(argv[optind], db, json);
