@@ -64,11 +64,13 @@ static void print_human(const struct status *s) {
 static void complete(struct status *s, const char *db, const char *url) {
     if (strcmp(s->class, "new") == 0 && !s->replicator_pid) {
         snprintf(s->reason, sizeof s->reason,
-                 "nothing has been replicated yet: run 'holdfast replicate %.200s %.200s'", db, url);
+                 "nothing has been replicated yet: run 'holdfast replicate %.200s %.200s'", db,
+                 url);
     } else if (s->verified_ms && !s->verified_ok && s->safety != SAFETY_UNSAFE) {
         s->safety = SAFETY_UNSAFE;
         snprintf(s->reason, sizeof s->reason,
-                 "the last verification found the replica broken: see 'holdfast verify %.400s'", url);
+                 "the last verification found the replica broken: see 'holdfast verify %.400s'",
+                 url);
     }
 }
 

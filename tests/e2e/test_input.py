@@ -29,7 +29,7 @@ def replicated(box, slots=4):
     r = box.replicate("-levels", "1h,1h,1h")
     box.wait_safe()
     for _ in range(slots - 2):
-        add_rows(app, 20)
+        app.execute("INSERT INTO t(v) SELECT hex(randomblob(40)) FROM t LIMIT 20")
         box.wait_safe()
     r.stop()
     app.close()
