@@ -298,6 +298,7 @@ rc source_step(struct source *s, int64_t now, bool changed, int64_t *due_ns, str
     TRY(look(s, now, changed, e));
     TRY(refusal(s, e));
     for (int i = 0; i < s->dest_count; i++) TRY(dest_step(&s->dest[i], now, &due, e));
+    TRY(refusal(s, e)); /* the log and the run file stay as they are: they are the evidence */
     if (!s->draining) TRY(move_hold(s, now, &due, e));
     TRY(scrub(s, now, &due, e));
     TRY(safety(s, now, changed, e));
