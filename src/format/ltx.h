@@ -62,7 +62,8 @@ struct ltx_writer {
     size_t scratch_size;
 };
 
-/* Writes the header to the sink; one that no reader would take is RC_CORRUPT. Deinit after success and after failure. */
+/* Writes the header to the sink; one that no reader would take is RC_CORRUPT. Deinit after success
+ * and after failure. */
 MUST_USE rc ltx_writer_init(struct ltx_writer *w, const struct ltx_header *h, enum ltx_encoding,
                             ltx_sink sink, void *sink_arg, struct err *e);
 /* Pages ascend; the lock page and pages above `commit` are a programmer's error (ENSURE). */

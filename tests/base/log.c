@@ -39,7 +39,11 @@ static const struct {
     {"\xc2\x9b"
      "31m",
      NULL, "\"\\u009b31m\""}, /* a terminal takes it for an escape, too */
-    {"\xc2\xa0", NULL, NULL},
+    {"\xc2\xa0", NULL, NULL}, /* the first and last of each length */
+    {"\xdf\xbf\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80\xef\xbf\xbf", NULL, NULL},
+    {"\xf0\x90\x80\x80\xf4\x8f\xbf\xbf", NULL, NULL},
+    {"\xc1\xbf", "\xef\xbf\xbd\xef\xbf\xbd", "\"\\ufffd\\ufffd\""},
+    {"\xe0\x9f\xbf", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd", "\"\\ufffd\\ufffd\\ufffd\""},
     {"caf\xe9", "caf\xef\xbf\xbd", "\"caf\\ufffd\""}, /* Latin-1 */
     {"\xff\xfe", "\xef\xbf\xbd\xef\xbf\xbd", "\"\\ufffd\\ufffd\""},
     {"\x80", "\xef\xbf\xbd", "\"\\ufffd\""},

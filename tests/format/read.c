@@ -1,8 +1,8 @@
 /* Bytes from outside: cut, flipped, hostile. */
+#include "../base/memory.h"
 #include "files.h"
 
 #include <lz4frame.h>
-#include <sys/resource.h>
 
 static const uint32_t pgnos[] = {1, 3, 7, 200};
 
@@ -39,8 +39,8 @@ START_TEST(a_cut_at_any_byte_is_noticed) {
 }
 END_TEST
 
-/* The checksum is over the pages, not over how they are packed: a flip inside a payload may leave the
- * same page. Anything else must be refused. */
+/* The checksum is over the pages, not over how they are packed: a flip inside a payload may leave
+ * the same page. Anything else must be refused. */
 START_TEST(a_flip_of_any_bit_is_refused_or_harmless) {
     static const enum content contents[] = {WORDS, ZEROS, NOISE};
     enum ltx_encoding encoding = _i % 2 ? LTX_FRAMES : LTX_BLOCKS;
@@ -74,7 +74,7 @@ START_TEST(a_flip_of_any_bit_is_refused_or_harmless) {
 }
 END_TEST
 
-/* Where the small file of blocks of ZEROS is changed, and what is said. Page 1's header is at 100. */
+/* Where the small file of ZEROS in blocks is changed, and what is said. Page 1 is at 100. */
 static const struct {
     size_t at, size;
     const char *bytes, *words;
@@ -128,6 +128,22 @@ START_TEST(each_rule_is_named_when_it_is_broken) {
     size_t n = strcmp(patches[_i].words, "checksum mismatch") == 0 ? file.size - 600 : file.size;
     CODE(check_file(file.bytes, n, e), RC_CORRUPT);
     says(patches[_i].words);
+    buf_deinit(&file);
+}
+END_TEST
+
+START_TEST(a_snapshot_ends_with_its_last_page) {
+    struct recipe r = {
+        {.page_size = 512, .commit = 4, .min_txid = 1, .max_txid = 3}, LTX_BLOCKS, SAME, NULL, 0};
+    struct buf file;
+    uint64_t checksum;
+    OK(write_file(&r, &file, &checksum, e));
+    file.bytes[15] = 3;
+    CODE(check_file(file.bytes, file.size, e), RC_CORRUPT);
+    says("page 4 after page 3");
+    file.bytes[15] = 5;
+    CODE(check_file(file.bytes, file.size, e), RC_CORRUPT);
+    says("a snapshot of 5 pages holds 4");
     buf_deinit(&file);
 }
 END_TEST
@@ -430,15 +446,7 @@ END_TEST
 
 /* ---- memory ---- */
 
-static size_t mapped_bytes(void) {
-    size_t pages = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    ck_assert_int_eq(fscanf(f, "%zu", &pages), 1);
-    fclose(f);
-    return pages * (size_t)sysconf(_SC_PAGESIZE);
-}
-
-/* What is allocated for a claim is bounded by the page size, or 8 MiB for a frame of 4 MiB blocks. */
+/* Memory for a claim is bounded by the page size, or 8 MiB for a frame of 4 MiB blocks. */
 static const struct {
     size_t at, size;
     const char *bytes;
@@ -452,19 +460,13 @@ static const struct {
 };
 
 START_TEST(a_hostile_length_costs_no_memory) {
-#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
-    printf("skipped: %s: a sanitizer's memory cannot be limited\n", __func__);
-#else
     struct buf file;
-    struct rlimit limit;
     small_file(&file, LTX_BLOCKS, WORDS);
     memcpy(file.bytes + hostile[_i].at, hostile[_i].bytes, hostile[_i].size);
-    limit.rlim_cur = limit.rlim_max = mapped_bytes() + (12u << 20);
-    ck_assert_int_eq(setrlimit(RLIMIT_AS, &limit), 0);
-    ck_assert_ptr_null(malloc(13u << 20));
+    if (limit_memory(12u << 20, "a_hostile_length_costs_no_memory"))
+        ck_assert_ptr_null(malloc(13u << 20));
     CODE(check_file(file.bytes, file.size, e), RC_CORRUPT);
     buf_deinit(&file);
-#endif
 }
 END_TEST
 
@@ -475,6 +477,7 @@ int main(void) {
     tcase_add_loop_test(t, a_cut_at_any_byte_is_noticed, 0, 2);
     tcase_add_loop_test(t, a_flip_of_any_bit_is_refused_or_harmless, 0, 6);
     ADD_ROWS(t, each_rule_is_named_when_it_is_broken, patches);
+    tcase_add_test(t, a_snapshot_ends_with_its_last_page);
     tcase_add_test(t, a_refused_header_leaves_the_callers_as_it_was);
     tcase_add_loop_test(t, after_a_failure_a_reader_takes_nothing_and_is_never_good, 0, 2);
     ADD_ROWS(t, a_frame_of_another_shape_is_read_or_refused_the_same_both_ways, frames);

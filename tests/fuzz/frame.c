@@ -1,5 +1,5 @@
-/* One page frame: by place and as part of a stream it must be the same page or refused. Input: a byte
- * that chooses the page size, then the frame. */
+/* One page frame: by place and as part of a stream it must be the same page or refused. Input: a
+ * byte that chooses the page size, then the frame. */
 #include "fuzz.h"
 
 #include "format/ltx.h"

@@ -1,5 +1,5 @@
-/* A fuzz target: one decoder, any bytes. With -fsanitize=fuzzer it is a fuzzer; with replay.c it is a
- * test that runs a corpus. What must hold is checked by MUST, not only that nothing crashes. */
+/* A fuzz target: one decoder, any bytes. With -fsanitize=fuzzer it is a fuzzer; with replay.c it is
+ * a test that runs a corpus. What must hold is checked by MUST, not only that nothing crashes. */
 #ifndef TESTS_FUZZ_FUZZ_H
 #define TESTS_FUZZ_FUZZ_H
 

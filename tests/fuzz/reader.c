@@ -1,5 +1,5 @@
-/* A whole LTX file: read at once and in pieces it must be the same, and a good one must give the same
- * pages by its index. */
+/* A whole LTX file: read at once and in pieces it must be the same, and a good one must give the
+ * same pages by its index. */
 #include "fuzz.h"
 
 #include "base/hash.h"

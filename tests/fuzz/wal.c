@@ -1,5 +1,5 @@
-/* The wal-index, whatever is in it: searched inside its region, with an end, and what is found is there.
- * Input: region number, page number, bound; then the region, zeros after its end. */
+/* The wal-index, whatever is in it: searched inside its region, with an end, and what is found is
+ * there. Input: region number, page number, bound; then the region, zeros after its end. */
 #include "fuzz.h"
 
 #include "base/bytes.h"
