@@ -23,6 +23,7 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+EMPTY = hashlib.sha256(b"").hexdigest().encode()  # of a log that SQLite has made and nobody filled
 PATIENCE = 10.0  # seconds until something that has not happened is a failure
 NOBODY = 65534
 
@@ -152,7 +153,7 @@ class Box:
         self.db = path / "app.db"
         self.replica = path / "replica"
         self.runtime = path / "run"
-        self.runtime.mkdir()
+        self.runtime.mkdir(parents=True)
         self.stack = contextlib.ExitStack()
         self.outputs = 0
 
@@ -187,11 +188,18 @@ class Box:
         return r
 
     def refused(self, *args, code, **where):
-        """'replicate' must end by itself with this code and change nothing; what it said."""
-        to = where.get("to") or self.replica
-        before = [contents(t) for t in (to if isinstance(to, list) else [to])]
+        """'replicate' must end by itself with this code and change nothing, neither the replica nor the
+        database and its log; what it said."""
+        to, db = where.get("to") or self.replica, where.get("db") or self.db
+
+        def both_sides():
+            replicas = [contents(t) for t in (to if isinstance(to, list) else [to])]
+            sums = subprocess.run(["sha256sum", db, f"{db}-wal"], capture_output=True).stdout
+            return replicas, [line for line in sums.splitlines() if not line.startswith(EMPTY)]
+
+        before = both_sides()
         words = self.start(*args, **where).end(code, patience=5)
-        assert before == [contents(t) for t in (to if isinstance(to, list) else [to])]
+        assert before == both_sides()
         return words
 
     def status(self, db=None, to=None, code=None):
@@ -294,8 +302,17 @@ def holds_mark_0(box, r):
     """Whether the replicator reads from mark 0 (byte 123 of -shm): the next writer may reset the log."""
     inode = os.stat(f"{box.db}-shm").st_ino
     with open("/proc/locks") as f:
-        locks = [line.split()[-4:] for line in f]
-    return any(l[0] == str(r.pid) and l[1].endswith(f":{inode}") and l[2:] == ["123", "123"] for l in locks)
+        locks = [line.split()[-5:] for line in f]
+    ours = [l for l in locks if l[:2] == ["READ", str(r.pid)] and l[2].endswith(f":{inode}")]
+    return any(l[3:] == ["123", "123"] for l in ours)
+
+
+def quieten(box, app, r):
+    """A transaction that fills the log beyond any threshold of 50 pages; then all is checkpointed, and
+    the next commit begins the log anew."""
+    app.execute("INSERT INTO t(v) SELECT hex(randomblob(100000)) FROM t LIMIT 5")
+    box.wait_safe()
+    until(lambda: holds_mark_0(box, r), "all checkpointed, holding mark 0")
 
 
 def contents(directory):

@@ -1,5 +1,5 @@
 """holdfast status: is what this database holds durable? 0 safe, 1 late, 2 unsafe."""
-from box import add_rows, holds_mark_0, remove, until
+from box import add_rows, quieten, until
 
 
 def said(box, code, *args, db=None, to=None):
@@ -46,9 +46,7 @@ def test_quiet_database_is_safe(box):
     app = box.new_app(5)
     r = box.replicate("-checkpoint-pages", "10")
     box.wait_safe()
-    add_rows(app, 20)
-    box.wait_safe()
-    until(lambda: holds_mark_0(box, r), "quiet")
+    quieten(box, app, r)
     said(box, 0)
 
 
