@@ -117,8 +117,12 @@ rc source_fold(struct source *s, struct err *e) {
     return ok();
 }
 
+bool source_sum_known(const struct source *s) {
+    return s->summed_below > s->pos.page_count;
+}
+
 uint64_t source_sum(const struct source *s) {
-    if (s->summed_below <= s->pos.page_count) return 0;
+    if (!source_sum_known(s)) return 0;
     return s->sum ? s->sum : 1;
 }
 

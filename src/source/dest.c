@@ -193,6 +193,8 @@ static rc ship_step(struct dest *d, int64_t now, int64_t *due, struct err *e) {
         return outgoing_step(o, now, e);
     }
     if (!dest_dirty(d) || d->pinned) return ok();
+    if (d->full && !source_sum_known(d->source))
+        return ok(); /* it is the base of all: with its sum */
     int64_t when = d->last_ship_ns ? d->last_ship_ns + d->source->opt.interval_ms * 1000000 : now;
     if (now < when && !d->source->draining) {
         due_at(due, when);

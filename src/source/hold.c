@@ -13,11 +13,18 @@
  *  2. A move is in the table below.
  *  3. M -> M only when a frame exists beyond the old reader's mark: nobody can have backfilled it,
  *     so the new reader cannot land on mark 0 unnoticed.
- *  4. Z -> M only after a PASSIVE with rc OK: no checkpointer with an older header is in flight.
+ *  4. Z -> M only after a PASSIVE with rc OK: no checkpointer with an older header is in flight. With one
+ *     exception: an application's FULL, RESTART or TRUNCATE waits for us in Z as we wait for it, until its
+ *     busy_timeout, and nobody can write. It has the write lock, took it before it read the header, and so
+ *     has no older one. From outside it is known by one process holding both locks, all the time, while
+ *     nothing is committed; what could be mistaken for it is a PASSIVE of another thread of that process,
+ *     stopped in the middle for as long.
  *
  * A crash at any point leaves nothing behind but released locks.
  */
 #include "source/hold.h"
+
+#define WAITED_NS 100000000
 
 void (*hold_gap)(const char *where);
 
@@ -146,14 +153,27 @@ rc hold_enter_z(struct hold *h, const struct walindex_header *position, struct e
     return ok();
 }
 
+/* See invariant 4. */
+static bool waits_for_us(struct hold *h, const struct walindex_header *now) {
+    int64_t at = h->live->env->mono_ns(h->live->env);
+    if (!live_checkpointer_writes(h->live)) {
+        h->waiting = 0;
+    } else if (!h->waiting || !walindex_header_same(now, &h->waited)) {
+        h->waiting = at;
+        h->waited = *now;
+    }
+    return h->waiting && at - h->waiting >= WAITED_NS;
+}
+
 rc hold_leave_z(struct hold *h, struct err *e) {
     ENSURE(h->state == HOLD_Z);
     struct walindex_header now;
     TRY(live_header(h->live, &now, e));
     if (now.frame_count <= live_backfilled(h->live)) return ok();
     rc r = live_checkpoint(h->live, 0, e);
-    if (r.code == RC_BUSY || r.code == RC_RETRY) return ok();
-    TRY(r);
+    if (r.code == RC_RETRY || (r.code == RC_BUSY && !waits_for_us(h, &now))) return ok();
+    if (r.code != RC_BUSY) TRY(r);
+    h->waiting = 0;
     gap("after the barrier");
     if (!same_log(&now, &h->z)) h->resets_seen++;
     return move_to_mark(h, e);

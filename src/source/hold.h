@@ -31,8 +31,10 @@ struct hold {
     void *arg;
     int current; /* the reader that holds */
     enum hold_state state;
-    uint32_t mark;            /* M: an upper bound of our mark */
-    struct walindex_header z; /* Z: the header when it was entered */
+    uint32_t mark;                 /* M: an upper bound of our mark */
+    struct walindex_header z;      /* Z: the header when it was entered */
+    struct walindex_header waited; /* Z: the header since `waiting` */
+    int64_t waiting;               /* mono ns since when a checkpoint is in the way; 0: none is */
     uint64_t moves, entered_z, left_z, resets_seen;
 };
 
@@ -43,7 +45,8 @@ MUST_USE rc hold_start(struct hold *, struct walindex_header *seen, struct err *
 MUST_USE rc hold_refresh(struct hold *, struct err *e);
 /* M -> Z if everything is backfilled and captured up to `position`; else nothing. */
 MUST_USE rc hold_enter_z(struct hold *, const struct walindex_header *position, struct err *e);
-/* Z -> M if there is a frame beyond; stays in Z while another checkpoint is in flight. */
+/* Z -> M if there is a frame beyond; stays in Z while another checkpoint is in flight, for as long as
+ * that one may have an old header. */
 MUST_USE rc hold_leave_z(struct hold *, struct err *e);
 
 #endif

@@ -178,7 +178,8 @@ struct source {
     bool draining;
 
     /* schedule, mono ns */
-    int64_t started, last_change, last_look, next_safety, not_before, relook, relook_until;
+    int64_t started, last_change, last_look, next_safety, not_before;
+    int64_t relook, last_sign; /* the next look's distance; the last event or moved header */
     int64_t last_refresh, pause, lock_not_before, z_backoff;
     uint64_t resets_noted; /* in the run file */
     double frames_per_ns;
@@ -190,6 +191,7 @@ struct source {
 rc source_capture(void *source, struct err *e);
 rc source_fold(struct source *s, struct err *e); /* touched -> every pending; the sum covers pos */
 rc source_scrub(struct source *s, uint32_t pages, struct err *e);
+bool source_sum_known(const struct source *s);
 uint64_t source_sum(const struct source *s);   /* of pos, after a fold; 0 = unknown */
 struct cut source_cut(const struct source *s); /* at pos */
 rc source_read(struct source *s, const struct cut *cut, uint32_t pgno, uint8_t *page,

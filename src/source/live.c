@@ -365,6 +365,23 @@ rc live_sync_database(struct live *l, struct err *e) {
     return code == SQLITE_OK ? ok() : sqlite_error(e, NULL, code, l->path, "sync");
 }
 
+struct both_locks {
+    int checkpointer, writer;
+};
+
+static void see_lock(void *arg, const struct foreign_lock *f) {
+    struct both_locks *b = arg;
+    if (f->start <= WALINDEX_LOCK_CHECKPOINT && f->end >= WALINDEX_LOCK_CHECKPOINT)
+        b->checkpointer = f->pid;
+    if (f->start <= WALINDEX_LOCK_WRITE && f->end >= WALINDEX_LOCK_WRITE) b->writer = f->pid;
+}
+
+bool live_checkpointer_writes(struct live *l) {
+    struct both_locks b = {0};
+    system_locks(l->shm_inode, see_lock, &b);
+    return b.checkpointer > 0 && b.checkpointer == b.writer && b.writer != system_pid();
+}
+
 rc live_lock(struct live *l, struct err *e) {
     int code = run(l->lock);
     return code == SQLITE_OK ? ok()

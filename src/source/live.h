@@ -59,6 +59,8 @@ MUST_USE rc live_page(struct live *, uint32_t pgno, uint32_t last, uint32_t low,
 /* PASSIVE. RC_BUSY when another checkpoint is at it (waits up to wait_ns). */
 MUST_USE rc live_checkpoint(struct live *, int64_t wait_ns, struct err *e);
 MUST_USE rc live_sync_database(struct live *, struct err *e);
+/* One other process holds the locks of the checkpointer and of the writer. */
+bool live_checkpointer_writes(struct live *);
 /* BEGIN IMMEDIATE and ROLLBACK on a connection that does nothing else. RC_BUSY at once. */
 MUST_USE rc live_lock(struct live *, struct err *e);
 void live_unlock(struct live *);

@@ -23,10 +23,12 @@
 #define BUSY_NS 50000000 /* after a commit: look again and again instead of waiting for an event */
 #define BUSY_LOOK_NS 5000000
 #define LOOK_FIRST_NS 30000   /* after an event: the write is seen before the header is published */
-#define LOOK_FAST_NS 20000000 /* at most so far apart for a second, */
-#define LOOK_SLOW_NS 100000000 /* then so far, until the header has moved or 10 s have passed */
+#define LOOK_FAST_NS 20000000 /* at most so far apart */
+#define FAST_NS 1000000000    /* for so long, */
+#define LOOK_SLOW_NS 100000000 /* then so far, until SAFETY_NS have passed */
 #define EVIDENCE_NS 30000000000
 #define SCRUB_PAGES 256u
+#define SCRUB_PAUSE_NS 1000000
 
 void source_event(struct source *s, const char *name, const char *const *pairs, int count) {
     if (s->opt.event) s->opt.event(s->opt.event_arg, name, pairs, count);
@@ -110,7 +112,7 @@ static rc begin(struct source *s, const char *path, struct err *e) {
     if (!s->page) return err_set(e, RC_NOMEM, "no memory");
     s->hold = (struct hold){.live = &s->live, .capture = source_capture, .arg = s};
     TRY(source_take_start(s, e));
-    s->started = s->last_change = s->last_look = mono(s);
+    s->started = s->last_change = s->last_look = s->last_sign = mono(s);
     s->next_safety = s->started + SAFETY_NS;
     return ok();
 }
@@ -173,8 +175,8 @@ rc source_write_run_file(struct source *s, struct err *e) {
         struct dest *d = &s->dest[i];
         r.dest[i].id = run_dest_id(d->store->url);
         r.dest[i].node = proven_node(d);
-        r.dest[i].full =
-            d->full || d->state < DEST_CLASSED || (d->ship.active && d->ship.all_pages);
+        r.dest[i].full = d->full || d->state < DEST_CLASSED || d->state == DEST_REFUSED ||
+                         (d->ship.active && d->ship.all_pages);
         result = dest_unacked(d, &r.dest[i].unacked, e);
     }
     if (is_ok(result)) {
@@ -198,11 +200,11 @@ static rc look(struct source *s, int64_t now, bool changed, struct err *e) {
     TRY(r);
     if (changed) {
         s->relook = LOOK_FIRST_NS;
-        s->relook_until = now + SAFETY_NS;
+        s->last_sign = now;
     }
     if (!walindex_header_same(&before, &s->pos)) {
-        s->last_change = now;
-        s->relook_until = 0;
+        s->last_change = s->last_sign = now;
+        if (s->relook < BUSY_LOOK_NS) s->relook = BUSY_LOOK_NS;
     }
     if (now > s->last_look) {
         double rate = (double)(s->stats.frames_captured - frames) / (double)(now - s->last_look);
@@ -215,7 +217,9 @@ static rc look(struct source *s, int64_t now, bool changed, struct err *e) {
     return source_write_run_file(s, e);
 }
 
-/* When to look at the header again without being told. */
+/* When to look at the header again without being told. A write is seen before its header is published, and
+ * after an fsync in between that can be long; the writes of the next commit may have been seen together with
+ * the header of this one. So it goes on for a while after the last sign of life, whatever that was. */
 static void schedule_look(struct source *s, int64_t now, bool changed, int64_t *due) {
     due_at(due, s->next_safety);
     if (now - s->last_change < BUSY_NS) {
@@ -226,9 +230,9 @@ static void schedule_look(struct source *s, int64_t now, bool changed, int64_t *
         }
         due_at(due, now + next);
     }
-    if (now < s->relook_until) {
+    if (now - s->last_sign < SAFETY_NS) {
         if (!changed) s->relook += s->relook / 2;
-        int64_t most = s->relook_until - now > SAFETY_NS - 1000000000 ? LOOK_FAST_NS : LOOK_SLOW_NS;
+        int64_t most = now - s->last_sign < FAST_NS ? LOOK_FAST_NS : LOOK_SLOW_NS;
         if (s->relook > most) s->relook = most;
         due_at(due, now + s->relook);
     }
@@ -265,13 +269,19 @@ static rc move_hold(struct source *s, int64_t now, int64_t *due, struct err *e) 
     return ok();
 }
 
+static bool full_waits(const struct source *s) {
+    for (int i = 0; i < s->dest_count; i++)
+        if (s->dest[i].state == DEST_READY && s->dest[i].full) return true;
+    return false;
+}
+
 static rc scrub(struct source *s, int64_t now, int64_t *due, struct err *e) {
     if (s->summed_below > s->pos.page_count) {
         s->summed_below = UINT32_MAX;
         return ok();
     }
-    if (evidence_needed(s, now, due)) return ok();
-    due_at(due, now + 1000000);
+    if (evidence_needed(s, now, due) && !full_waits(s)) return ok();
+    due_at(due, now + SCRUB_PAUSE_NS);
     return source_scrub(s, SCRUB_PAGES, e);
 }
 
@@ -298,7 +308,7 @@ rc source_step(struct source *s, int64_t now, bool changed, int64_t *due_ns, str
     TRY(look(s, now, changed, e));
     TRY(refusal(s, e));
     for (int i = 0; i < s->dest_count; i++) TRY(dest_step(&s->dest[i], now, &due, e));
-    TRY(refusal(s, e)); /* the log and the run file stay as they are: they are the evidence */
+    TRY(refusal(s, e)); /* the log and the run file stay as they are, for the next start */
     if (!s->draining) TRY(move_hold(s, now, &due, e));
     TRY(scrub(s, now, &due, e));
     TRY(safety(s, now, changed, e));
@@ -329,6 +339,7 @@ int source_left(const struct source *s, char *words, size_t size) {
 int source_watch_paths(struct source *s, const char *paths[2]) {
     paths[0] = s->live.wal_path;
     paths[1] = s->live.path;
+    s->next_safety = 0; /* are these still the files that are open? */
     return 2;
 }
 
