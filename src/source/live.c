@@ -26,6 +26,7 @@
 
 static rc sqlite_error(struct err *e, sqlite3 *db, int code, const char *path, const char *doing) {
     const char *words = db ? sqlite3_errmsg(db) : sqlite3_errstr(code);
+    int errnum = db ? sqlite3_system_errno(db) : 0;
     switch (code & 0xff) {
     case SQLITE_BUSY:
     case SQLITE_PROTOCOL:
@@ -36,7 +37,9 @@ static rc sqlite_error(struct err *e, sqlite3 *db, int code, const char *path, c
     case SQLITE_CORRUPT: return err_set(e, RC_CORRUPT, "%s: %s: %s", path, doing, words);
     case SQLITE_NOMEM: return err_set(e, RC_NOMEM, "%s: %s: no memory", path, doing);
     case SQLITE_FULL: return err_set(e, RC_FULL, "%s: %s: %s", path, doing, words);
-    default: return err_set(e, RC_IO, "%s: %s: %s", path, doing, words);
+    default:
+        if (errnum) return err_errno(e, errnum, "%s: %s: %s", path, doing, words);
+        return err_set(e, RC_IO, "%s: %s: %s", path, doing, words);
     }
 }
 
@@ -86,6 +89,7 @@ static rc check_path(struct live *l, const char *path, struct err *e) {
     TRY(system_real_path(path, l->path, e));
     TRY(l->env->files->stat(l->env, l->path, &s, e));
     if (s.is_directory) return err_set(e, RC_USAGE, "%s: a directory, not a database", path);
+    if (!s.is_regular) return err_set(e, RC_USAGE, "%s: not a regular file", path);
     const char *fs;
     if (system_is_network_fs(l->path, &fs))
         return err_set(e, RC_USAGE, "%s: on a network file system (%s), where WAL mode cannot work",

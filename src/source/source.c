@@ -27,6 +27,7 @@
 #define FAST_NS 1000000000    /* for so long, */
 #define LOOK_SLOW_NS 100000000 /* then so far, until SAFETY_NS have passed */
 #define EVIDENCE_NS 30000000000
+#define MOVE_PAUSE_NS 1000000000
 #define SCRUB_PAGES 256u
 #define SCRUB_PAUSE_NS 1000000
 
@@ -263,9 +264,20 @@ static rc move_hold(struct source *s, int64_t now, int64_t *due, struct err *e) 
         if (now - s->started < EVIDENCE_NS) return ok();
         TRY(keep_evidence(s, e));
     }
+    if (now < s->move_after) {
+        due_at(due, s->move_after);
+        return ok();
+    }
     rc r = source_move(s, now, due, e);
-    if (r.code != RC_BUSY && r.code != RC_RETRY) return r;
-    due_at(due, now + LOOK_FAST_NS);
+    int64_t pause = LOOK_FAST_NS;
+    if (r.code == RC_FULL || r.code == RC_IO) { /* the hold stands, the log grows: that can wait */
+        pause = MOVE_PAUSE_NS;
+        EVENT(s, "checkpoint.retry", "db", s->live.path, "in_ms", "1000", "err", e->text);
+    } else if (r.code != RC_BUSY && r.code != RC_RETRY) {
+        return r;
+    }
+    s->move_after = now + pause;
+    due_at(due, s->move_after);
     return ok();
 }
 

@@ -73,10 +73,9 @@ BAD = {
     "name too long": (lambda box: setattr(box, "db", box.path / ("n" * 300)), 1, "too long"),
     "fifo": (lambda box: os.mkfifo(box.db), 2, "not a regular file"),
 }
-FIFO = pytest.param("fifo", marks=pytest.mark.xfail(strict=True, reason="SQLite is asked to open it"))
 
 
-@pytest.mark.parametrize("kind", [FIFO if k == "fifo" else k for k in BAD])
+@pytest.mark.parametrize("kind", BAD)
 def test_no_database(box, kind):
     make, code, words = BAD[kind]
     make(box)
@@ -89,7 +88,6 @@ def test_no_database(box, kind):
     assert str(box.db) in box.holdfast("status", box.db, box.replica, code=2).out
 
 
-@pytest.mark.xfail(strict=True, reason="SQLite's words have no reason in them")
 def test_database_that_may_not_be_read(box):
     root_only(box)
     box.new_app(5).close()
@@ -326,7 +324,6 @@ def test_disk_full_at_the_replica(box, small_disk):
     assert all(name in before or re.search(r"[0-9a-f]{16}\.ltx$", name) for name in contents(to))
 
 
-@pytest.mark.xfail(strict=True, reason="a checkpoint that finds the disk full ends the run")
 def test_disk_of_the_database_full(box, small_disk):
     """The application's writes fail; what was committed is safe."""
     box.db = small_disk / "app.db"
