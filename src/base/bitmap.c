@@ -29,9 +29,10 @@ static rc reserve(struct bitmap *b, uint32_t pgno, struct err *e) {
     if (need <= b->word_count) return ok();
     uint32_t words = b->word_count + b->word_count / 2 + 16;
     if (words < need) words = need;
-    uint64_t *grown = realloc(b->words, words * sizeof *grown);
+    uint64_t *grown = calloc(words, sizeof *grown); /* zeros nobody touches are free */
     if (!grown) return err_set(e, RC_NOMEM, "no memory for %u pages", pgno);
-    memset(grown + b->word_count, 0, (words - b->word_count) * sizeof *grown);
+    if (b->word_count) memcpy(grown, b->words, b->word_count * sizeof *grown);
+    free(b->words);
     b->words = grown;
     b->word_count = words;
     return ok();

@@ -184,6 +184,7 @@ END_TEST
 int main(void) {
     Suite *s = suite_create("bitmap");
     TCase *t = tcase_create("bitmap");
+    tcase_set_timeout(t, 60);
     tcase_add_test(t, random_steps_give_what_a_naive_set_gives);
     ADD_ROWS(t, a_range_has_its_ends_and_no_neighbour, ranges);
     tcase_add_test(t, an_empty_set_has_no_member_and_no_memory);
