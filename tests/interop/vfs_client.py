@@ -1,0 +1,28 @@
+"""An application that opens a replica through Litestream's VFS, in a process of its own.
+
+    vfs_client.py EXTENSION STATEMENT...
+
+Prints the rows of each statement as JSON. Everything else is told to the extension by the LITESTREAM_*
+variables; with hydration on, it ends only when the whole database has been restored. As in any SQLite
+application, statements before a COMMIT are one transaction.
+"""
+import json
+import os
+import sqlite3
+import sys
+import time
+
+extension, statements = sys.argv[1], sys.argv[2:]
+loader = sqlite3.connect(":memory:")
+loader.enable_load_extension(True)
+loader.load_extension(extension)
+c = sqlite3.connect("file:replica?vfs=litestream", uri=True, isolation_level=None)
+results = [c.execute(s).fetchall() for s in statements]
+if os.environ.get("LITESTREAM_HYDRATION_PATH"):
+    end = time.monotonic() + 10
+    while float(done := c.execute("PRAGMA litestream_hydration_progress").fetchone()[0]) < 100:
+        if time.monotonic() > end:
+            sys.exit(f"hydration stands at {done} %")
+        time.sleep(0.005)
+c.close()
+print(json.dumps(results))
