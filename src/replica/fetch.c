@@ -78,15 +78,20 @@ static void load_file(void *arg, int i) {
     if (!is_ok(r)) fail_object(f, r, &e);
 }
 
+/* Files do not fit together; `file` is where that shows. */
+static rc disagree(struct fetch *f, const struct fetch_file *file, rc r, struct err *e) {
+    f->disagree = true;
+    return replica_name(f->store, &file->file, r, e);
+}
+
 /* What a header says must be possible before anything is sized by it. */
 static rc check_page_count(struct fetch *f, struct err *e) {
     uint64_t bytes = 0;
     for (int i = 0; i < f->file_count; i++) bytes += f->files[i].file.size_bytes;
     if (f->page_count <= f->base_pages + bytes / FRAME_LEAST + 1) return ok();
-    return replica_name(
-        f->store, &f->files[f->file_count - 1].file,
-        err_set(e, RC_CORRUPT, "its header says %u pages: more than all files hold", f->page_count),
-        e);
+    rc r =
+        err_set(e, RC_CORRUPT, "its header says %u pages: more than all files hold", f->page_count);
+    return replica_name(f->store, &f->files[f->file_count - 1].file, r, e);
 }
 
 rc fetch_load(struct fetch *f, struct err *e) {
@@ -106,7 +111,7 @@ rc fetch_load(struct fetch *f, struct err *e) {
         if (file->header.page_size == f->page_size) continue;
         rc r = err_set(e, RC_CORRUPT, "pages of %u bytes, where the last file has %u",
                        file->header.page_size, f->page_size);
-        return replica_name(f->store, &file->file, r, e);
+        return disagree(f, file, r, e);
     }
     return check_page_count(f, e);
 }
@@ -186,14 +191,13 @@ static rc claim_file(struct fetch *f, int number, struct err *e) {
     }
 }
 
-static rc check_complete(const struct fetch *f, struct err *e) {
+static rc check_complete(struct fetch *f, struct err *e) {
     uint32_t lock = ltx_lock_page(f->page_size);
     for (uint64_t p = (uint64_t)f->base_pages + 1; p <= f->page_count; p++) {
         if (p == lock || bitmap_has(&f->claimed, (uint32_t)p)) continue;
-        return replica_name(f->store, &f->files[f->file_count - 1].file,
-                            err_set(e, RC_CORRUPT, "page %u of its %u is in no file of the plan",
-                                    (uint32_t)p, f->page_count),
-                            e);
+        rc r = err_set(e, RC_CORRUPT, "page %u of its %u is in no file of the plan", (uint32_t)p,
+                       f->page_count);
+        return disagree(f, &f->files[f->file_count - 1], r, e);
     }
     return ok();
 }

@@ -35,6 +35,7 @@ struct fetch {
     struct bitmap claimed;
     atomic_int next_range;
     atomic_bool failed, vanished; /* vanished: by a planned object that is not there any more */
+    bool disagree; /* files that are each readable do not fit together: which is to blame? */
     rc result;
     struct err err;
 };

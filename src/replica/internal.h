@@ -30,6 +30,11 @@ bool file_is_permanent(const struct replica_file *);
 /* `next` follows `f` in a listing: whether files of their level are missing between them. Not before
  * a permanent one's successor, because all between may have been pruned. */
 bool level_has_gap(const struct replica_file *f, const struct replica_file *next);
+/* Adds what the plans of pinned TXIDs use. A pin whose state is gone keeps nothing. */
+MUST_USE rc listing_add_pinned(const struct listing *, const uint64_t *pins, size_t count,
+                               struct listing *keep, struct err *);
+/* How many threads to use where `asked` were asked for; 0: the number of CPUs, at least 4. */
+int replica_parallel(int asked);
 bool listing_has(const struct listing *, const struct replica_file *);
 /* The states that can be restored next to `txid`; 0 where there is none. */
 MUST_USE rc plan_neighbours(const struct listing *, uint64_t txid, uint64_t *before,

@@ -7,7 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#define PARALLEL_LEAST 4 /* it is a store that is waited for, not a CPU */
+#define PARALLEL_MOST 64
 #define FENCE_SIZE (LTX_HEADER_SIZE + 6 + 1 + 8 + LTX_TRAILER_SIZE)
 
 void listing_deinit(struct listing *l) {
@@ -191,6 +194,12 @@ rc listing_read_times(struct store *store, struct listing *l, int parallel, stru
     TRY(store->env->parallel(store->env, parallel, (int)l->count, read_time, &t, e));
     if (atomic_load(&t.failed) && e) *e = t.err;
     return t.result;
+}
+
+int replica_parallel(int asked) {
+    long n = asked > 0 ? asked : sysconf(_SC_NPROCESSORS_ONLN);
+    if (asked <= 0 && n < PARALLEL_LEAST) n = PARALLEL_LEAST;
+    return n > PARALLEL_MOST ? PARALLEL_MOST : (int)n;
 }
 
 /* ---- pins ---- */

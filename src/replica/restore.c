@@ -28,8 +28,6 @@
 
 #define LIST_TIMES 3
 #define COPY_SIZE (1u << 20)
-#define PARALLEL_LEAST 4
-#define PARALLEL_MOST 64
 
 struct restore {
     struct store *store;
@@ -172,23 +170,21 @@ static rc copy_base(struct restore *r, struct err *e) {
 
 /* ---- the proof ---- */
 
-/* The sum is wrong: walk all states up to here, and name the first object that breaks them. */
-static rc blame(struct restore *r, struct err *e) {
-    struct fetch *f = &r->fetch;
-    const struct replica_file *last = &f->files[f->file_count - 1].file;
+/* Files do not fit together, says `why`: walk all states up to here, and name the first object that
+ * breaks them instead, if one does. */
+static rc blame(struct restore *r, rc why, struct err *e) {
+    const struct fetch *f = &r->fetch;
     struct listing upto = {0};
     struct verify_result ignored;
+    struct err broken;
     rc result = ok();
     for (size_t i = 0; is_ok(result) && i < r->listing.count; i++)
-        if (r->listing.files[i].max_txid <= last->max_txid)
+        if (r->listing.files[i].max_txid <= f->files[f->file_count - 1].file.max_txid)
             result = listing_add(&upto, r->listing.files[i], e);
-    if (is_ok(result)) result = verify_listing(r->store, &upto, r->parallel, NULL, &ignored, e);
+    if (is_ok(result))
+        result = verify_listing(r->store, &upto, r->parallel, NULL, &ignored, &broken);
     listing_deinit(&upto);
-    if (!is_ok(result)) return result;
-    result =
-        err_set(e, RC_CORRUPT, "the restored database does not have the sum that this file says%s",
-                r->base ? ": perhaps the local state is not what it was taken for" : "");
-    return replica_name(r->store, last, result, e);
+    return result.code == RC_CORRUPT ? err_set(e, RC_CORRUPT, "%s", broken.text) : why;
 }
 
 /* The last file says no sum; one before may. All of them have been read whole. */
@@ -208,15 +204,40 @@ static rc prove_links(struct restore *r, struct err *e) {
     return result;
 }
 
+/* A snapshot of another database is whole, and right by its own sum. But a file that was not needed
+ * may end at the same TXID and say another one. */
+static rc compare_sums(struct restore *r, struct err *e) {
+    struct fetch *f = &r->fetch;
+    const struct replica_file *last = &f->files[f->file_count - 1].file;
+    for (size_t i = 0; i < r->listing.count; i++) {
+        const struct replica_file *same = &r->listing.files[i];
+        struct ltx_header h;
+        struct err ignored;
+        if (same->max_txid != last->max_txid || same->level == last->level) continue;
+        if (!is_ok(replica_read_header(r->store, same, &h, &ignored))) continue;
+        if (!h.chain.present || !h.chain.sum || h.chain.sum == f->sum) continue;
+        if (!is_ok(replica_read_back(r->store, same, NULL, &ignored))) continue;
+        f->disagree = true;
+        return replica_name(
+            r->store, last,
+            err_set(e, RC_CORRUPT, "level %d has another database at this TXID", same->level), e);
+    }
+    return ok();
+}
+
 static rc prove(struct restore *r, struct err *e) {
     struct fetch *f = &r->fetch;
     uint64_t sum = atomic_load(&f->sum_fetched);
     fetch_phase(f, 3);
     if (!f->sum) return prove_links(r, e);
     if (r->base) TRY(fetch_sum_output(f, &sum, e));
-    if ((sum ? sum : 1) != f->sum) return blame(r, e);
     r->result.sum_checked = true;
-    return ok();
+    if ((sum ? sum : 1) == f->sum) return compare_sums(r, e);
+    f->disagree = true;
+    rc wrong =
+        err_set(e, RC_CORRUPT, "the restored database does not have the sum that this file says%s",
+                r->base ? ": perhaps the local state is not what it was taken for" : "");
+    return replica_name(r->store, &f->files[f->file_count - 1].file, wrong, e);
 }
 
 /* ---- the output ---- */
@@ -312,6 +333,7 @@ static rc restore_once(struct restore *r, bool *again, struct err *e) {
     bool planned = is_ok(result);
     if (is_ok(result)) result = take_plan(r, &plan, e);
     if (is_ok(result)) result = build(r, e);
+    if (r->fetch.disagree) result = blame(r, result, e);
     bool vanished = atomic_load(&r->fetch.vanished) && result.code == RC_NOTFOUND;
     if (planned && result.code == RC_NOTFOUND && !vanished) result.code = RC_IO; /* the output's */
     *again = vanished || (r->base && !r->base_path);
@@ -323,12 +345,6 @@ static rc restore_once(struct restore *r, bool *again, struct err *e) {
     return result;
 }
 
-static int parallel_of(const struct restore_options *o) {
-    int n = o->parallel > 0 ? o->parallel : system_cpu_count();
-    if (o->parallel <= 0 && n < PARALLEL_LEAST) n = PARALLEL_LEAST;
-    return n > PARALLEL_MOST ? PARALLEL_MOST : n;
-}
-
 rc replica_restore(struct store *store, const char *path, const struct restore_options *o,
                    struct restore_result *out, struct err *e) {
     struct restore r = {.store = store, .env = store->env, .path = path, .opt = o};
@@ -336,7 +352,7 @@ rc replica_restore(struct store *store, const char *path, const struct restore_o
     rc result = ok();
     bool again = true;
     r.base_path = o->base_path;
-    r.parallel = parallel_of(o);
+    r.parallel = replica_parallel(o->parallel);
     if (strlen(path) >= LIMIT_PATH - 64)
         return err_set(e, RC_USAGE, "%.80s...: path too long", path);
     directory_of(path, r.dir);

@@ -27,16 +27,15 @@ static bool is_snapshot(const struct replica_file *f) {
     return f->level == LEVEL_SNAPSHOT && f->min_txid == 1;
 }
 
-/* What the pinned states need. A pin whose state is gone already keeps nothing. */
-static rc keep_pinned(struct choice *c, const uint64_t *pins, size_t count, struct err *e) {
+rc listing_add_pinned(const struct listing *l, const uint64_t *pins, size_t count,
+                      struct listing *keep, struct err *e) {
     for (size_t i = 0; i < count; i++) {
         struct plan plan = {0};
         struct err why;
-        rc r = plan_make(c->l, (struct target){.txid = pins[i]}, &plan, &why);
+        rc r = plan_make(l, (struct target){.txid = pins[i]}, &plan, &why);
         if (r.code == RC_NOTFOUND || r.code == RC_CORRUPT) continue;
         if (!is_ok(r)) return err_set(e, r.code, "%s", why.text);
-        for (size_t k = 0; is_ok(r) && k < plan.count; k++)
-            r = listing_add(&c->keep, plan.files[k], e);
+        for (size_t k = 0; is_ok(r) && k < plan.count; k++) r = listing_add(keep, plan.files[k], e);
         plan_deinit(&plan);
         TRY(r);
     }
@@ -121,7 +120,7 @@ static rc choose(struct choice *c, const uint64_t *pins, size_t count, struct li
         if (f->level == LEVEL_SNAPSHOT && !is_snapshot(f)) continue;
         if (f->max_txid > c->newest[f->level]) c->newest[f->level] = f->max_txid;
     }
-    TRY(keep_pinned(c, pins, count, e));
+    TRY(listing_add_pinned(c->l, pins, count, &c->keep, e));
     TRY(choose_level0(c, out, e));
     return choose_above(c, out, e);
 }

@@ -11,6 +11,7 @@
  * Invariants
  *  1. Objects are judged in order of their TXIDs, so the first that breaks is the one named.
  *  2. Memory is the state's, and the sums of at most LIMIT_AHEAD bytes of files.
+ *  3. A level without gaps, pins and permanent files aside: retention takes its old end only.
  */
 #include "replica/state.h"
 
@@ -20,8 +21,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LIMIT_SMALL (16u << 20)
-#define LIMIT_AHEAD (64u << 20)
+#define LIST_TIMES 3
+#define LIMIT_SMALL (4u << 20)
+#define LIMIT_AHEAD (16u << 20)
 #define AHEAD 64u
 #define ENTRY_SIZE 12u /* a page number and a sum */
 
@@ -291,7 +293,7 @@ rc verify_listing(struct store *store, const struct listing *l, int parallel,
         atomic_store(&progress->phase, 3);
     }
     rc r = make_steps(w, l, e);
-    if (is_ok(r)) r = walk(w, parallel > 0 ? parallel : 1, e);
+    if (is_ok(r)) r = walk(w, replica_parallel(parallel), e);
     if (is_ok(r) && progress) atomic_store(&progress->phase, 4);
     state_deinit(&w->state);
     free(w->steps);
@@ -299,14 +301,52 @@ rc verify_listing(struct store *store, const struct listing *l, int parallel,
     return r;
 }
 
-rc replica_verify(struct store *store, int parallel, struct progress *progress,
-                  struct verify_result *out, struct err *e) {
+/* A level that goes on after a gap has lost an object, though others may lead over it. */
+static rc check_levels(struct store *store, const struct listing *l, struct verify_result *out,
+                       struct err *e) {
+    uint64_t *pins = NULL;
+    size_t pin_count = 0;
+    struct listing keep = {0};
+    TRY(replica_read_pins(store, &pins, &pin_count, e));
+    rc r = listing_add_pinned(l, pins, pin_count, &keep, e);
+    for (size_t i = 1; is_ok(r) && i < l->count; i++) {
+        const struct replica_file *f = &l->files[i - 1], *next = &l->files[i];
+        if (!level_has_gap(f, next) || listing_has(&keep, f)) continue;
+        replica_key(store, next, out->broken);
+        r = err_set(e, RC_CORRUPT, "hole between TXID %llu and %llu in its level",
+                    (unsigned long long)f->max_txid, (unsigned long long)next->min_txid);
+        r = replica_name(store, next, r, e);
+    }
+    free(pins);
+    listing_deinit(&keep);
+    return r;
+}
+
+static rc verify_once(struct store *store, int parallel, struct progress *progress,
+                      struct verify_result *out, struct err *e) {
     struct listing l = {0};
     *out = (struct verify_result){0};
     if (progress) atomic_store(&progress->phase, 0);
+    if (progress) atomic_store(&progress->bytes_done, 0);
     TRY(replica_list(store, &l, NULL, e));
     rc r = l.count ? verify_listing(store, &l, parallel, progress, out, e)
                    : err_set(e, RC_NOTFOUND, "no backup at %s", store->url);
+    if (is_ok(r)) r = check_levels(store, &l, out, e);
     listing_deinit(&l);
     return r;
+}
+
+/* Objects may vanish between listing and reading: retention was faster. */
+rc replica_verify(struct store *store, int parallel, struct progress *progress,
+                  struct verify_result *out, struct err *e) {
+    struct err why;
+    rc r = ok();
+    for (int i = 0; i < LIST_TIMES; i++) {
+        r = verify_once(store, parallel, progress, out, &why);
+        if (r.code != RC_NOTFOUND || !out->broken[0]) break;
+    }
+    if (is_ok(r)) return r;
+    if (r.code == RC_NOTFOUND && out->broken[0])
+        return err_set(e, RC_CORRUPT, "an object that is listed is not there: %s", why.text);
+    return err_set(e, r.code, "%s", why.text);
 }
