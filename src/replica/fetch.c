@@ -22,8 +22,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define GAP (64u << 10) /* unwanted bytes that are cheaper to fetch than to skip */
-#define WRITE_SIZE (1u << 20)
+#define GAP (64u << 10)         /* unwanted bytes that are cheaper to fetch than to skip */
+#define NEAR_RANGE (512u << 10) /* of a store without a network's way: what stays in a cache */
+#define WRITE_SIZE (256u << 10)
 #define LIMIT_BUFFERS (48u << 20)
 #define FRAME_LEAST 8u /* bytes that a stored page takes, at the very least */
 #define BITS_AT_ONCE 512u
@@ -151,9 +152,9 @@ static bool is_wanted(const struct range *r, uint32_t i) {
 }
 
 static uint64_t range_limit(const struct fetch *f) {
-    uint64_t each = LIMIT_BUFFERS / (uint64_t)f->parallel;
-    if (each > LIMIT_RANGE) return LIMIT_RANGE;
-    return each > WRITE_SIZE ? each : WRITE_SIZE;
+    uint64_t most = f->store->layout == LAYOUT_BUCKET ? LIMIT_RANGE : NEAR_RANGE;
+    uint64_t room = LIMIT_BUFFERS / (uint64_t)f->parallel - WRITE_SIZE;
+    return room < most ? room : most;
 }
 
 static bool fits(const struct fetch *f, const struct range *r, const struct ltx_entry *entry) {
