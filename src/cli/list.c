@@ -5,6 +5,7 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <stdlib.h>
 
 static const char help[] =
     "holdfast list [-json] URL\n"
@@ -12,21 +13,28 @@ static const char help[] =
     "\n"
     "  holdfast list /backup/app\n";
 
-static void print_human(const struct listing *l) {
-    printf("%-20s %-20s %-24s %5s %12s\n", "txid", "from", "time", "level", "bytes");
-    for (size_t i = 0; i < l->count; i++) {
-        const struct replica_file *f = &l->files[i];
+struct points {
+    struct replica_file *files;
+    size_t count, objects;
+};
+
+static void print_human(const struct points *p) {
+    printf("%-20s %-24s %5s %-20s %12s\n", "TXID", "TIME", "LEVEL", "FROM", "BYTES");
+    for (size_t i = 0; i < p->count; i++) {
+        const struct replica_file *f = &p->files[i];
         char at[32];
         format_time(f->time_ms, at);
-        printf("%-20" PRIu64 " %-20" PRIu64 " %-24s %5d %12" PRIu64 "\n", f->max_txid, f->min_txid,
-               at, f->level, f->size_bytes);
+        printf("%-20" PRIu64 " %-24s %5d %-20" PRIu64 " %12" PRIu64 "\n", f->max_txid, at, f->level,
+               f->min_txid, f->size_bytes);
     }
+    if (p->objects > p->count)
+        printf("and %zu objects that end where nothing can be restored\n", p->objects - p->count);
 }
 
-static void print_json(const struct listing *l) {
+static void print_json(const struct points *p) {
     json_t *all = json_array();
-    for (size_t i = 0; i < l->count; i++) {
-        const struct replica_file *f = &l->files[i];
+    for (size_t i = 0; i < p->count; i++) {
+        const struct replica_file *f = &p->files[i];
         char at[32];
         format_time(f->time_ms, at);
         json_array_append_new(
@@ -39,19 +47,30 @@ static void print_json(const struct listing *l) {
     json_decref(all);
 }
 
-static int list(const char *url, bool json) {
-    struct env *env = NULL;
+/* With the times that restore -timestamp goes by: those in the headers. */
+static rc read_points(const char *url, struct env *env, struct points *out, struct err *e) {
     struct store *store = NULL;
     struct listing listing = {0};
-    struct err e;
-    rc r = env_new_system(1, &env, &e);
-    if (is_ok(r)) r = store_open(env, url, &store, &e);
-    if (is_ok(r)) r = replica_list(store, &listing, NULL, &e);
-    if (is_ok(r) && listing.count == 0) r = err_set(&e, RC_NOTFOUND, "no backup at %s", url);
-    if (is_ok(r) && json) print_json(&listing);
-    else if (is_ok(r)) print_human(&listing);
+    TRY(store_open(env, url, &store, e));
+    rc r = replica_list(store, &listing, NULL, e);
+    if (is_ok(r) && listing.count == 0) r = err_set(e, RC_NOTFOUND, "no backup at %s", url);
+    if (is_ok(r)) r = listing_read_times(store, &listing, 0, e);
+    if (is_ok(r)) r = listing_points(&listing, &out->files, &out->count, e);
+    out->objects = listing.count;
     listing_deinit(&listing);
     store_free(store);
+    return r;
+}
+
+static int list(const char *url, bool json) {
+    struct env *env = NULL;
+    struct points points = {0};
+    struct err e;
+    rc r = env_new_system(1, &env, &e);
+    if (is_ok(r)) r = read_points(url, env, &points, &e);
+    if (is_ok(r) && json) print_json(&points);
+    else if (is_ok(r)) print_human(&points);
+    free(points.files);
     env_free_system(env);
     return is_ok(r) ? 0 : cli_fail(r, &e);
 }

@@ -1,5 +1,6 @@
 /* holdfast verify URL: read the whole replica and prove it; -source DB: compare it with the
  * database. */
+#include "cli/bar.h"
 #include "cli/cli.h"
 #include "source/audit.h"
 
@@ -49,20 +50,30 @@ static void print_human(const struct verification *v) {
                v->audit.txid, v->audit.pages_pending);
 }
 
-static int verify(const char *url, const char *db, bool json) {
+static rc run(const char *url, const char *db, struct progress *progress, struct verification *v,
+              struct err *e) {
     struct env *env = NULL;
     struct store *store = NULL;
-    struct verification v = {0};
-    struct err e;
-    rc r = env_new_system(1, &env, &e);
-    if (is_ok(r)) r = store_open(env, url, &store, &e);
-    if (is_ok(r)) r = replica_verify(store, 0, NULL, &v.replica, &e);
+    rc r = env_new_system(1, &env, e);
+    if (is_ok(r)) r = store_open(env, url, &store, e);
+    if (is_ok(r)) r = replica_verify(store, 0, progress, &v->replica, e);
     if (is_ok(r) && db) {
-        r = source_audit(env, store, db, &v.audit, &e);
-        v.audited = true;
+        r = source_audit(env, store, db, &v->audit, e);
+        v->audited = true;
     }
     store_free(store);
     env_free_system(env);
+    return r;
+}
+
+static int verify(const char *url, const char *db, bool json) {
+    struct verification v = {0};
+    struct progress progress = {0};
+    struct err e;
+    struct bar bar;
+    bar_start(&bar, "verify", &progress);
+    rc r = run(url, db, &progress, &v, &e);
+    (void)bar_stop(&bar);
     if (json) print_json(&v, r, &e);
     else if (is_ok(r)) print_human(&v);
     return is_ok(r) ? 0 : cli_fail(r, &e);

@@ -25,7 +25,7 @@
 #define GAP (64u << 10)         /* unwanted bytes that are cheaper to fetch than to skip */
 #define NEAR_RANGE (512u << 10) /* of a store without a network's way: what stays in a cache */
 #define WRITE_SIZE (256u << 10)
-#define LIMIT_BUFFERS (48u << 20)
+#define LIMIT_BUFFERS (24u << 20)
 #define FRAME_LEAST 8u /* bytes that a stored page takes, at the very least */
 #define BITS_AT_ONCE 512u
 

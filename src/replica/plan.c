@@ -90,27 +90,45 @@ static const struct replica_file *next_file(const struct listing *l, struct targ
 
 /* ---- refusals ---- */
 
-static int compare_max(const void *pa, const void *pb) {
+static int by_end(const void *pa, const void *pb) {
     const struct replica_file *a = pa, *b = pb;
-    return a->max_txid < b->max_txid ? -1 : a->max_txid > b->max_txid;
+    if (a->max_txid != b->max_txid) return a->max_txid < b->max_txid ? -1 : 1;
+    return a->level - b->level;
 }
 
-/* In order of their ends, a file makes its state if it begins where some state before it ends. */
-rc plan_neighbours(const struct listing *l, uint64_t txid, uint64_t *before, uint64_t *after,
-                   struct err *e) {
+/* In order of their ends, a file makes its state if it begins where some state before it ends. Of
+ * those that end together each is kept whose state can be made, by itself or by another. */
+rc listing_points(const struct listing *l, struct replica_file **out, size_t *count,
+                  struct err *e) {
     struct replica_file *files = malloc((l->count + 1) * sizeof *files);
+    size_t kept = 0;
     if (!files) return err_set(e, RC_NOMEM, "no memory for %zu objects", l->count);
     for (size_t i = 0; i < l->count; i++) files[i] = l->files[i];
-    qsort(files, l->count, sizeof *files, compare_max);
+    if (l->count) qsort(files, l->count, sizeof *files, by_end);
     uint64_t at = 0;
-    *before = *after = 0;
-    for (size_t i = 0; i < l->count && *after == 0; i++) {
-        if (files[i].min_txid - 1 > at) continue;
+    for (size_t i = 0, end; i < l->count; i = end) {
+        bool made = false;
+        for (end = i; end < l->count && files[end].max_txid == files[i].max_txid; end++)
+            made |= files[end].min_txid - 1 <= at;
+        if (!made) continue;
         at = files[i].max_txid;
-        if (at <= txid) *before = at;
-        if (at > txid) *after = at;
+        for (size_t k = i; k < end; k++) files[kept++] = files[k];
     }
-    free(files);
+    *out = files;
+    *count = kept;
+    return ok();
+}
+
+rc plan_neighbours(const struct listing *l, uint64_t txid, uint64_t *before, uint64_t *after,
+                   struct err *e) {
+    struct replica_file *points;
+    size_t count;
+    TRY(listing_points(l, &points, &count, e));
+    *before = *after = 0;
+    for (size_t i = 0; i < count && *after == 0; i++)
+        if (points[i].max_txid <= txid) *before = points[i].max_txid;
+        else *after = points[i].max_txid;
+    free(points);
     return ok();
 }
 

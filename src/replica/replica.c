@@ -191,7 +191,8 @@ static void read_time(void *arg, int i) {
 
 rc listing_read_times(struct store *store, struct listing *l, int parallel, struct err *e) {
     struct times t = {.store = store, .listing = l};
-    TRY(store->env->parallel(store->env, parallel, (int)l->count, read_time, &t, e));
+    TRY(store->env->parallel(store->env, replica_parallel(parallel), (int)l->count, read_time, &t,
+                             e));
     if (atomic_load(&t.failed) && e) *e = t.err;
     return t.result;
 }

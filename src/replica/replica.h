@@ -32,7 +32,8 @@ void listing_remove(struct listing *, const struct replica_file *);
 /* All ten levels, listed in parallel. Names that are not ours are ignored and counted in
  * *strangers (may be NULL). */
 MUST_USE rc replica_list(struct store *, struct listing *out, size_t *strangers, struct err *);
-/* Replace each time_ms by the one in the file's header: mtimes do not survive cp. */
+/* Replace each time_ms by the one in the file's header: mtimes do not survive cp. A header that
+ * cannot be read leaves it as it was. `parallel` 0: the number of CPUs. */
 MUST_USE rc listing_read_times(struct store *, struct listing *, int parallel, struct err *);
 
 MUST_USE rc replica_read_header(struct store *, const struct replica_file *, struct ltx_header *,
@@ -56,6 +57,9 @@ struct plan {
     uint64_t txid; /* what applying it gives */
 };
 void plan_deinit(struct plan *);
+/* The files at whose end the database can be restored, in order of their ends, then levels. free(). */
+MUST_USE rc listing_points(const struct listing *, struct replica_file **out, size_t *count,
+                           struct err *);
 /* RC_NOTFOUND: no files, no such TXID (the words name the nearest ones), a time before the first
  * backup. RC_CORRUPT: a hole, also with a time target: never older data without a word. */
 MUST_USE rc plan_make(const struct listing *, struct target, struct plan *out, struct err *);
