@@ -20,11 +20,15 @@ test:
 soak:
 	@scripts/setup build test
 	@scripts/build $(BUILD) -Dtests=enabled
-	@scripts/soak $(BUILD)
+	@/usr/bin/python3 tests/soak/soak.py --holdfast $(BUILD)/holdfast --writer $(BUILD)/tests/soak/soak_writer $(ARGS)
 
 lint:
 	@scripts/setup build test lint
 	@scripts/lint
+
+fuzz:
+	@scripts/setup build lint
+	@tests/fuzz/run $(ARGS)
 
 san:
 	@scripts/setup build test
@@ -32,9 +36,10 @@ san:
 
 fmt:
 	@scripts/setup lint
-	@git ls-files -z '*.c' '*.h' | xargs -0 clang-format -i
+	@find src tests -name '*.[ch]' -print0 | xargs -0 clang-format -i
+	@find src tests -name '*.[ch]' -print0 | xargs -0 /usr/bin/python3 scripts/fmt_comments.py
 
 install: all
 	@meson install -C $(BUILD) --no-rebuild
 
-.PHONY: all setup demo test soak lint san fmt install
+.PHONY: all setup demo test soak lint fuzz san fmt install

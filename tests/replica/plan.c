@@ -218,7 +218,7 @@ static const char *const sets[] = {"v05-layered", "v05-legacy-frames"};
 
 static int64_t ms_of(const char *text) {
     struct tm tm = {0};
-    int ms;
+    int ms = 0;
     const char *end = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
     ck_assert(end && sscanf(end, ".%dZ", &ms) == 1);
     return (int64_t)timegm(&tm) * 1000 + ms;
