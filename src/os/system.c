@@ -1,8 +1,8 @@
 /* Questions to the machine: /proc, inotify, locks, statfs.
  *
- * Why our own lock file has a lock of its open file description (OFD): a plain POSIX lock goes when any
- * descriptor of the file is closed anywhere in the process, and an flock cannot be asked about without
- * being taken, which would be in the way of whoever starts at that instant.
+ * Why our own lock file has a lock of its open file description (OFD): a plain POSIX lock goes when
+ * any descriptor of the file is closed anywhere in the process, and an flock cannot be asked about
+ * without being taken, which would be in the way of whoever starts at that instant.
  */
 #include "os/system.h"
 

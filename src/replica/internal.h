@@ -27,8 +27,8 @@ MUST_USE rc replica_read_whole(struct store *, const struct replica_file *,
 
 /* Retention never takes it: a fence (level 0, no pages), or level 0's TXID 1. */
 bool file_is_permanent(const struct replica_file *);
-/* `next` follows `f` in a listing: whether files of their level are missing between them. Not before
- * a permanent one's successor, because all between may have been pruned. */
+/* `next` follows `f` in a listing: whether files of their level are missing between them. Not
+ * before a permanent one's successor, because all between may have been pruned. */
 bool level_has_gap(const struct replica_file *f, const struct replica_file *next);
 /* Adds what the plans of pinned TXIDs use. A pin whose state is gone keeps nothing. */
 MUST_USE rc listing_add_pinned(const struct listing *, const uint64_t *pins, size_t count,

@@ -152,8 +152,8 @@ static bool is_bridged(const struct listing *l, uint64_t at) {
     return false;
 }
 
-/* Where a level goes on after a gap that begins at `at`. Retention takes files from a level's old end
- * only, so that what lay there is lost (or was taken around a pin). */
+/* Where a level goes on after a gap that begins at `at`. Retention takes files from a level's old
+ * end only, so that what lay there is lost (or was taken around a pin). */
 static const struct replica_file *after_gap(const struct listing *l, uint64_t at) {
     for (size_t i = 0; i + 1 < l->count; i++) {
         const struct replica_file *f = &l->files[i], *next = &l->files[i + 1];

@@ -87,8 +87,8 @@ static rc make_plan(const struct restore *r, struct plan *out, struct err *e) {
     return ok();
 }
 
-/* What would have come next must be as late as its header says, checksum and all: the finest file of
- * that state, whose time is the state's own. */
+/* What would have come next must be as late as its header says, checksum and all: the finest file
+ * of that state, whose time is the state's own. */
 static rc prove_end(const struct restore *r, const struct plan *p, struct err *e) {
     const struct replica_file *next = NULL;
     for (size_t i = 0; i < r->listing.count; i++) {

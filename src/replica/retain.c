@@ -5,8 +5,8 @@
  *     pages) and TXID 1 at level 0, and what the plan of a pinned TXID uses.
  *  2. Level 0 goes from its old end, all that one file above covers together, when that file is old
  *     enough: so what is left of it continues a state that can be restored.
- *  3. Every state from the oldest snapshot kept on (pinned ones aside), at which a file that is kept
- *     ends (permanent and pinned ones aside), can still be restored.
+ *  3. Every state from the oldest snapshot kept on (pinned ones aside), at which a file that is
+ *     kept ends (permanent and pinned ones aside), can still be restored.
  *  4. A pin keeps what it needs and no more: older snapshots go around it.
  */
 #include "replica/internal.h"

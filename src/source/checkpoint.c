@@ -1,12 +1,12 @@
 /* When the hold moves, and when the log is checkpointed and let go.
  *
- * Why quiet first: a checkpoint under the write lock makes every application that upgrades a read to a
- * write fail at once, whatever its busy_timeout (29 SQLITE_BUSY in 28 locks, against 1 when quiet comes
- * first). PASSIVE rounds need no lock: they copy up to our mark, the mark moves on, and in the first
- * quiet instant, when all is copied and captured, we enter Z, where the next writer resets the log.
- * Only a log above four times the threshold is worth the lock, and only when little is left to copy.
- * FULL, RESTART and TRUNCATE are never used: with the write lock busy they turn into the very call that
- * SQLite's WAL-reset bug needs.
+ * Why quiet first: a checkpoint under the write lock makes every application that upgrades a read
+ * to a write fail at once, whatever its busy_timeout (29 SQLITE_BUSY in 28 locks, against 1 when
+ * quiet comes first). PASSIVE rounds need no lock: they copy up to our mark, the mark moves on, and
+ * in the first quiet instant, when all is copied and captured, we enter Z, where the next writer
+ * resets the log. Only a log above four times the threshold is worth the lock, and only when little
+ * is left to copy. FULL, RESTART and TRUNCATE are never used: with the write lock busy they turn
+ * into the very call that SQLite's WAL-reset bug needs.
  *
  * Invariants
  *  1. Nothing moves while a cut is open.

@@ -1,13 +1,13 @@
 /* Which database is this, seen from a replica's last slot? (docs/design.md "start-up classes")
  *
  * Why a table and not a guess: salts, sizes and page bytes each call a fork or an older database
- * "continuing" in some case that really happens (a power cut with synchronous=NORMAL, a restored backup,
- * a clean close). Only the log's cumulative checksum, a run file of the same boot, or the database's sum
- * prove anything; whatever is not proven is refused, and refusing is safe.
+ * "continuing" in some case that really happens (a power cut with synchronous=NORMAL, a restored
+ * backup, a clean close). Only the log's cumulative checksum, a run file of the same boot, or the
+ * database's sum prove anything; whatever is not proven is refused, and refusing is safe.
  *
  * Invariants
- *  1. A class is told against the log as it was when the hold began (`start`); since then continuity
- *     comes from the hold, so a destination may be read hours later.
+ *  1. A class is told against the log as it was when the hold began (`start`); since then
+ *     continuity comes from the hold, so a destination may be read hours later.
  *  2. A refused destination stops the run: nothing is shipped to any.
  */
 #include "source/internal.h"
@@ -44,7 +44,8 @@ static rc read_frames(struct source *s, struct err *e) {
     return ok();
 }
 
-/* The change counter in the database's header: it never goes back, though not every commit moves it. */
+/* The change counter in the database's header: it never goes back, though not every commit moves
+ * it. */
 static rc start_change_counter(struct source *s, struct err *e) {
     struct cut cut = {.at = s->start.header, .low = s->start.low};
     TRY(source_read(s, &cut, 1, s->page, e));
@@ -52,9 +53,10 @@ static rc start_change_counter(struct source *s, struct err *e) {
     return ok();
 }
 
-/* Whether the log before this one ended where the run file says. A reset leaves the file as long as it
- * was, so what is not yet overwritten still tells: the last frame that the run file knows, and behind it
- * none of that log. The count of commits alone does not prove it: a recovery lets it start anew. */
+/* Whether the log before this one ended where the run file says. A reset leaves the file as long as
+ * it was, so what is not yet overwritten still tells: the last frame that the run file knows, and
+ * behind it none of that log. The count of commits alone does not prove it: a recovery lets it
+ * start anew. */
 static bool old_log_ends(struct source *s) {
     const struct walindex_header *at = &s->run.found.at, *now = &s->start.header;
     struct wal_frame_header last, behind;
@@ -145,8 +147,8 @@ static rc mark_from(struct dest *d, uint32_t frame, uint32_t old_pages, struct e
     return ok();
 }
 
-/* The run before us, with no loss of power since, wrote the tail or had proven that it continues it:
- * whatever the local database holds now came after. -1: not known. */
+/* The run before us, with no loss of power since, wrote the tail or had proven that it continues
+ * it: whatever the local database holds now came after. -1: not known. */
 static int known_by_run_file(const struct dest *d) {
     const struct run_record *r = &d->source->run.found;
     uint64_t node = d->tail.header.node_id;
@@ -255,14 +257,15 @@ static rc class_of_same_log(struct dest *d, bool *told, struct err *e) {
     return ok();
 }
 
-/* An older file that was copied over this one has the same inode, and often an older change counter. */
+/* An older file that was copied over this one has the same inode, and often an older change
+ * counter. */
 static bool is_later_than_run_file(const struct dest *d) {
     return known_by_run_file(d) >= 0 &&
            (int32_t)(d->source->start.change_counter - d->source->run.found.change_counter) >= 0;
 }
 
-/* A whole read of the database: after a clean close, which leaves no log; and before an upload of all of
- * it, so that an older file that was copied over a newer one is not taken for a newer. */
+/* A whole read of the database: after a clean close, which leaves no log; and before an upload of
+ * all of it, so that an older file that was copied over a newer one is not taken for a newer. */
 static rc class_by_sum(struct dest *d, struct err *e) {
     uint64_t sum = 0;
     TRY(start_sum(d->source, &sum, e));

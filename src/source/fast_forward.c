@@ -1,12 +1,13 @@
 /* Fast-forward: an older local database takes the replica's tip.
  *
- * The local state is classed by the same table as a start (classify.c), so that what is not proven to
- * be an older state of this replica is refused.
+ * The local state is classed by the same table as a start (classify.c), so that what is not proven
+ * to be an older state of this replica is refused.
  *
  * Invariants
- *  1. From the check that nobody has the database open until the rename, the file is locked exclusively.
- *  2. The old log is emptied into the old file and removed before the new file gets its name: a log that
- *     does not belong to a database must never lie beside it.
+ *  1. From the check that nobody has the database open until the rename, the file is locked
+ *     exclusively.
+ *  2. The old log is emptied into the old file and removed before the new file gets its name: a log
+ *     that does not belong to a database must never lie beside it.
  * After a crash: the old database (its log empty or gone), or the new one.
  */
 #include "source/fast_forward.h"
@@ -56,8 +57,8 @@ static rc lock_alone(const char *db, sqlite3 **out, struct err *e) {
     return r;
 }
 
-/* All of it into the file, which then is a base to build on. The log goes: it was the evidence of what
- * the file is, and has done its duty. */
+/* All of it into the file, which then is a base to build on. The log goes: it was the evidence of
+ * what the file is, and has done its duty. */
 static rc empty_log(sqlite3 *alone, const char *db, struct err *e) {
     int code = sqlite3_exec(alone, "PRAGMA wal_checkpoint(TRUNCATE)", NULL, NULL, NULL);
     return code == SQLITE_OK ? ok() : err_set(e, RC_IO, "%s: %s", db, sqlite3_errmsg(alone));
@@ -76,7 +77,8 @@ static void directory_of(const char *path, char out[LIMIT_PATH]) {
     else snprintf(out, LIMIT_PATH, "%.*s", (int)(slash == path ? 1 : slash - path), path);
 }
 
-/* Build beside, then swap while nobody can open it. `save` (may be NULL) takes the old file's name. */
+/* Build beside, then swap while nobody can open it. `save` (may be NULL) takes the old file's
+ * name. */
 static rc swap(struct env *env, struct store *store, const char *db,
                struct restore_options *options, const char *save, struct restore_result *result,
                struct err *e) {

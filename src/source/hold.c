@@ -13,12 +13,12 @@
  *  2. A move is in the table below.
  *  3. M -> M only when a frame exists beyond the old reader's mark: nobody can have backfilled it,
  *     so the new reader cannot land on mark 0 unnoticed.
- *  4. Z -> M only after a PASSIVE with rc OK: no checkpointer with an older header is in flight. With one
- *     exception: an application's FULL, RESTART or TRUNCATE waits for us in Z as we wait for it, until its
- *     busy_timeout, and nobody can write. It has the write lock, took it before it read the header, and so
- *     has no older one. From outside it is known by one process holding both locks, all the time, while
- *     nothing is committed; what could be mistaken for it is a PASSIVE of another thread of that process,
- *     stopped in the middle for as long.
+ *  4. Z -> M only after a PASSIVE with rc OK: no checkpointer with an older header is in flight.
+ *     With one exception: an application's FULL, RESTART or TRUNCATE waits for us in Z as we wait
+ *     for it, until its busy_timeout, and nobody can write. It has the write lock, took it before
+ *     it read the header, and so has no older one. From outside it is known by one process holding
+ *     both locks, all the time, while nothing is committed; what could be mistaken for it is a
+ *     PASSIVE of another thread of that process, stopped in the middle for as long.
  *
  * A crash at any point leaves nothing behind but released locks.
  */

@@ -45,8 +45,8 @@ MUST_USE rc hold_start(struct hold *, struct walindex_header *seen, struct err *
 MUST_USE rc hold_refresh(struct hold *, struct err *e);
 /* M -> Z if everything is backfilled and captured up to `position`; else nothing. */
 MUST_USE rc hold_enter_z(struct hold *, const struct walindex_header *position, struct err *e);
-/* Z -> M if there is a frame beyond; stays in Z while another checkpoint is in flight, for as long as
- * that one may have an old header. */
+/* Z -> M if there is a frame beyond; stays in Z while another checkpoint is in flight, for as long
+ * as that one may have an old header. */
 MUST_USE rc hold_leave_z(struct hold *, struct err *e);
 
 #endif

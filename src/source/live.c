@@ -318,8 +318,9 @@ static rc find_frame(struct live *l, uint32_t pgno, uint32_t last, uint32_t *out
     return ok();
 }
 
-/* Its salts, or nothing at all: SQLite 3.40.1 leaves frames so when a savepoint is rolled back after the
- * page cache has spilled. They are committed and are read by every connection; a recovery ends there. */
+/* Its salts, or nothing at all: SQLite 3.40.1 leaves frames so when a savepoint is rolled back
+ * after the page cache has spilled. They are committed and are read by every connection; a recovery
+ * ends there. */
 static bool of_this_log(const struct wal_frame_header *h, const uint32_t salt[2]) {
     bool blank = !(h->salt[0] | h->salt[1] | h->checksum[0] | h->checksum[1]);
     return blank || (h->salt[0] == salt[0] && h->salt[1] == salt[1]);

@@ -32,9 +32,10 @@ struct live {
     uint8_t *frame; /* one frame with its header */
 };
 
-/* Opens an existing database. If it is not in WAL mode, switches it, or without `may_switch` says so
- * (RC_USAGE). RC_NOTFOUND, RC_BUSY (locked exclusively), RC_CORRUPT (not a database, encrypted), RC_USAGE
- * (a directory, a network file system), RC_IO. After it reader 0 is in a read transaction. */
+/* Opens an existing database. If it is not in WAL mode, switches it, or without `may_switch` says
+ * so (RC_USAGE). RC_NOTFOUND, RC_BUSY (locked exclusively), RC_CORRUPT (not a database, encrypted),
+ * RC_USAGE (a directory, a network file system), RC_IO. After it reader 0 is in a read
+ * transaction. */
 MUST_USE rc live_open(struct live *, struct env *, const char *path, bool may_switch,
                       struct err *e);
 void live_close(struct live *); /* the log stays; nothing is checkpointed */

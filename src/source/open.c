@@ -3,8 +3,8 @@
  * All on workers: a destination that does not answer holds nobody up.
  *
  * Fencing (docs/design.md): level-0 slots are create-only. A run begins by putting a fence into the
- * first free slot after the tail; so the next slot of a writer that was paused or replaced is always
- * taken, and it learns so at its next shipment, for ever, because fences are never deleted.
+ * first free slot after the tail; so the next slot of a writer that was paused or replaced is
+ * always taken, and it learns so at its next shipment, for ever, because fences are never deleted.
  */
 #include "source/internal.h"
 
@@ -44,8 +44,8 @@ static const char *text_of(json_t *note, const char *key) {
     return text ? text : "?";
 }
 
-/* Inode and time of birth: they go with a volume that moves to another machine or container, and a copy
- * has others. "" where the file system does not tell. */
+/* Inode and time of birth: they go with a volume that moves to another machine or container, and a
+ * copy has others. "" where the file system does not tell. */
 static void file_id(struct source *s, char out[FILE_ID_SIZE]) {
     struct file_stat st;
     struct err ignored;
@@ -253,7 +253,8 @@ static void fence_header(const struct dest *d, struct ltx_header *h) {
     if (t->wal_offset >= WAL_HEADER_SIZE) h->wal_offset = t->wal_offset + t->wal_size;
 }
 
-/* A local database that is adopted against its replica leaves the replica's last state restorable. */
+/* A local database that is adopted against its replica leaves the replica's last state
+ * restorable. */
 static rc pin_what_was(struct dest *d, struct err *e) {
     char key[64];
     if (d->tail.empty || d->class < CLASS_BEHIND) return ok();

@@ -1,8 +1,9 @@
 /* The run file: see the header.
  *
- * Layout, big-endian: "HFR2" | boot id (40) | device | inode | birth | nonce | salts | frame | frame checksum |
- * change | page count | page size | change counter | destinations: { id | node | full | count | page numbers as differences,
- * LEB128 } | CRC-64. A file that does not decode is as good as none.
+ * Layout, big-endian: "HFR2" | boot id (40) | device | inode | birth | nonce | salts | frame |
+ * frame checksum | change | page count | page size | change counter | destinations: { id | node |
+ * full | count | page numbers as differences, LEB128 } | CRC-64. A file that does not decode is as
+ * good as none.
  */
 #include "source/run_file.h"
 

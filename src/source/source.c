@@ -2,13 +2,13 @@
  *
  * Why a step and no thread of its own: the same core runs in a command's loop, in a pool, in an
  * application's thread and under a simulated clock. A step takes the ends of jobs, looks at the
- * wal-index, lets each destination do what is due, and moves the hold, in that order: what was captured
- * is offered to the destinations before a move might let the log go.
+ * wal-index, lets each destination do what is due, and moves the hold, in that order: what was
+ * captured is offered to the destinations before a move might let the log go.
  *
  * Invariants
  *  1. source_step never waits for a store.
- *  2. Until every destination that answers has been classed, the hold does not move: the log as it was
- *     at the start is the evidence.
+ *  2. Until every destination that answers has been classed, the hold does not move: the log as it
+ *     was at the start is the evidence.
  */
 #include "source/internal.h"
 
@@ -218,9 +218,10 @@ static rc look(struct source *s, int64_t now, bool changed, struct err *e) {
     return source_write_run_file(s, e);
 }
 
-/* When to look at the header again without being told. A write is seen before its header is published, and
- * after an fsync in between that can be long; the writes of the next commit may have been seen together with
- * the header of this one. So it goes on for a while after the last sign of life, whatever that was. */
+/* When to look at the header again without being told. A write is seen before its header is
+ * published, and after an fsync in between that can be long; the writes of the next commit may have
+ * been seen together with the header of this one. So it goes on for a while after the last sign of
+ * life, whatever that was. */
 static void schedule_look(struct source *s, int64_t now, bool changed, int64_t *due) {
     due_at(due, s->next_safety);
     if (now - s->last_change < BUSY_NS) {
@@ -250,7 +251,8 @@ static bool evidence_needed(struct source *s, int64_t now, int64_t *due) {
     return open;
 }
 
-/* A destination has been silent for long: keep the sum of the start instead of the log, and go on. */
+/* A destination has been silent for long: keep the sum of the start instead of the log, and go
+ * on. */
 static rc keep_evidence(struct source *s, struct err *e) {
     if (s->start.sum_known || s->moved) return ok();
     struct cut cut = {.at = s->start.header, .low = s->start.low};

@@ -1,5 +1,5 @@
-/* Planning: which files make a state. Against what the real program chose, and against an oracle that
- * knows nothing of sweeps. */
+/* Planning: which files make a state. Against what the real program chose, and against an oracle
+ * that knows nothing of sweeps. */
 #include "history.h"
 
 #include "fixtures.h"

@@ -213,7 +213,8 @@ START_TEST(the_lock_page_is_zero) {
 }
 END_TEST
 
-/* The sum is the same with the lock page at the end and without it: one flipped bit of the header. */
+/* The sum is the same with the lock page at the end and without it: one flipped bit of the
+ * header. */
 START_TEST(a_database_does_not_grow_by_the_lock_page) {
     struct object_info info;
     put_over_a_gigabyte(LOCK - 1);
@@ -264,7 +265,8 @@ START_TEST(what_is_in_the_way_is_refused_before_anything_is_read) {
 }
 END_TEST
 
-/* RC_NOTFOUND would mean that there is no backup, and -if-replica-exists would call that success. */
+/* RC_NOTFOUND would mean that there is no backup, and -if-replica-exists would call that
+ * success. */
 START_TEST(an_output_that_cannot_be_made_is_not_called_a_missing_backup) {
     history_make(&h, 512, 3, 1);
     history_put_all(&h, store);

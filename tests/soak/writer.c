@@ -4,9 +4,9 @@
  *
  * Random transactions, for ever: small and large (spilling the page cache), savepoints, rollbacks,
  * schema changes, VACUUM, incremental vacuum, long readers, all four checkpoint modes, changing
- * wal_autocheckpoint. Reads commands from stdin between two of them: "p" pause (answers "paused"), "g"
- * go on, "q" or the end of the file: close and exit. SQLITE_BUSY is part of life; a corrupt database is
- * exit code 3, any other surprise 4.
+ * wal_autocheckpoint. Reads commands from stdin between two of them: "p" pause (answers "paused"),
+ * "g" go on, "q" or the end of the file: close and exit. SQLITE_BUSY is part of life; a corrupt
+ * database is exit code 3, any other surprise 4.
  *
  * What holds at every commit, so that a restored database can be judged without a copy:
  *     (SELECT n FROM audit WHERE k = 'rows')  == (SELECT count(*) FROM t)
@@ -93,9 +93,9 @@ static void end_transaction(sqlite3 *db) {
     else if (run(db, "COMMIT") != SQLITE_OK) run(db, "ROLLBACK");
 }
 
-/* SQLite 3.40.1 breaks the log when a savepoint is rolled back after the page cache has spilled: it is
- * read as committed, and a recovery loses it. 3.53.2 does not. A database that loses commits by itself
- * would tell nothing about Holdfast. */
+/* SQLite 3.40.1 breaks the log when a savepoint is rolled back after the page cache has spilled: it
+ * is read as committed, and a recovery loses it. 3.53.2 does not. A database that loses commits by
+ * itself would tell nothing about Holdfast. */
 static bool spills_and_savepoints(void) {
     return sqlite3_libversion_number() >= 3053000;
 }
