@@ -153,7 +153,7 @@ static int known_by_run_file(const struct dest *d) {
     const struct run_record *r = &d->source->run.found;
     uint64_t node = d->tail.header.node_id;
     int i = run_record_find(r, d->store->url);
-    return i >= 0 && node && (node == r->nonce || node == r->dest[i].node) ? i : -1;
+    return i >= 0 && node && (node == r->dest[i].node[0] || node == r->dest[i].node[1]) ? i : -1;
 }
 
 /* Where the live log goes on from what the run file says; false: it cannot be told. */

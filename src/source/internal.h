@@ -109,6 +109,7 @@ struct dest {
     bool history_read;
     char owner[512]; /* words for people: host, path, pid */
     bool owner_is_us;
+    uint64_t tail_node[2]; /* runs that its tail may be of, for the run file */
     int64_t verified_ms;
 
     /* position */

@@ -322,6 +322,8 @@ static void fence_was_put(struct task *t) {
 }
 
 rc dest_fence_start(struct dest *d, struct err *e) {
+    d->tail_node[0] = d->tail.header.node_id;
+    d->tail_node[1] = d->source->nonce;
     TRY(source_write_run_file(d->source, e));
     d->state = DEST_FENCING;
     d->open_task.work = put_fence;

@@ -22,8 +22,8 @@ struct run_record {
     uint32_t change_counter; /* of the database's header at that boundary */
     int dest_count;
     struct {
-        uint64_t id;   /* hash of the destination's URL */
-        uint64_t node; /* whose tail it had when the run began: ours, proven then; 0: not read */
+        uint64_t id;           /* hash of the destination's URL */
+        uint64_t node[2];      /* runs that its tail may be of; 0: none */
         struct bitmap unacked; /* pages changed up to `at` that it may lack */
         bool full;
     } dest[RUN_DESTS];

@@ -140,6 +140,8 @@ rc source_add(struct source *s, struct store *store, struct err *e) {
     *d = (struct dest){.source = s, .store = store, .state = DEST_CLOSED};
     d->open_task.source = d->keep_task.source = d->verify_task.source = s;
     d->ship.dest = d->compact.dest = d;
+    int known = run_record_find(&s->run.found, store->url);
+    if (known >= 0) memcpy(d->tail_node, s->run.found.dest[known].node, sizeof d->tail_node);
     return ok();
 }
 
@@ -159,14 +161,6 @@ void source_free(struct source *s) {
     free(s);
 }
 
-/* Whose tail the destination has, when that was last proven: by us, else by the run before. */
-static uint64_t proven_node(const struct dest *d) {
-    const struct run_record *found = &d->source->run.found;
-    int i = run_record_find(found, d->store->url);
-    if (d->state >= DEST_CLASSED) return d->tail.header.node_id;
-    return i >= 0 ? found->dest[i].node : 0;
-}
-
 rc source_write_run_file(struct source *s, struct err *e) {
     struct run_record r = {.nonce = s->nonce, .at = s->pos, .dest_count = s->dest_count};
     struct cut cut = source_cut(s);
@@ -175,7 +169,7 @@ rc source_write_run_file(struct source *s, struct err *e) {
     for (int i = 0; i < s->dest_count && is_ok(result); i++) {
         struct dest *d = &s->dest[i];
         r.dest[i].id = run_dest_id(d->store->url);
-        r.dest[i].node = proven_node(d);
+        memcpy(r.dest[i].node, d->tail_node, sizeof d->tail_node);
         r.dest[i].full = d->full || d->state < DEST_CLASSED || d->state == DEST_REFUSED ||
                          (d->ship.active && d->ship.all_pages);
         result = dest_unacked(d, &r.dest[i].unacked, e);
