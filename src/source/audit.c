@@ -79,24 +79,29 @@ static rc compare(struct source *s, struct file *restored, uint32_t restored_pag
             out->first_differing = p;
     }
     free(theirs);
+    if (is_ok(r) && !pending->count && restored_pages > cut.at.page_count) {
+        if (!out->differing) out->first_differing = cut.at.page_count + 1;
+        out->differing += restored_pages - cut.at.page_count;
+    }
     return r;
 }
 
-/* The newest state of the replica that the log at the start continues. */
-static rc state_to_compare(struct dest *d, uint64_t *txid, struct err *e) {
-    if (d->class == CLASS_CONTINUES || d->class == CLASS_EQUAL) {
-        *txid = d->tail.txid;
-        return ok();
-    }
-    if (d->class == CLASS_BEHIND) { /* shipped after we looked: an earlier slot is ours */
-        uint64_t best = source_known_state(d);
-        if (best) {
-            *txid = best;
-            return ok();
-        }
-    }
+static rc not_continued(const struct dest *d, struct err *e) {
     return err_set(e, RC_CONFLICT, "%s: %s does not continue the replica %s (%s)",
                    d->source->live.path, class_name(d->class), d->store->url, d->refusal.text);
+}
+
+/* The newest state of the replica that the log at the start continues; not proven: the newest, of which
+ * nothing is known, but which may turn out to be equal. */
+static rc state_to_compare(struct dest *d, uint64_t *txid, bool *proven, struct err *e) {
+    *txid = d->tail.txid;
+    *proven = d->class == CLASS_CONTINUES || d->class == CLASS_EQUAL;
+    if (*proven || d->class == CLASS_AHEAD || d->class == CLASS_UNPROVEN) return ok();
+    if (d->class == CLASS_BEHIND) { /* shipped after we looked: an earlier slot is ours */
+        *txid = source_known_state(d);
+        *proven = *txid > 0;
+    }
+    return *proven ? ok() : not_continued(d, e);
 }
 
 static rc restore_and_compare(struct source *s, uint64_t txid, struct audit_result *out,
@@ -131,8 +136,10 @@ rc source_audit(struct env *env, struct store *store, const char *db, struct aud
     rc r = source_look_open(env, store, db, &s, e);
     if (is_ok(r) && s->dest[0].tail.empty)
         r = err_set(e, RC_NOTFOUND, "%s: no backup there", store->url);
-    if (is_ok(r)) r = state_to_compare(&s->dest[0], &txid, e);
+    bool proven = false;
+    if (is_ok(r)) r = state_to_compare(&s->dest[0], &txid, &proven, e);
     if (is_ok(r)) r = restore_and_compare(s, txid, out, e);
+    if (is_ok(r) && out->differing && !proven) r = not_continued(&s->dest[0], e);
     source_free(s);
     TRY(r);
     if (!out->differing) return ok();
