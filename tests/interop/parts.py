@@ -37,13 +37,8 @@ def fixed_sqlite():
     fetched("fetch-sqlite", PARTS / "sqlite")
     build = ROOT / "build-sqlite"
     with open(PARTS / "sqlite/.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (build / "build.ninja").exists():
-            run("meson", "setup", build, "-Dsqlite=build-parts/sqlite", "-Dtests=disabled")
-        run("ninja", "-C", build)
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several workers collect this module at once
+        argv = ["scripts/build", build, "-Dsqlite=build-parts/sqlite", "-Dtests=disabled"]
+        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     return build
-
-
-def run(*argv):
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
