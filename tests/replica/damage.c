@@ -283,6 +283,51 @@ START_TEST(a_renamed_object_is_named) {
 }
 END_TEST
 
+static const struct object *object_of(const char *key) {
+    int i = 0;
+    while (i < object_count && strcmp(objects[i].key, key) != 0) i++;
+    ck_assert_msg(i < object_count, "%s", key);
+    return &objects[i];
+}
+
+/* The tip's sum is unknown; those before it are not. */
+START_TEST(a_foreign_object_before_an_unknown_sum_is_named) {
+    struct buf file;
+    for (uint64_t i = 1; i <= TIP; i++) {
+        h.sum_unknown = i == TIP;
+        history_put(&h, store, 0, i, i);
+    }
+    keep_all();
+    const struct object *o = object_of("ltx/0/0000000000000009-0000000000000009.ltx");
+    history_restores(&h, store, &(struct restore_options){0}, TIP);
+    struct moment lie = h.at[9];
+    lie.bytes = malloc((size_t)HISTORY_PAGES * 512);
+    memcpy(lie.bytes, h.at[9].bytes, (size_t)HISTORY_PAGES * 512);
+    lie.bytes[200] ^= 1;
+    struct history liar = h;
+    liar.at[9] = lie;
+    liar.sum_unknown = false;
+    history_encode(&liar, 0, 9, 9, &file);
+    put_bytes(o->key, file.bytes, file.size, o->time_ms);
+    buf_deinit(&file);
+    free(lie.bytes);
+    CODE(replica_restore(store, below(dir, "out"), &(struct restore_options){0},
+                         &(struct restore_result){0}, e),
+         RC_CORRUPT);
+    says(o->key);
+}
+END_TEST
+
+/* A sum that is wrong in a file that restore does not need is no reason to have no database. */
+START_TEST(rot_in_what_is_not_needed_stops_no_restore) {
+    make(false);
+    const struct object *o = object_of("ltx/0/000000000000000c-000000000000000c.ltx");
+    o->bytes[88] ^= 1; /* its sum */
+    put_bytes(o->key, o->bytes, o->size, o->time_ms);
+    history_restores(&h, store, &(struct restore_options){.target.txid = 12}, 12);
+}
+END_TEST
+
 /* Of a missing object there is nothing to name but the hole. */
 START_TEST(a_missing_object_is_never_older_data_without_a_word) {
     make(_i);
@@ -439,6 +484,8 @@ int main(void) {
     tcase_add_loop_test(t, a_flipped_bit_is_named_or_changes_nothing, 0, 4);
     tcase_add_loop_test(t, a_foreign_object_is_named, 0, 2);
     tcase_add_loop_test(t, a_foreign_tip_is_named, 0, 2);
+    tcase_add_test(t, a_foreign_object_before_an_unknown_sum_is_named);
+    tcase_add_test(t, rot_in_what_is_not_needed_stops_no_restore);
     tcase_add_loop_test(t, two_objects_that_exchanged_names_are_named, 0, 2);
     tcase_add_loop_test(t, a_renamed_object_is_named, 0, 2);
     tcase_add_loop_test(t, a_missing_object_is_never_older_data_without_a_word, 0, 2);

@@ -15,7 +15,7 @@
 
 #define T0 1790000000000
 #define HISTORY_TXIDS 64
-#define HISTORY_PAGES 48
+#define HISTORY_PAGES 80
 
 struct moment {
     uint32_t page_count;
@@ -30,6 +30,7 @@ struct history {
     uint64_t node;    /* who wrote it */
     bool foreign;     /* no chain, as Litestream writes */
     bool sum_unknown; /* a chain, but 0 for the sum */
+    bool dense;       /* all pages are such that do not compress, not one in four */
     bool frames;      /* the encoding of Litestream before 0.5.16 */
     uint64_t random;
     struct moment at[HISTORY_TXIDS + 1];
@@ -45,7 +46,7 @@ static inline uint32_t history_random(struct history *h, uint32_t below_this) {
 
 static inline void history_touch(struct history *h, struct moment *m, uint32_t pgno) {
     uint8_t *page = m->bytes + (size_t)(pgno - 1) * h->page_size;
-    bool dense = history_random(h, 4) == 0; /* does not compress */
+    bool dense = h->dense || history_random(h, 4) == 0;
     for (uint32_t i = 0; i < h->page_size; i++)
         page[i] = dense || i < 16 ? (uint8_t)history_random(h, 256) : (uint8_t)(pgno & 3);
     m->touched[pgno] = true;
