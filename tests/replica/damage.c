@@ -202,6 +202,21 @@ START_TEST(a_flipped_bit_is_named_or_changes_nothing) {
 }
 END_TEST
 
+/* Without sums each file's own checksum must do: Litestream's files, and ours of unknown sums. */
+START_TEST(a_flipped_bit_is_named_where_no_sum_is_known) {
+    h.foreign = _i % 2;
+    h.sum_unknown = true;
+    make(false);
+    for (int i = 0; i < object_count; i++) {
+        const struct object *o = &objects[i];
+        for (int k = 0; k < 25; k++)
+            flip(o, LTX_HEADER_SIZE + history_random(&other, (uint32_t)o->size - LTX_HEADER_SIZE),
+                 (uint8_t)(1u << history_random(&other, 8)));
+        heal(o);
+    }
+}
+END_TEST
+
 /* An object of another database under the right name. */
 START_TEST(a_foreign_object_is_named) {
     make(_i);
@@ -482,6 +497,7 @@ int main(void) {
     tcase_add_loop_test(t, an_undamaged_replica_is_proven, 0, 2);
     tcase_add_loop_test(t, a_short_or_long_object_is_named, 0, 2);
     tcase_add_loop_test(t, a_flipped_bit_is_named_or_changes_nothing, 0, 4);
+    tcase_add_loop_test(t, a_flipped_bit_is_named_where_no_sum_is_known, 0, 2);
     tcase_add_loop_test(t, a_foreign_object_is_named, 0, 2);
     tcase_add_loop_test(t, a_foreign_tip_is_named, 0, 2);
     tcase_add_test(t, a_foreign_object_before_an_unknown_sum_is_named);
