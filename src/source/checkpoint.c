@@ -1,12 +1,14 @@
 /* When the hold moves, and when the log is checkpointed and let go.
  *
- * Why quiet first: a checkpoint under the write lock makes every application that upgrades a read
- * to a write fail at once, whatever its busy_timeout (29 SQLITE_BUSY in 28 locks, against 1 when
- * quiet comes first). PASSIVE rounds need no lock: they copy up to our mark, the mark moves on, and
- * in the first quiet instant, when all is copied and captured, we enter Z, where the next writer
- * resets the log. Only a log above four times the threshold is worth the lock, and only when little
- * is left to copy. FULL, RESTART and TRUNCATE are never used: with the write lock busy they turn
- * into the very call that SQLite's WAL-reset bug needs.
+ * Why quiet first: a checkpoint under the write lock makes every application that upgrades a read to a
+ * write fail at once, whatever its busy_timeout (29 SQLITE_BUSY in 28 locks, against 1 when quiet comes
+ * first). PASSIVE rounds need no lock: they copy up to our mark, the mark moves on, and in the first
+ * quiet instant, when all is copied and captured, we enter Z, where the next writer resets the log.
+ * Only a log above four times the threshold is worth the lock, and only when little is left to copy.
+ * Above the threshold the mark moves in these rounds only: whatever it uncovers would be copied, and synced,
+ * by the application's own automatic checkpoint in the middle of its next commit.
+ * FULL, RESTART and TRUNCATE are never used: with the write lock busy they turn into the very call that
+ * SQLite's WAL-reset bug needs.
  *
  * Invariants
  *  1. Nothing moves while a cut is open.
@@ -19,8 +21,9 @@
 #define LOCK_FACTOR 4u
 #define LOCK_TRIES 20
 #define SLOW_SYNC_NS 50000000
-#define QUIET_NS 20000000  /* after the last commit: enter Z, so that nobody waits behind us */
-#define REFRESH_NS 2000000 /* the mark follows at most this often */
+#define QUIET_NS 20000000   /* after the last commit: enter Z, so that nobody waits behind us */
+#define REFRESH_NS 10000000 /* the mark follows at most this often */
+#define LEAVE_NS 2000000    /* Z, and another checkpoint is at it: look again */
 #define CHECKPOINT_WAIT_NS 20000000
 #define CHECKPOINT_PAUSE_NS 5000000
 #define CHECKPOINT_PAUSE_MAX_NS 1000000000
@@ -44,15 +47,9 @@ static uint32_t rest(const struct source *s) {
     return s->pos.frame_count > done ? s->pos.frame_count - done : 0;
 }
 
-/* Somebody else's reader below the newest frame: the lock would bring nothing. */
+/* After a PASSIVE: somebody's reader below ours let it copy less, so the lock would bring nothing. */
 static bool reader_in_the_way(const struct source *s) {
-    const volatile uint8_t *r = s->live.regions[0];
-    for (int i = 1; i < WALINDEX_READERS; i++) {
-        uint32_t mark = walindex_read_mark(r, i);
-        if (mark != UINT32_MAX && mark < s->pos.frame_count && mark > live_backfilled(&s->live))
-            return true;
-    }
-    return false;
+    return live_backfilled(&s->live) < s->hold.mark_least;
 }
 
 /* The rest is small: copy it and enter Z while nobody can write. */
@@ -70,6 +67,7 @@ static rc with_lock(struct source *s, int64_t *sync_ns, struct err *e) {
     if (is_ok(r)) r = hold_refresh(&s->hold, e);
     if (is_ok(r)) r = live_checkpoint(&s->live, CHECKPOINT_WAIT_NS / 4, e);
     if (is_ok(r)) r = enter_z(s, e);
+    s->z_by_lock = s->hold.state == HOLD_Z;
     live_unlock(&s->live);
     int64_t held = mono(s) - start;
     s->stats.locks++;
@@ -120,19 +118,19 @@ static rc checkpoint(struct source *s, int64_t now, struct err *e) {
     if (s->hold.state == HOLD_Z || s->pos.frame_count < LOCK_FACTOR * s->opt.checkpoint_pages)
         return ok();
     if (rest(s) > LOCK_REST || sync_ns > SLOW_SYNC_NS || now < s->lock_not_before) return ok();
-    TRY(hold_refresh(&s->hold, e));
     if (reader_in_the_way(s)) return ok();
     TRY(with_lock(s, &sync_ns, e));
     if (s->hold.state != HOLD_Z) s->lock_not_before = mono(s) + CHECKPOINT_PAUSE_NS;
     return ok();
 }
 
-/* A Z that brought no reset (a reader stays on a mark): do not take the lock again and again. */
+/* A Z under the lock that brought no reset: a reader stays on a mark. Do not take the lock again and again.
+ * (Without the lock it says nothing: a writer that had begun before could not reset the log.) */
 static void left_z(struct source *s, uint64_t resets_before) {
-    if (s->hold.resets_seen > resets_before) {
-        s->z_backoff = 0;
-        return;
-    }
+    bool locked = s->z_by_lock;
+    s->z_by_lock = false;
+    if (s->hold.resets_seen > resets_before) s->z_backoff = 0;
+    if (s->hold.resets_seen > resets_before || !locked) return;
     s->z_backoff = s->z_backoff ? s->z_backoff * 2 : 1000000000;
     if (s->z_backoff > 60000000000) s->z_backoff = 60000000000;
     s->lock_not_before = mono(s) + s->z_backoff;
@@ -144,7 +142,7 @@ rc source_move(struct source *s, int64_t now, int64_t *due, struct err *e) {
         uint64_t resets = s->hold.resets_seen;
         TRY(hold_leave_z(&s->hold, e));
         if (s->hold.state == HOLD_Z) {
-            if (rest(s)) due_at(due, now + REFRESH_NS);
+            if (rest(s)) due_at(due, now + LEAVE_NS);
             return ok();
         }
         s->moved = true;
@@ -154,8 +152,7 @@ rc source_move(struct source *s, int64_t now, int64_t *due, struct err *e) {
         if (now >= s->not_before) TRY(checkpoint(s, now, e));
         else due_at(due, s->not_before);
         if (s->hold.state == HOLD_Z) return ok();
-    }
-    if (s->pos.frame_count > s->hold.mark) {
+    } else if (s->pos.frame_count > s->hold.mark) {
         if (now - s->last_refresh >= REFRESH_NS) {
             TRY(hold_refresh(&s->hold, e));
             s->moved = true;

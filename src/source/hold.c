@@ -56,11 +56,13 @@ static void let_go(struct hold *h, int reader) {
     if (!is_ok(live_end(h->live, reader, &ignored))) return;
 }
 
-/* Begin `reader` and tell where it landed: HOLD_NONE when that is not certain. */
-static rc begin_and_tell(struct hold *h, int reader, enum hold_state *where,
+/* Begin `reader` and tell where it landed: HOLD_NONE when that is not certain. Its mark is at least
+ * *least and at most what `after` says. */
+static rc begin_and_tell(struct hold *h, int reader, enum hold_state *where, uint32_t *least,
                          struct walindex_header *after, struct err *e) {
     struct walindex_header before;
     TRY(live_header(h->live, &before, e));
+    *least = before.frame_count;
     gap("before begin");
     TRY(live_begin(h->live, reader, e));
     gap("after begin");
@@ -83,7 +85,7 @@ rc hold_start(struct hold *h, struct walindex_header *seen, struct err *e) {
     for (int tries = 0; tries < 1000; tries++) {
         int next = !h->current;
         enum hold_state where;
-        TRY(begin_and_tell(h, next, &where, seen, e));
+        TRY(begin_and_tell(h, next, &where, &h->mark_least, seen, e));
         TRY(live_end(h->live, h->current, e));
         h->current = next;
         if (where == HOLD_NONE) continue;
@@ -112,14 +114,16 @@ static rc hand_over(struct hold *h, int next, struct err *e) {
 
 static rc move_to_mark(struct hold *h, struct err *e) {
     enum hold_state where;
+    uint32_t least;
     struct walindex_header after;
-    TRY(begin_and_tell(h, !h->current, &where, &after, e));
+    TRY(begin_and_tell(h, !h->current, &where, &least, &after, e));
     if (where != HOLD_M) { /* somebody broke the locks: a second SQLite, a deleted -shm */
         let_go(h, !h->current);
         return err_set(e, RC_CORRUPT, "%s: the log was reset under our read lock", h->live->path);
     }
     TRY(hand_over(h, !h->current, e));
     h->mark = after.frame_count;
+    h->mark_least = least;
     move(h, HOLD_M);
     return ok();
 }
@@ -139,8 +143,9 @@ rc hold_enter_z(struct hold *h, const struct walindex_header *position, struct e
     if (!walindex_header_same(&now, position) || live_backfilled(h->live) != now.frame_count)
         return ok();
     enum hold_state where;
+    uint32_t least;
     int next = !h->current;
-    TRY(begin_and_tell(h, next, &where, &after, e));
+    TRY(begin_and_tell(h, next, &where, &least, &after, e));
     if (where != HOLD_Z || !walindex_header_same(&after, position)) {
         gap("not quiet");
         return live_end(h->live, next, e);

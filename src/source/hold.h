@@ -31,7 +31,7 @@ struct hold {
     void *arg;
     int current; /* the reader that holds */
     enum hold_state state;
-    uint32_t mark;                 /* M: an upper bound of our mark */
+    uint32_t mark, mark_least;     /* M: bounds of our mark */
     struct walindex_header z;      /* Z: the header when it was entered */
     struct walindex_header waited; /* Z: the header since `waiting` */
     int64_t waiting;               /* mono ns since when a checkpoint is in the way; 0: none is */
