@@ -13,9 +13,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LOOK_TIMES 5
+
 /* Class one destination, without the lock of a run: a `replicate` may be at work. */
 static rc look_at(struct dest *d, struct err *e) {
     struct source *s = d->source;
+    int vanished = 0;
     dest_open_start(d);
     for (;;) {
         for (struct job *j; (j = jobs_done_take(s->done)) != NULL;) {
@@ -27,7 +30,10 @@ static rc look_at(struct dest *d, struct err *e) {
             *e = d->refusal;
             return (rc){e->code};
         }
-        if (d->state == DEST_CLOSED) { /* its reading failed; whoever asks may ask again */
+        if (d->state == DEST_CLOSED && d->open_task.result.code == RC_NOTFOUND &&
+            ++vanished < LOOK_TIMES) { /* listed, and then deleted by retention */
+            dest_open_start(d);
+        } else if (d->state == DEST_CLOSED) { /* whoever asks may ask again */
             *e = d->open_task.err;
             return d->open_task.result;
         }
@@ -91,8 +97,8 @@ static rc not_continued(const struct dest *d, struct err *e) {
                    d->source->live.path, class_name(d->class), d->store->url, d->refusal.text);
 }
 
-/* The newest state of the replica that the log at the start continues; not proven: the newest, of which
- * nothing is known, but which may turn out to be equal. */
+/* The newest state of the replica that the log at the start continues; not proven: the newest, of
+ * which nothing is known, but which may turn out to be equal. */
 static rc state_to_compare(struct dest *d, uint64_t *txid, bool *proven, struct err *e) {
     *txid = d->tail.txid;
     *proven = d->class == CLASS_CONTINUES || d->class == CLASS_EQUAL;
@@ -128,19 +134,29 @@ static rc restore_and_compare(struct source *s, uint64_t txid, struct audit_resu
     return r;
 }
 
-rc source_audit(struct env *env, struct store *store, const char *db, struct audit_result *out,
-                struct err *e) {
+/* RC_NOTFOUND: retention has deleted what was to be compared. */
+static rc audit(struct env *env, struct store *store, const char *db, struct audit_result *out,
+                bool *empty, struct err *e) {
     struct source *s = NULL;
     uint64_t txid = 0;
+    bool proven = false;
     *out = (struct audit_result){0};
     rc r = source_look_open(env, store, db, &s, e);
-    if (is_ok(r) && s->dest[0].tail.empty)
-        r = err_set(e, RC_NOTFOUND, "%s: no backup there", store->url);
-    bool proven = false;
+    *empty = is_ok(r) && s->dest[0].tail.empty;
+    if (*empty) r = err_set(e, RC_NOTFOUND, "%s: no backup there", store->url);
     if (is_ok(r)) r = state_to_compare(&s->dest[0], &txid, &proven, e);
     if (is_ok(r)) r = restore_and_compare(s, txid, out, e);
     if (is_ok(r) && out->differing && !proven) r = not_continued(&s->dest[0], e);
     source_free(s);
+    return r;
+}
+
+rc source_audit(struct env *env, struct store *store, const char *db, struct audit_result *out,
+                struct err *e) {
+    bool empty = false;
+    rc r = audit(env, store, db, out, &empty, e);
+    for (int i = 1; i < LOOK_TIMES && r.code == RC_NOTFOUND && !empty; i++)
+        r = audit(env, store, db, out, &empty, e);
     TRY(r);
     if (!out->differing) return ok();
     return err_set(e, RC_CORRUPT, "%s: %u pages differ from TXID %llu of %s, first page %u", db,

@@ -1,14 +1,15 @@
 /* When the hold moves, and when the log is checkpointed and let go.
  *
- * Why quiet first: a checkpoint under the write lock makes every application that upgrades a read to a
- * write fail at once, whatever its busy_timeout (29 SQLITE_BUSY in 28 locks, against 1 when quiet comes
- * first). PASSIVE rounds need no lock: they copy up to our mark, the mark moves on, and in the first
- * quiet instant, when all is copied and captured, we enter Z, where the next writer resets the log.
- * Only a log above four times the threshold is worth the lock, and only when little is left to copy.
- * Above the threshold the mark moves in these rounds only: whatever it uncovers would be copied, and synced,
- * by the application's own automatic checkpoint in the middle of its next commit.
- * FULL, RESTART and TRUNCATE are never used: with the write lock busy they turn into the very call that
- * SQLite's WAL-reset bug needs.
+ * Why quiet first: a checkpoint under the write lock makes every application that upgrades a read
+ * to a write fail at once, whatever its busy_timeout (29 SQLITE_BUSY in 28 locks, against 1 when
+ * quiet comes first). PASSIVE rounds need no lock: they copy up to our mark, the mark moves on, and
+ * in the first quiet instant, when all is copied and captured, we enter Z, where the next writer
+ * resets the log. Only a log above four times the threshold is worth the lock, and only when little
+ * is left to copy. FULL, RESTART and TRUNCATE are never used: with the write lock busy they turn
+ * into the very call that SQLite's WAL-reset bug needs.
+ *
+ * Above the threshold the mark moves in these rounds only: whatever it uncovers would be copied,
+ * and synced, by the application's own automatic checkpoint in the middle of its next commit.
  *
  * Invariants
  *  1. Nothing moves while a cut is open.
@@ -47,7 +48,7 @@ static uint32_t rest(const struct source *s) {
     return s->pos.frame_count > done ? s->pos.frame_count - done : 0;
 }
 
-/* After a PASSIVE: somebody's reader below ours let it copy less, so the lock would bring nothing. */
+/* After a PASSIVE: somebody's reader below ours let it copy less; the lock would bring nothing. */
 static bool reader_in_the_way(const struct source *s) {
     return live_backfilled(&s->live) < s->hold.mark_least;
 }
@@ -124,8 +125,8 @@ static rc checkpoint(struct source *s, int64_t now, struct err *e) {
     return ok();
 }
 
-/* A Z under the lock that brought no reset: a reader stays on a mark. Do not take the lock again and again.
- * (Without the lock it says nothing: a writer that had begun before could not reset the log.) */
+/* A Z under the lock that brought no reset: a reader stays on a mark. Do not take the lock again
+ * and again. (Without the lock it says nothing: a writer that had begun before cannot reset.) */
 static void left_z(struct source *s, uint64_t resets_before) {
     bool locked = s->z_by_lock;
     s->z_by_lock = false;

@@ -1,9 +1,9 @@
 /* The run file: see the header.
  *
  * Layout, big-endian: "HFR3" | boot id (40) | device | inode | birth | nonce | salts | frame |
- * frame checksum | change | page count | page size | change counter | destinations: { id | two nodes |
- * full | count | page numbers as differences, LEB128 } | CRC-64. A file that does not decode is as good
- * as none.
+ * frame checksum | change | page count | page size | change counter | destinations: { id | two
+ * nodes | full | count | page numbers as differences, LEB128 } | CRC-64. A file that does not
+ * decode is as good as none.
  */
 #include "source/run_file.h"
 
