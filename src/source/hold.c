@@ -172,9 +172,12 @@ static bool waits_for_us(struct hold *h, const struct walindex_header *now) {
 
 rc hold_leave_z(struct hold *h, struct err *e) {
     ENSURE(h->state == HOLD_Z);
-    struct walindex_header now;
+    struct walindex_header now, again;
     TRY(live_header(h->live, &now, e));
+    gap("header seen in Z");
     if (now.frame_count <= live_backfilled(h->live)) return ok();
+    TRY(live_header(h->live, &again, e));
+    if (!same_log(&now, &again)) return ok(); /* reset in between: the two do not belong together */
     rc r = live_checkpoint(h->live, 0, e);
     if (r.code == RC_RETRY || (r.code == RC_BUSY && !waits_for_us(h, &now))) return ok();
     if (r.code != RC_BUSY) TRY(r);

@@ -23,6 +23,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,15 +95,15 @@ static void start_writer(int i) {
     char seed[24];
     snprintf(seed, sizeof seed, "%u", below(1u << 30));
     if (pipe2(to, O_CLOEXEC) != 0) fail("pipe");
-    pid_t pid = fork();
-    if (pid < 0) fail("fork");
-    if (pid == 0) {
-        dup2(to[0], 0);
-        execl(writer_program, writer_program, db_path, seed, (char *)NULL);
-        _exit(127);
-    }
+    /* Not fork: the child would hold the run's lock until it has become another program. */
+    char *const words[] = {(char *)writer_program, db_path, seed, NULL};
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, to[0], 0);
+    if (posix_spawn(&writers[i].pid, writer_program, &actions, NULL, words, environ) != 0)
+        fail("start a writer");
+    posix_spawn_file_actions_destroy(&actions);
     close(to[0]);
-    writers[i].pid = pid;
     writers[i].in = to[1];
 }
 
