@@ -88,6 +88,7 @@ rc source_capture(void *arg, struct err *e) {
     if (!same) { /* the old log is gone: the database holds all of it, and nobody backfills in Z */
         old.low = old.at.frame_count;
         s->stats.resets++;
+        s->new_log = true;
     }
     rc r = touch_frames(s, &old, from, &now, e);
     if (!is_ok(

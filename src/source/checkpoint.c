@@ -13,7 +13,8 @@
  *
  * Invariants
  *  1. Nothing moves while a cut is open.
- *  2. The run file is written before each entry to Z: from then on the log may be reset.
+ *  2. The run file is written before each entry to Z: from then on the log may be reset. It is written
+ *     again when that is seen: an emptied log proves nothing by itself, to a start and to `status`.
  */
 #include "source/internal.h"
 
@@ -138,6 +139,8 @@ static void left_z(struct source *s, uint64_t resets_before) {
 }
 
 rc source_move(struct source *s, int64_t now, int64_t *due, struct err *e) {
+    if (s->new_log) TRY(source_write_run_file(s, e));
+    s->new_log = false;
     if (s->open_cuts) return ok();
     if (s->hold.state == HOLD_Z) {
         uint64_t resets = s->hold.resets_seen;

@@ -172,6 +172,7 @@ struct source {
     uint8_t *page;
     struct start_log start;
     bool moved;    /* the hold has moved since the start */
+    bool new_log;  /* the log was reset, and the run file does not say so yet */
     int open_cuts; /* > 0: the hold may not move */
 
     struct dest dest[MAX_DESTS];
