@@ -2,7 +2,7 @@
 it."""
 import os
 import random
-import resource
+import re
 import shutil
 import signal
 import subprocess
@@ -348,6 +348,83 @@ def test_drain_under_a_writer_ends(box):
     assert code in (0, 7)
     assert bool(r.events("stop.not_all_shipped")) == (code == 7)
     w.kill()
+
+
+def test_drain_is_cut_short_by_a_second_signal(box):
+    app = box.new_app()
+    r = box.replicate("-drain", "1h")
+    box.wait_safe()
+    shutil.rmtree(box.replica)
+    box.replica.write_text("in the way")
+    add_rows(app, 1)
+    r.wait("ship.retry")
+    r.send(signal.SIGINT)
+    until(lambda: caught_all(r), "the first signal is taken")
+    r.send(signal.SIGINT)
+    r.end(7, patience=3)
+    assert r.events("stop.not_all_shipped")
+
+
+def caught_all(r):
+    """No signal is pending: it has been handled."""
+    status = Path(f"/proc/{r.pid}/status").read_text()
+    return all(int(line.split()[1], 16) == 0 for line in status.splitlines() if line.startswith(("SigPnd", "ShdPnd")))
+
+
+def test_runtime_directory_is_full(box):
+    """The run file is a hint: without room for it the run goes on, and says so."""
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(box.runtime)], capture_output=True)
+    if done.returncode != 0:
+        pytest.skip(f"cannot mount a small disk: {done.stderr.decode().strip()}")
+    try:
+        (box.runtime / "ballast").write_bytes(bytes(4096))
+        app = box.new_app()
+        r = box.replicate()
+        add_rows(app, 10)
+        r.wait("run_file.failed")
+        box.wait_safe()
+        r.stop()
+        assert_same(box.db, box.restore())
+    finally:
+        subprocess.run(["umount", "-l", str(box.runtime)], check=True)
+
+
+def test_one_database_by_two_names(box):
+    """A symbolic link, and a second name of the same file: it is the same database."""
+    box.new_app()
+    r = box.replicate()
+    for name, make in (("symbolic.db", os.symlink), ("hard.db", os.link)):
+        make(box.db, box.path / name)
+        assert f"process {r.pid}" in box.start(db=box.path / name, to=box.path / "elsewhere").end(9)
+    assert not (box.path / "elsewhere").exists()
+
+
+def test_locks_are_never_dropped(box):
+    """A descriptor of ours on the database or its -shm would, when closed, drop all of SQLite's locks in
+    the process. All that are open were opened by SQLite (with O_NOFOLLOW), and the locks stand after
+    shipping, checkpoints, compactions, a snapshot, retention and a verification."""
+    app = box.new_app()
+    r = box.replicate("-checkpoint-pages", "20", "-snapshot", "300ms", "-verify", "300ms")
+    for _ in range(10):
+        add_rows(app, 10)
+        box.wait_safe()
+    r.wait("compact", level=9)
+    r.wait("verify")
+    add_rows(app, 1)
+    box.wait_safe()
+    opened = 0
+    for fd in Path(f"/proc/{r.pid}/fd").iterdir():
+        if os.readlink(fd).startswith(str(box.db)):
+            flags = re.search(r"flags:\s*(\d+)", Path(f"/proc/{r.pid}/fdinfo/{fd.name}").read_text())[1]
+            assert int(flags, 8) & os.O_NOFOLLOW, f"{os.readlink(fd)} is not opened by SQLite"
+            opened += 1
+    assert opened >= 3
+    with open("/proc/locks") as f:
+        held = [line.split()[-5:] for line in f if line.split()[-4] == str(r.pid)]
+    db, shm = os.stat(box.db).st_ino, os.stat(f"{box.db}-shm").st_ino
+    assert any(l[2].endswith(f":{db}") and l[3] == "1073741826" for l in held), held
+    assert any(l[2].endswith(f":{shm}") and 123 <= int(l[3]) <= 127 for l in held), held
+    settled(box, r)
 
 
 def test_schema_and_tables_are_untouched(box):
