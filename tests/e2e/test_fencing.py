@@ -11,6 +11,7 @@ def taken_over(box, *args):
     app = box.new_app()
     a = box.replicate(*args)
     box.wait_safe()
+    a.wait("ship")
     copy = box.restore()
     there = box.path / "there"
     there.mkdir()

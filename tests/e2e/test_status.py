@@ -18,7 +18,7 @@ def test_safe_while_it_runs(box):
     told, s = said(box, 0)
     assert s["commits_pending"] == 0 and s["bytes_pending"] == 0 and s["lag_seconds"] == 0
     assert s["replicator_pid"] == r.pid and f"process {r.pid}" in told
-    assert s["txid"] == int(r.events("ship")[-1]["txid"]) and f"TXID {s['txid']}" in told
+    assert s["txid"] == int(r.wait("ship")["txid"]) and f"TXID {s['txid']}" in told
 
 
 def test_safe_without_a_run(box):

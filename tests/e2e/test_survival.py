@@ -389,6 +389,25 @@ def test_runtime_directory_is_full(box):
         subprocess.run(["umount", "-l", str(box.runtime)], check=True)
 
 
+def cpu_seconds(pid):
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.xfail(strict=True, reason="it looks again and again, without a pause, for the first 10 s")
+def test_idle_run_costs_next_to_nothing(box):
+    """From its first shipment to a compaction some seconds later: below a tenth of a core."""
+    box.new_app()
+    r = box.replicate("-levels", "2s,1h,1h")
+    r.wait("ship")
+    began, before = time.monotonic(), cpu_seconds(r.pid)
+    r.wait("compact")
+    if time.monotonic() - began < 1:  # it came at once: the next one
+        box.sql("INSERT INTO t(v) VALUES ('more')")
+        r.wait("compact", count=2)
+    assert cpu_seconds(r.pid) - before < 0.1 * (time.monotonic() - began)
+
+
 def test_one_database_by_two_names(box):
     """A symbolic link, and a second name of the same file: it is the same database."""
     box.new_app()
