@@ -21,6 +21,8 @@ import sys
 import threading
 import time
 
+import pytest
+
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 EMPTY = hashlib.sha256(b"").hexdigest().encode()  # of a log that SQLite has made and nobody filled
@@ -105,6 +107,18 @@ class Replicator:
 
     def send(self, signal_number):
         self.process.send_signal(signal_number)
+
+    @contextlib.contextmanager
+    def frozen(self):
+        """Stopped meanwhile, every thread of it."""
+        self.send(signal.SIGSTOP)
+        tasks = pathlib.Path(f"/proc/{self.pid}/task")
+        until(
+            lambda: all(t.joinpath("stat").read_text().rsplit(")", 1)[1].split()[0] == "T" for t in tasks.iterdir()),
+            "all threads are stopped",
+        )
+        yield
+        self.send(signal.SIGCONT)
 
     def end(self, code, patience=PATIENCE):
         """Wait for the end; its exit code must be `code`. What it said to people."""
@@ -275,6 +289,14 @@ class Box:
             if os.path.exists(f"{saved}{suffix}"):
                 subprocess.run(["cp", "--", f"{saved}{suffix}", f"{db}{suffix}"], check=True)
 
+    def for_nobody(self):
+        """The command will run as an unprivileged user, for whom this directory can be entered."""
+        if os.geteuid() != 0:
+            pytest.skip("needs root, to run the command as another user")
+        for d in (self.path, *self.path.parents):
+            os.chmod(d, os.stat(d).st_mode | 0o011)
+        give(NOBODY, self.path, self.runtime)
+
     def forget_run(self):
         """The runtime directory as a new boot has it."""
         for f in self.runtime.iterdir():
@@ -285,6 +307,13 @@ def remove(*paths):
     for p in paths:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(p)
+
+
+def give(user, *paths):
+    """Make them that user's; what is not there is left out."""
+    for p in paths:
+        if os.path.exists(p):
+            os.chown(p, user, user)
 
 
 def add_rows(c, count, text="row"):

@@ -5,22 +5,7 @@ import subprocess
 
 import pytest
 
-from box import NOBODY, add_rows, assert_same, contents
-
-
-def root_only(box):
-    """Tests of permission run the command as an unprivileged user."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root, to run the command as another user")
-    for d in (box.path, *box.path.parents):
-        os.chmod(d, os.stat(d).st_mode | 0o011)
-    os.chown(box.runtime, NOBODY, NOBODY)
-
-
-def give(*paths):
-    for p in paths:
-        if os.path.exists(p):
-            os.chown(p, NOBODY, NOBODY)
+from box import NOBODY, add_rows, assert_same, contents, give
 
 
 def replicated(box, slots=4):
@@ -89,7 +74,7 @@ def test_no_database(box, kind):
 
 
 def test_database_that_may_not_be_read(box):
-    root_only(box)
+    box.for_nobody()
     box.new_app(5).close()
     os.chmod(box.db, 0o600)
     said = box.start(user=NOBODY).end(1)
@@ -97,7 +82,7 @@ def test_database_that_may_not_be_read(box):
 
 
 def test_database_that_may_not_be_written(box):
-    root_only(box)
+    box.for_nobody()
     box.new_app(5).close()
     os.chmod(box.db, 0o644)
     said = box.start(user=NOBODY).end(1)
@@ -106,12 +91,12 @@ def test_database_that_may_not_be_written(box):
 
 def test_directory_that_may_not_be_written(box):
     """The database may be, but SQLite cannot make -wal and -shm beside it."""
-    root_only(box)
+    box.for_nobody()
     home = box.path / "home"
     home.mkdir(mode=0o755)
     box.db = home / "app.db"
     box.new_app(5).close()
-    give(box.db)
+    give(NOBODY, box.db)
     said = box.start(user=NOBODY, to=box.path / "replica").end(1)
     assert str(box.db) in said
 
@@ -170,7 +155,7 @@ def test_replica_that_is_a_file(box):
 
 
 def test_replica_that_may_not_be_read(box):
-    root_only(box)
+    box.for_nobody()
     replicated(box)
     for d in (box.replica, box.replica / "ltx", box.replica / "ltx/0"):
         os.chmod(d, 0o700)
@@ -181,14 +166,14 @@ def test_replica_that_may_not_be_read(box):
 
 def test_replica_that_may_not_be_written(box):
     """It is said, and tried again: whoever mends it need not start it anew."""
-    root_only(box)
+    box.for_nobody()
     box.new_app(5)
-    give(box.path, box.db, f"{box.db}-wal", f"{box.db}-shm")
+    give(NOBODY, box.path, box.db, f"{box.db}-wal", f"{box.db}-shm")
     box.replica.mkdir(mode=0o755)
     r = box.start(user=NOBODY)
     said = r.wait("fence.retry")["err"]
     assert str(box.replica) in said and "permission" in said.lower()
-    give(box.replica)
+    give(NOBODY, box.replica)
     r.wait("destination.ready")
     box.wait_safe()
     r.stop()
@@ -224,9 +209,9 @@ def test_output_in_no_directory(box):
 
 
 def test_output_in_a_directory_that_may_not_be_written(box):
-    root_only(box)
+    box.for_nobody()
     replicated(box)
-    give(box.replica, *box.replica.rglob("*"))
+    give(NOBODY, box.replica, *box.replica.rglob("*"))
     (box.path / "home").mkdir(mode=0o755)
     said = box.holdfast("restore", box.replica, box.path / "home/out.db", code=1, user=NOBODY).err
     assert str(box.path / "home") in said and "permission" in said.lower()
