@@ -385,7 +385,6 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-@pytest.mark.xfail(strict=True, reason="it looks again and again, without a pause, for the first 10 s")
 def test_idle_run_costs_next_to_nothing(box):
     """From its first shipment to a compaction some seconds later: below a tenth of a core."""
     box.new_app()
