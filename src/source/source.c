@@ -114,7 +114,6 @@ static rc begin(struct source *s, const char *path, struct err *e) {
     s->hold = (struct hold){.live = &s->live, .capture = source_capture, .arg = s};
     TRY(source_take_start(s, e));
     s->started = s->last_change = s->last_look = s->last_sign = mono(s);
-    s->relook = LOOK_FIRST_NS;
     s->next_safety = s->started + SAFETY_NS;
     s->relook = LOOK_FIRST_NS;
     return ok();

@@ -3,8 +3,6 @@ time: each of them works, at any moment."""
 import contextlib
 import sqlite3
 
-import pytest
-
 from box import add_rows, assert_same, count_rows, remove
 
 BUSY = ["-interval", "5ms", "-levels", "20ms,60ms,200ms", "-snapshot", "100ms", "-keep-level0", "1ms",
@@ -36,7 +34,6 @@ def test_restore_while_objects_come_and_go(box):
     r.stop()
 
 
-@pytest.mark.xfail(strict=True, reason="an object deleted between listing and reading is taken for a loss")
 def test_verify_while_objects_come_and_go(box):
     r, w = busy(box)
     for _ in range(30):
@@ -45,7 +42,6 @@ def test_verify_while_objects_come_and_go(box):
     r.stop(code=0)
 
 
-@pytest.mark.xfail(strict=True, reason="an object deleted between listing and reading is taken for a loss")
 def test_status_and_list_while_objects_come_and_go(box):
     r, w = busy(box)
     for _ in range(60):
