@@ -111,7 +111,8 @@ static rc list_and_plan(struct restore *r, struct plan *p, struct err *e) {
     TRY(replica_list(r->store, l, NULL, e));
     if (l->count == 0) return err_set(e, RC_NOTFOUND, "no backup at %s", r->store->url);
     if (by_time) TRY(listing_read_times(r->store, l, r->parallel, e));
-    TRY(err_prefix(e, make_plan(r, p, e), "%s", r->store->url));
+    rc planned = make_plan(r, p, e);
+    if (!is_ok(planned)) return err_prefix(e, planned, "%s", r->store->url);
     if (!by_time) return ok();
     rc proven = prove_end(r, p, e);
     if (proven.code == RC_NOTFOUND) atomic_store(&r->fetch.vanished, true);

@@ -23,8 +23,8 @@ static void list_of(const char *text, struct listing *l) {
     for (const char *p = text; *p;) {
         struct replica_file f = {.size_bytes = 1000};
         int seconds = -1, n = 0;
-        long min, max;
-        ck_assert_int_ge(sscanf(p, "%d:%ld-%ld%n", &f.level, &min, &max, &n), 3);
+        long long min, max;
+        ck_assert_int_ge(sscanf(p, "%d:%lld-%lld%n", &f.level, &min, &max, &n), 3);
         f.min_txid = (uint64_t)min;
         f.max_txid = (uint64_t)max;
         p += n;
@@ -32,7 +32,7 @@ static void list_of(const char *text, struct listing *l) {
             ck_assert_int_eq(sscanf(p, "@%d%n", &seconds, &n), 1);
             p += n;
         }
-        f.time_ms = T0 + 1000 * (seconds >= 0 ? seconds : (int64_t)max);
+        f.time_ms = T0 + 1000 * (seconds >= 0 ? seconds : max);
         if (*p == 'f') { /* a fence */
             f.size_bytes = 131;
             p++;
@@ -89,7 +89,7 @@ static const struct {
     {"0:1-1@5", -5, RC_NOTFOUND,
      "no backup for that time: the first is of 2026-09-21T14:13:25.000Z"},
     {"0:1-1@5 9:1-1@3", -3, RC_NOTFOUND, "the first is of 2026-09-21T14:13:23.000Z"},
-    {"0:18446744073709551615-18446744073709551615", 0, RC_CORRUPT, "no object begins at TXID 1"},
+    {"0:9223372036854775807-9223372036854775807@1", 0, RC_CORRUPT, "no object begins at TXID 1"},
     {"9:2-5 0:1-1 9:1-3", 0, RC_OK, "9:1-3 9:2-5"}, /* only from 1 on it is a snapshot */
 };
 
