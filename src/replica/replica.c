@@ -2,12 +2,12 @@
  *
  * Invariant: a listing is sorted by level, then min, then max TXID, and holds no file twice.
  */
+#include "os/system.h"
 #include "replica/internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define PARALLEL_LEAST 4 /* it is a store that is waited for, not a CPU */
 #define PARALLEL_MOST 64
@@ -198,9 +198,9 @@ rc listing_read_times(struct store *store, struct listing *l, int parallel, stru
 }
 
 int replica_parallel(int asked) {
-    long n = asked > 0 ? asked : sysconf(_SC_NPROCESSORS_ONLN);
+    int n = asked > 0 ? asked : system_cpu_count();
     if (asked <= 0 && n < PARALLEL_LEAST) n = PARALLEL_LEAST;
-    return n > PARALLEL_MOST ? PARALLEL_MOST : (int)n;
+    return n > PARALLEL_MOST ? PARALLEL_MOST : n;
 }
 
 /* ---- pins ---- */

@@ -57,7 +57,8 @@ struct plan {
     uint64_t txid; /* what applying it gives */
 };
 void plan_deinit(struct plan *);
-/* The files at whose end the database can be restored, in order of their ends, then levels. free(). */
+/* The files at whose end the database can be restored, in order of their ends, then levels.
+ * free(). */
 MUST_USE rc listing_points(const struct listing *, struct replica_file **out, size_t *count,
                            struct err *);
 /* RC_NOTFOUND: no files, no such TXID (the words name the nearest ones), a time before the first

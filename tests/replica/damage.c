@@ -1,5 +1,5 @@
-/* Damaged replicas: whatever is done to an object, restore gives what was there or names the object,
- * and verify names it. Never older data without a word. */
+/* Damaged replicas: whatever is done to an object, restore gives what was there or names the
+ * object, and verify names it. Never older data without a word. */
 #include "history.h"
 
 #define TIP 13

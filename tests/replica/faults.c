@@ -1,6 +1,6 @@
 /* FAULT SWEEP: restore and verify with the n-th operation of the store or of the disk failing, for
- * every n, until none fires. Then: a legal code, nothing at the target, nothing left open, and never
- * RC_OK over a failure of the disk. */
+ * every n, until none fires. Then: a legal code, nothing at the target, nothing left open, and
+ * never RC_OK over a failure of the disk. */
 #include "history.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
-/* Verification, beyond what damage.c does to small replicas: large files, large states, other readers'
- * files, and what it says it could not check. */
+/* Verification, beyond what damage.c does to small replicas: large files, large states, other
+ * readers' files, and what it says it could not check. */
 #include "history.h"
 
 #include "fixtures.h"
