@@ -26,9 +26,17 @@ static int64_t interval_ms(const struct dest *d, int level) {
     return level == LEVEL_SNAPSHOT ? o->snapshot_ms : o->level_ms[level];
 }
 
+/* At the next boundary of the wall clock; at once if the last one was missed, as by a run that was
+ * not there at midnight. A replica without a snapshot gets one first of all. */
 static void next_boundary(struct dest *d, int level) {
-    int64_t every = interval_ms(d, level), now = unix_now(d->source);
-    d->level_due_ms[level] = (now / every + 1) * every;
+    int64_t every = interval_ms(d, level), last = unix_now(d->source) / every * every;
+    int64_t newest = 0;
+    for (size_t i = 0; i < d->files.count; i++) {
+        const struct replica_file *f = &d->files.files[i];
+        if (f->level == level && f->time_ms > newest) newest = f->time_ms;
+    }
+    bool missed = newest < last && (newest || level == LEVEL_SNAPSHOT);
+    d->level_due_ms[level] = missed ? last : last + every;
 }
 
 void compact_schedule(struct dest *d) {
@@ -47,6 +55,7 @@ static int due_level(const struct dest *d, bool shipping) {
     int64_t now = unix_now(d->source);
     for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
         int level = levels[i];
+        if (level < LEVEL_SNAPSHOT && !d->level_max[LEVEL_SNAPSHOT]) continue;
         if (now >= d->level_due_ms[level] && (shipping || has_news(d, level))) return level;
     }
     return -1;
@@ -76,6 +85,9 @@ static void compact_failed(struct dest *d, const char *words) {
     if (o->level < LEVEL_SNAPSHOT &&
         !is_ok(bitmap_add_all(&d->since[o->level], &o->pages, &ignored)))
         (void)bitmap_add_range(&d->since[o->level], 1, o->header.commit, &ignored).code;
+    for (int i = 1; o->level == LEVEL_SNAPSHOT && i < 4; i++)
+        if (!d->level_max[i])
+            (void)bitmap_add_range(&d->since[i], 1, o->header.commit, &ignored).code;
     bitmap_clear(&o->pages);
     outgoing_release(o);
     unpin(d);
@@ -93,7 +105,10 @@ static rc compacted(struct dest *d, struct err *e) {
                              .time_ms = o->header.timestamp_ms};
     TRY(listing_add(&d->files, f, e));
     d->level_max[o->level] = f.max_txid;
-    next_boundary(d, o->level);
+    for (int i = 1; i < 4; i++) /* a level's first file builds on the first snapshot */
+        if (!d->level_max[i]) d->level_max[i] = f.max_txid;
+    int64_t every = interval_ms(d, o->level);
+    d->level_due_ms[o->level] = (unix_now(s) / every + 1) * every;
     d->keep_due_ms = unix_now(s);
     EVENT(s, "compact", "to", d->store->url, "level", u64_text(level, (uint64_t)o->level), "txid",
           u64_text(txid, f.max_txid), "bytes", u64_text(bytes, f.size_bytes));
@@ -136,10 +151,12 @@ static rc compact_begin(struct dest *d, int level, struct cut cut, struct err *e
         o->pages = d->since[level];
         d->since[level] = empty;
         bitmap_remove_above(&o->pages, h.commit);
-    } else if (!o->holds) { /* the longest one: it keeps its own cut, so that shipping goes on */
+    } else { /* the longest one: it keeps its own cut, so that shipping goes on */
+        if (!o->holds) s->open_cuts++;
         o->holds = true;
-        s->open_cuts++;
         unpin(d);
+        for (int i = 1; i < 4; i++)
+            if (!d->level_max[i]) bitmap_clear(&d->since[i]);
     }
     rc r = outgoing_begin(o, &h, cut, e);
     if (!is_ok(r)) compact_failed(d, e->text);
@@ -206,14 +223,13 @@ static void pins_were_read(struct task *t) {
     task_start(&d->keep_task);
 }
 
-/* When the oldest level-0 file that a level-1 file covers will be old enough; 0 if there is
- * none. */
-static int64_t next_level0_expiry(const struct dest *d) {
+/* When the next level-0 file that a level-1 file covers will be old enough; 0 if there is none. */
+static int64_t next_level0_expiry(const struct dest *d, int64_t wall) {
     for (size_t i = 0; i < d->files.count; i++) {
         const struct replica_file *f = &d->files.files[i];
         if (f->level > 0 || f->max_txid > d->level_max[1]) break;
-        if (f->min_txid > 1 && f->size_bytes > LTX_HEADER_SIZE + LTX_TRAILER_SIZE + 15)
-            return f->time_ms + d->source->opt.retention.level0_ms;
+        int64_t expiry = f->time_ms + d->source->opt.retention.level0_ms;
+        if (expiry > wall) return expiry;
     }
     return 0;
 }
@@ -227,7 +243,7 @@ static rc keep_step(struct dest *d, int64_t now, int64_t *due, struct err *e) {
         return ok();
     }
     TRY(choose(d, e));
-    int64_t next = next_level0_expiry(d);
+    int64_t next = next_level0_expiry(d, wall);
     d->keep_due_ms = next ? (next < wall + 15000 ? wall + 15000 : next) : 0;
     if (d->doomed.count == 0) return ok();
     d->keep_task.work = read_pins; /* somebody may have pinned one of them */

@@ -92,6 +92,7 @@ static rc acknowledged(struct dest *d, struct err *e) {
     d->txid_time_ms = o->header.timestamp_ms;
     d->level_max[0] = d->txid;
     for (int level = 1; level < 4; level++) {
+
         TRY(bitmap_add_all(&d->since[level], &o->pages, e));
         if (o->all_pages) TRY(bitmap_add_range(&d->since[level], 1, o->header.commit, e));
     }

@@ -91,6 +91,10 @@ static rc write_owner(struct dest *d, struct err *e) {
 static void read_verified(struct dest *d) {
     json_t *note = read_note(d->store, VERIFIED_KEY);
     d->verified_ms = note ? json_integer_value(json_object_get(note, "time_ms")) : 0;
+    for (size_t i = 0; !note && i < d->files.count;
+         i++) /* never: due a while after its first file */
+        if (!d->verified_ms || d->files.files[i].time_ms < d->verified_ms)
+            d->verified_ms = d->files.files[i].time_ms;
     json_decref(note);
 }
 
@@ -120,7 +124,8 @@ static rc read_tail(struct dest *d, struct err *e) {
     return replica_read_header(d->store, slot, &d->tail.header, e);
 }
 
-/* What each level lacks: the pages of all finer files after its newest. */
+/* What each level lacks: the pages of all finer files after its newest, or, if it has none yet,
+ * after the newest snapshot. */
 static rc read_levels(struct dest *d, struct err *e) {
     memset(d->level_max, 0, sizeof d->level_max);
     for (size_t i = 0; i < d->files.count; i++) {
@@ -128,6 +133,7 @@ static rc read_levels(struct dest *d, struct err *e) {
         if (f->max_txid > d->level_max[f->level]) d->level_max[f->level] = f->max_txid;
     }
     for (int level = 1; level < 4; level++) {
+        if (!d->level_max[level]) d->level_max[level] = d->level_max[LEVEL_SNAPSHOT];
         bitmap_clear(&d->since[level]);
         for (size_t i = 0; i < d->files.count; i++) {
             const struct replica_file *f = &d->files.files[i];

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from box import Box, assert_same, contents
+from box import Box, add_rows, assert_same, contents
 
 
 @pytest.fixture(scope="module")
@@ -205,14 +205,17 @@ def test_slot_beyond_a_hole_is_not_taken_for_the_end(damaged):
 def test_first_slot_is_missing(damaged):
     box = damaged
     box.slot(1).unlink()
+    shutil.rmtree(box.replica / "ltx/9", ignore_errors=True)
     assert "TXID 1" in box.restore(code=4).err
     assert "TXID 1" in box.holdfast("verify", box.replica, code=4).err
 
 
 def test_damaged_level_is_named(box):
     """A compacted object that restore needs."""
-    box.new_app(40)
+    app = box.new_app(40)
     r = box.replicate("-levels", "200ms,1h,1h")
+    r.wait("compact", level=9)
+    add_rows(app, 5)
     txid = box.wait_safe()["txid"]
     r.wait("compact", level=1, txid=txid)
     r.stop()
