@@ -79,7 +79,6 @@ struct restore_options {
      * are fetched. NULL: from nothing. The base is only read. */
     const char *base_path;
     uint64_t base_txid;
-    bool replace; /* rename over an existing out_path; else it must not exist */
 };
 struct restore_result {
     uint64_t txid;
@@ -89,7 +88,7 @@ struct restore_result {
     bool sum_checked; /* the database's sum was known and right */
 };
 /* Builds out_path in an unnamed temp file beside it, proves it, syncs it, then names it: at no
- * moment is anything unverified visible. RC_CONFLICT if out_path exists (without `replace`) or
+ * moment is anything unverified visible. RC_CONFLICT if out_path exists or
  * out_path-wal, -shm or -journal does. */
 MUST_USE rc replica_restore(struct store *, const char *out_path, const struct restore_options *,
                             struct restore_result *, struct err *);

@@ -16,7 +16,7 @@
  *  3. A failed proof names the object that breaks it, where that can be told.
  *  4. What is taken from a base is proven by the sum of the whole output; where no sum is known,
  *     nothing is taken from it.
- * After a crash at any point: nothing, or the whole output; with `replace` perhaps one ".*.tmp".
+ * After a crash at any point: nothing, or the whole output.
  */
 #include "os/system.h"
 #include "replica/fetch.h"
@@ -254,7 +254,7 @@ static rc check_output(const struct restore *r, struct err *e) {
     char name[LIMIT_PATH + 16];
     struct file_stat st;
     struct err why;
-    for (size_t i = r->opt->replace ? 1 : 0; i < sizeof beside / sizeof *beside; i++) {
+    for (size_t i = 0; i < sizeof beside / sizeof *beside; i++) {
         snprintf(name, sizeof name, "%s%s", r->path, beside[i]);
         rc found = r->env->files->stat(r->env, name, &st, &why);
         if (found.code == RC_NOTFOUND) continue;
@@ -267,25 +267,12 @@ static rc check_output(const struct restore *r, struct err *e) {
     return ok();
 }
 
-static rc rename_over(struct restore *r, struct err *e) {
-    char temp[LIMIT_PATH + 32];
-    uint64_t id;
-    struct err ignored;
-    r->env->random(r->env, &id, sizeof id);
-    snprintf(temp, sizeof temp, "%s/.%016" PRIx64 ".tmp", r->dir, id);
-    TRY(r->env->files->link(r->env, r->out, NULL, temp, e));
-    rc result = r->env->files->rename(r->env, temp, r->path, true, e);
-    if (!is_ok(result)) (void)r->env->files->remove(r->env, temp, &ignored).code;
-    return result;
-}
-
 static rc give_name(struct restore *r, struct err *e) {
     TRY(r->env->files->sync(r->env, r->out, e));
     TRY(check_output(r, e)); /* again: all that took a while */
-    if (r->opt->replace) TRY(rename_over(r, e));
-    else TRY(r->env->files->link(r->env, r->out, NULL, r->path, e));
+    TRY(r->env->files->link(r->env, r->out, NULL, r->path, e));
     rc synced = r->env->files->sync_dir(r->env, r->dir, e);
-    if (!is_ok(synced) && !r->opt->replace) (void)r->env->files->remove(r->env, r->path, NULL);
+    if (!is_ok(synced)) (void)r->env->files->remove(r->env, r->path, NULL);
     return synced;
 }
 

@@ -258,10 +258,6 @@ START_TEST(what_is_in_the_way_is_refused_before_anything_is_read) {
     says(ways[_i].words);
     ck_assert_int_eq(asked, 0);
     ck_assert_int_eq(entries_of(env, dir), 1);
-    struct restore_options replace = {.replace = true};
-    struct restore_result r;
-    CODE(replica_restore(store, below(dir, "out"), &replace, &r, e), _i ? RC_CONFLICT : RC_OK);
-    if (_i == 0) history_expect(&h, env, below(dir, "out"), 3);
 }
 END_TEST
 
