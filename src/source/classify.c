@@ -398,6 +398,7 @@ static rc continue_sum(struct dest *d, struct err *e) {
     s->summed_below = UINT32_MAX;
     s->pos.frame_count = end;
     s->pos.page_count = t->commit;
+    if (hold_gap) hold_gap("sum taken up");
     TRY(source_capture(s, e));
     s->stats = stats;
     /* Our mark is beyond `end`: somebody may have copied over an old version while we read it. */

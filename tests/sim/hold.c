@@ -22,6 +22,7 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -32,7 +33,7 @@
 #include <unistd.h>
 
 #define WRITERS 3
-#define LIFE_NS 1500000000
+#define LIFE_NS 600000000
 
 static char dir[] = "/dev/shm/holdfast-sim-XXXXXX", db_path[64];
 static const char *writer_program;
@@ -157,6 +158,55 @@ static enum fault decide(void *arg, const char *op, const char *key) {
     (void)arg, (void)op, (void)key;
     unsigned k = below(150);
     return k < 3 ? (enum fault)(1 + k) : FAULT_NONE;
+}
+
+/* ---- a checkpoint that is slow where it hurts ----
+ *
+ * SQLite's WAL-reset bug needs a checkpointer that has read the header, is stopped before it locks mark 0,
+ * and goes on when the log has been reset. This one, on a thread of its own, waits there. */
+static struct {
+    pthread_t thread;
+    sqlite3 *db;
+    struct sqlite3_io_methods methods;
+    int (*lock)(sqlite3_file *, int offset, int n, int flags);
+    volatile bool stop;
+    uint64_t waits;
+} slow;
+
+static int slow_lock(sqlite3_file *file, int offset, int n, int flags) {
+    const int mark0 = WALINDEX_LOCK_READ - WALINDEX_LOCK_WRITE;
+    if (offset == mark0 && n == 1 && flags == (SQLITE_SHM_LOCK | SQLITE_SHM_EXCLUSIVE)) {
+        slow.waits++;
+        usleep(1000 + below(30000));
+    }
+    return slow.lock(file, offset, n, flags);
+}
+
+static void *checkpoint_slowly(void *arg) {
+    (void)arg;
+    while (!slow.stop) {
+        sqlite3_wal_checkpoint_v2(slow.db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+        usleep(below(60000));
+    }
+    return NULL;
+}
+
+static void start_slow_checkpoints(sqlite3 *db) {
+    sqlite3_file *file = NULL;
+    slow.db = db;
+    exec_on(db, "PRAGMA schema_version");
+    sqlite3_file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+    slow.methods = *file->pMethods;
+    slow.lock = slow.methods.xShmLock;
+    slow.methods.xShmLock = slow_lock;
+    file->pMethods = &slow.methods;
+    if (pthread_create(&slow.thread, NULL, checkpoint_slowly, NULL) != 0) fail("thread");
+}
+
+static void end_slow_checkpoints(void) {
+    slow.stop = true;
+    pthread_join(slow.thread, NULL);
+    sqlite3_close(slow.db);
 }
 
 /* ---- what was shipped ---- */
@@ -340,17 +390,20 @@ int main(int argc, char **argv) {
     const struct store_ops *own = replica->ops;
     replica->ops = &kept;
     for (int i = 0; i < WRITERS; i++) start_writer(i);
+    start_slow_checkpoints(connection(0));
     hold_gap = in_the_gap;
     int64_t end = env->mono_ns(env) + (int64_t)(atof(argv[2]) * 1e9);
     for (int64_t now; (now = env->mono_ns(env)) < end;)
         live(now + LIFE_NS < end ? now + LIFE_NS : end);
     for (int i = 0; i < WRITERS; i++) end_writer(i, SIGKILL);
+    end_slow_checkpoints();
     printf("%" PRIu64 " lives, %" PRIu64 " steps, %" PRIu64 " shipments: %" PRIu64
            " sums right, %" PRIu64 " without one, %" PRIu64 " equal byte for byte; %" PRIu64
            " moves, %" PRIu64 " times in Z, %" PRIu64 " resets, %" PRIu64 " gaps, %" PRIu64
-           " deeds, %" PRIu64 " kills; 0 failed\n",
+           " deeds, %" PRIu64 " kills, %" PRIu64 " slow checkpoints; 0 failed\n",
            count.lives, count.steps, count.shipments, count.sums, count.unknown, count.compared,
-           count.moves, count.entered_z, count.resets, count.gaps, count.deeds, count.kills);
+           count.moves, count.entered_z, count.resets, count.gaps, count.deeds, count.kills,
+           slow.waits);
     sqlite3_close(witness);
     sqlite3_close(enemy);
     sqlite3_free(truth.bytes);
