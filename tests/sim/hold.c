@@ -162,24 +162,22 @@ static enum fault decide(void *arg, const char *op, const char *key) {
 
 /* ---- a checkpoint that is slow where it hurts ----
  *
- * SQLite's WAL-reset bug needs a checkpointer that has read the header, is stopped before it locks mark 0,
- * and goes on when the log has been reset. This one, on a thread of its own, waits there. */
+ * SQLite's WAL-reset bug needs a checkpointer that has read the header of a log that is all copied, is
+ * stopped, and goes on when the log has been reset. This one, on a thread of its own, waits there: it is
+ * where SQLite lets go of mapped pages, because the header has changed. */
 static struct {
     pthread_t thread;
     sqlite3 *db;
     struct sqlite3_io_methods methods;
-    int (*lock)(sqlite3_file *, int offset, int n, int flags);
+    int (*unfetch)(sqlite3_file *, sqlite3_int64, void *);
     volatile bool stop;
     uint64_t waits;
 } slow;
 
-static int slow_lock(sqlite3_file *file, int offset, int n, int flags) {
-    const int mark0 = WALINDEX_LOCK_READ - WALINDEX_LOCK_WRITE;
-    if (offset == mark0 && n == 1 && flags == (SQLITE_SHM_LOCK | SQLITE_SHM_EXCLUSIVE)) {
-        slow.waits++;
-        usleep(1000 + below(30000));
-    }
-    return slow.lock(file, offset, n, flags);
+static int wait_then_unfetch(sqlite3_file *file, sqlite3_int64 at, void *page) {
+    slow.waits++;
+    usleep(1000 + below(30000));
+    return slow.unfetch(file, at, page);
 }
 
 static void *checkpoint_slowly(void *arg) {
@@ -197,8 +195,8 @@ static void start_slow_checkpoints(sqlite3 *db) {
     exec_on(db, "PRAGMA schema_version");
     sqlite3_file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
     slow.methods = *file->pMethods;
-    slow.lock = slow.methods.xShmLock;
-    slow.methods.xShmLock = slow_lock;
+    slow.unfetch = slow.methods.xUnfetch;
+    slow.methods.xUnfetch = wait_then_unfetch;
     file->pMethods = &slow.methods;
     if (pthread_create(&slow.thread, NULL, checkpoint_slowly, NULL) != 0) fail("thread");
 }
