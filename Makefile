@@ -21,6 +21,7 @@ soak:
 	@scripts/setup build test
 	@scripts/build $(BUILD) -Dtests=enabled
 	@/usr/bin/python3 tests/soak/soak.py --holdfast $(BUILD)/holdfast --writer $(BUILD)/tests/soak/soak_writer $(ARGS)
+	@$(BUILD)/tests/sim/sim_hold $(BUILD)/tests/soak/soak_writer 120
 
 lint:
 	@scripts/setup build test lint

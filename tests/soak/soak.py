@@ -16,8 +16,8 @@ size, auto_vacuum mode and options):
   3. Writers end (or are killed); replicate drains at SIGTERM, in some rounds only after kill -9 and a new
      start. It must exit with 0.
   4. For each replica: the restored database equals the source page for page (but for leaves of the free
-     list, whose content is nobody's), `verify` and `verify -source` exit with 0. The pinned TXID restores to
-     the copy. A random other restore point passes integrity_check and the writers' own audit table.
+     list, whose content is nobody's), `verify` and `verify -source` exit with 0. The pinned TXID, and
+     one pinned in an earlier round, restore to their copies. A random other restore point passes integrity_check and the writers' own audit table.
 
 One line per round. At the first failure everything stays where it was, in the directory that is named.
 """
@@ -100,7 +100,7 @@ class Set:
         self.env = dict(os.environ, RUNTIME_DIRECTORY=os.path.join(self.dir, "run"), TMPDIR=self.dir)
         self.log = open(os.path.join(self.dir, "replicate.log"), "ab")
         self.writer_log = open(os.path.join(self.dir, "writers.log"), "ab")
-        self.replicate, self.writers = None, []
+        self.replicate, self.writers, self.kept = None, [], []
         self.kills = 0
         self.create()
 
@@ -271,13 +271,12 @@ class Set:
             time.sleep(0.02)
         pins = os.path.join(url, "holdfast", "pins")
         os.makedirs(pins, exist_ok=True)
-        pin = os.path.join(pins, f"{s['txid']:016x}")
-        open(pin, "w").close()
+        open(os.path.join(pins, f"{s['txid']:016x}"), "w").close()
         image = self.source_image()
         for w in self.writers:
             w.stdin.write(b"g")
             w.stdin.flush()
-        return url, s["txid"], image, pin
+        return url, s["txid"], image
 
     def source_image(self):
         """As the connections that are open see it. A writer that was killed between its last frame and the
@@ -326,10 +325,10 @@ class Set:
             if os.path.exists(out):
                 self.judge(out, f"{url} TXID {txid}")
         seq = self.judge(self.restore(self.urls[0]), f"{self.urls[0]} restored")
-        url, txid, image, pin = kept
-        compare(image, read(self.restore(url, "-txid", str(txid))), self.page_size, f"{url} TXID {txid}")
-        os.remove(pin)
-        return seq, len(source) // self.page_size, points, txid
+        self.kept.append(kept)
+        for url, txid, image in kept, self.rng.choice(self.kept):
+            compare(image, read(self.restore(url, "-txid", str(txid))), self.page_size, f"{url} TXID {txid}")
+        return seq, len(source) // self.page_size, points, kept[1]
 
     def round(self, number):
         start, self.kills = time.monotonic(), 0
