@@ -21,6 +21,7 @@
 #include "base/limits.h"
 #include "object/key.h"
 #include "object/object.h"
+#include "os/system.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -271,16 +272,50 @@ static rc check_root(struct env *env, const char *root, struct err *e) {
     return st.is_directory ? ok() : err_set(e, RC_USAGE, "replica %s: not a directory", root);
 }
 
-rc store_new_file(struct env *env, const char *root, struct store **out, struct err *e) {
-    struct file_store *s;
-    size_t n = strlen(root);
-    while (n > 1 && root[n - 1] == '/') n--;
+static bool has_dots(const char *path) {
+    for (const char *p = path; (p = strstr(p, "..")) != NULL; p += 2)
+        if ((p == path || p[-1] == '/') && (p[2] == '/' || p[2] == 0)) return true;
+    return false;
+}
+
+/* One directory has one name, however it was written: the part that exists without links and dots,
+ * then what is still to be made. */
+static rc absolute(const char *root, char out[LIMIT_PATH], struct err *e) {
+    char head[LIMIT_PATH];
+    size_t n = strlen(root), kept = n;
     if (n == 0) return err_set(e, RC_USAGE, "replica: an empty path");
-    if (n >= sizeof s->root) return err_set(e, RC_USAGE, "replica %.40s...: path too long", root);
-    if (!(s = calloc(1, sizeof *s))) return err_set(e, RC_NOMEM, "replica %s: no memory", root);
-    memcpy(s->root, root, n);
+    if (n >= ROOT_SIZE) return err_set(e, RC_USAGE, "replica %.40s...: path too long", root);
+    memcpy(head, root, n + 1);
+    rc r = system_real_path(head, out, e);
+    while (r.code == RC_NOTFOUND) {
+        while (kept && head[kept - 1] == '/') kept--;
+        while (kept && head[kept - 1] != '/') kept--;
+        head[kept] = 0;
+        r = system_real_path(kept ? head : ".", out, e);
+        if (kept == 0) break;
+    }
+    TRY(r);
+    while (root[kept] == '/') kept++;
+    if (has_dots(root + kept))
+        return err_set(e, RC_USAGE, "replica %.80s: '..' in what does not exist yet", root);
+    while (n > kept && root[n - 1] == '/') n--;
+    size_t at = strlen(out);
+    if (at + 1 + n - kept >= ROOT_SIZE)
+        return err_set(e, RC_USAGE, "replica %.40s...: path too long", root);
+    if (n > kept)
+        snprintf(out + at, LIMIT_PATH - at, "%s%.*s", at > 1 ? "/" : "", (int)(n - kept),
+                 root + kept);
+    return ok();
+}
+
+rc store_new_file(struct env *env, const char *root, struct store **out, struct err *e) {
+    char path[LIMIT_PATH];
+    TRY(absolute(root, path, e));
+    struct file_store *s = calloc(1, sizeof *s);
+    if (!s) return err_set(e, RC_NOMEM, "replica %s: no memory", root);
+    snprintf(s->root, sizeof s->root, "%.*s", (int)sizeof s->root - 1, path);
     s->store = (struct store){.ops = &file_ops, .env = env, .layout = LAYOUT_LTX};
-    snprintf(s->store.url, sizeof s->store.url, "file:%s%s", root[0] == '/' ? "//" : "", s->root);
+    snprintf(s->store.url, sizeof s->store.url, "file://%s", s->root);
     rc r = check_root(env, s->root, e);
     if (is_ok(r)) *out = &s->store;
     else free(s);

@@ -137,6 +137,12 @@ rc source_add(struct source *s, struct store *store, struct err *e) {
         store_free(store);
         return err_set(e, RC_USAGE, "more than %d destinations", MAX_DESTS);
     }
+    for (int i = 0; i < s->dest_count; i++) {
+        if (strcmp(s->dest[i].store->url, store->url) != 0) continue;
+        rc r = err_set(e, RC_USAGE, "%s: the same destination twice", store->url);
+        store_free(store);
+        return r;
+    }
     struct dest *d = &s->dest[s->dest_count++];
     *d = (struct dest){.source = s, .store = store, .state = DEST_CLOSED};
     d->open_task.source = d->keep_task.source = d->verify_task.source = s;

@@ -21,18 +21,20 @@ static void teardown(void) {
     env_free_system(env);
 }
 
-/* An object put there comes to stand at `path`. */
+/* An object put there comes to stand at `path`; shown is the one name that the directory has. */
 static const struct {
     const char *url, *path, *shown;
 } good[] = {
-    {"d", "d/k", "file:d"},
-    {"./d", "d/k", "file:./d"},
-    {"./d//", "d/k", "file:./d"},
-    {".", "k", "file:."},
+    {"d", "d/k", "/d"},
+    {"./d", "d/k", "/d"},
+    {"./d//", "d/k", "/d"},
+    {".", "k", ""},
+    {"d/../d/.", "d/k", "/d"},
+    {"link/new", "d/new/k", "/d/new"},
     {"made/deep/down", "made/deep/down/k", NULL},
-    {"file:d", "d/k", "file:d"},
-    {"FILE:d", "d/k", "file:d"},
-    {"file:with%20space", "with space/k", "file:with space"},
+    {"file:d", "d/k", "/d"},
+    {"FILE:d", "d/k", "/d"},
+    {"file:with%20space", "with space/k", "/with space"},
     {"file:100%25%2f%3F%c3%a4", "100%/?\xc3\xa4/k", NULL},
     {"./a?b=c", "a?b=c/k", NULL},
     {"./s3:d", "s3:d/k", NULL},
@@ -43,8 +45,12 @@ static const struct {
 
 START_TEST(a_path_or_file_url_leads_to_its_directory) {
     struct store *s;
+    char cwd[TEMP_PATH], shown[TEMP_PATH * 2];
+    ck_assert_ptr_nonnull(getcwd(cwd, sizeof cwd));
+    ck_assert_int_eq(symlink("d", "link"), 0);
     OK(store_open(env, good[_i].url, &s, e));
-    if (good[_i].shown) ck_assert_str_eq(s->url, good[_i].shown);
+    snprintf(shown, sizeof shown, "file://%s%s", cwd, good[_i].shown ? good[_i].shown : "");
+    if (good[_i].shown) ck_assert_str_eq(s->url, shown);
     ck_assert_int_eq(s->layout, LAYOUT_LTX);
     OK(s->ops->put(s, "k", "x", 1, 0, e));
     ck_assert_int_eq(access(good[_i].path, F_OK), 0);
@@ -76,6 +82,7 @@ static const struct {
 } bad[] = {
     {"", "empty", NULL},
     {"file:", "empty", NULL},
+    {"new/../d", "'..'", NULL},
     {"file://", "empty", NULL},
     {"file://localhost", "empty", NULL},
     {"plain", "plain: not a directory", NULL},
