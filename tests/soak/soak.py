@@ -370,6 +370,7 @@ def main():
     p.add_argument("--writer", default="build/tests/soak/soak_writer")
     p.add_argument("--dir", help="where to work; kept after a failure (a new one below /var/tmp)")
     args = p.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave no process behind
     args.holdfast, args.writer = os.path.abspath(args.holdfast), os.path.abspath(args.writer)
     args.dir = args.dir or tempfile.mkdtemp(prefix="holdfast-soak-", dir="/var/tmp")
     os.makedirs(args.dir, exist_ok=True)
