@@ -1,0 +1,96 @@
+"""The documents say what the program does."""
+import os
+import pathlib
+import re
+import signal
+import subprocess
+
+import pytest
+
+from box import COMMAND, ROOT
+
+COMMANDS = ["replicate", "restore", "status", "list", "verify"]
+MAN = (ROOT / "docs/holdfast.1.scd").read_text()
+CITES = re.compile(r"docs/format\.md (\d(?:\.\d+)?(?:, \d(?:\.\d+)?)*)")
+
+
+def options_of_help(box, command):
+    return set(re.findall(r"(?<=[ \[])-([a-z][a-z0-9-]+)", box.holdfast(command, "-h").out))
+
+
+def section_of_man(command):
+    return re.search(rf"^## holdfast {command}\b(.*?)(?=^##? )", MAN, re.M | re.S).group(1)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_man_page_has_the_options_of_the_help_and_no_others(box, command):
+    said = set(re.findall(r"^\*-([a-z][a-z0-9-]+)\*", section_of_man(command), re.M))
+    assert said == options_of_help(box, command)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_man_page_has_the_defaults_of_the_help(box, command):
+    """'(30s,5m,1h)' at the end of an option's line of the help is 'Default: 30s,5m,1h.' in the manual."""
+    manual = dict(re.findall(r"^\*-([a-z0-9-]+)\*.*\n((?:\t.*\n)+)", section_of_man(command), re.M))
+    lines = re.findall(r"^  (?:.*\[)?-([a-z0-9-]+)[^\n(]*\((\d[\w,]*)[);]", box.holdfast(command, "-h").out, re.M)
+    for option, default in lines:
+        assert re.search(rf"Default:\s+{default}\.", manual[option]), option
+    assert lines or command in ("restore", "list", "verify")
+
+
+def test_man_page_has_every_command_of_the_help(box):
+    said = re.findall(r"^  holdfast ([a-z]+) ", box.holdfast("-h").out, re.M)
+    assert said == [c for c in re.findall(r"^## holdfast ([a-z]+)", MAN, re.M)]
+
+
+def test_man_page_has_the_exit_codes_of_the_code():
+    code = re.findall(r"^    EXIT_\w+ = (\d+),", (ROOT / "src/cli/cli.h").read_text(), re.M)
+    assert ["0", *code] == re.findall(r"^(?:\[\[|\|) +\*(\d+)\*$", MAN, re.M)
+
+
+def test_readme_samples_run(box):
+    """In order, in one directory; the run in the background ends with the test."""
+    c = box.new_app(20)
+    bin_dir = box.path / "bin"
+    bin_dir.mkdir()
+    (bin_dir / "holdfast").symlink_to(COMMAND)
+    env = {**box.env(), "PATH": f"{bin_dir}:{os.environ['PATH']}"}
+    blocks = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
+    assert len(blocks) == 4 and blocks[0].endswith("&\n")
+    running = subprocess.Popen(["bash", "-ec", f"{blocks[0]} wait"], cwd=box.path, env=env,
+                               stderr=subprocess.PIPE, start_new_session=True)
+    try:
+        box.wait_safe(to=box.path / "backup")
+        for block in blocks[1:]:
+            done = subprocess.run(["bash", "-ec", block], cwd=box.path, env=env, capture_output=True, text=True)
+            assert done.returncode == 0, f"{block}{done.stdout}{done.stderr}"
+    finally:
+        os.killpg(running.pid, signal.SIGTERM)
+        running.communicate()
+    rows = c.execute("SELECT * FROM t").fetchall()
+    assert len(rows) == 20 and box.sql("SELECT * FROM t", db=box.path / "restored.db") == rows
+
+
+def test_links_and_paths_of_the_documents_exist():
+    for name in ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "docs/design.md", "docs/format.md"]:
+        text = (ROOT / name).read_text()
+        for link in re.findall(r"\]\(([^)#]+)\)", text):
+            assert (ROOT / name).parent.joinpath(link).exists(), f"{name}: {link}"
+        for path in re.findall(r"`((?:src|tests|scripts|docs)/[\w./-]+)`", text):
+            assert ROOT.joinpath(path).exists(), f"{name}: {path}"
+
+
+def test_sections_that_the_code_cites_exist():
+    sections = set(re.findall(r"^##+ (\d(?:\.\d+)?) ", (ROOT / "docs/format.md").read_text(), re.M))
+    design = (ROOT / "docs/design.md").read_text().lower()
+    cited = 0
+    for path in [*ROOT.glob("src/*/*.[ch]"), *ROOT.glob("tests/*/*.[ch]")]:
+        text = re.sub(r"\s*\n\s*\*?\s*", " ", path.read_text())
+        for numbers in CITES.findall(text):
+            for number in numbers.split(", "):
+                assert number in sections, f"{path}: docs/format.md {number}"
+                cited += 1
+        for words in re.findall(r'docs/design\.md "([^"]+)"', text):
+            assert re.search(rf"^##+ .*{re.escape(words.lower())}", design, re.M), f"{path}: docs/design.md {words}"
+            cited += 1
+    assert cited >= 10
