@@ -386,7 +386,7 @@ def main():
             current.round(number)
             kills += current.kills
     except (Failure, subprocess.TimeoutExpired, KeyboardInterrupt) as e:
-        print(f"round {number} FAILED: {e or 'interrupted'}\nseed {args.seed}, everything is in {current.dir}")
+        print(f"round {number} FAILED: {str(e) or 'interrupted'}\nseed {args.seed}, everything is in {current.dir}")
         return 1
     finally:
         if current:
