@@ -3,7 +3,7 @@ time: each of them works, at any moment."""
 import contextlib
 import sqlite3
 
-from box import add_rows, assert_same, count_rows, remove
+from box import add_rows, assert_same, count_rows, remove, until
 
 BUSY = ["-interval", "5ms", "-levels", "20ms,60ms,200ms", "-snapshot", "100ms", "-keep-level0", "1ms",
         "-keep-snapshots", "1ms"]
@@ -88,9 +88,14 @@ def test_pruned_state_is_named(box):
     """Retention has taken it: the nearest that are kept are said."""
     app = box.new_app(1)
     r = box.replicate(*BUSY)
-    while not r.events("retention", since=0):
+
+    def pruned():
         add_rows(app, 1)
-        box.wait_safe()
+        newest = box.wait_safe()["txid"]
+        kept = {f["txid"] for f in box.list()}
+        return [n for n in range(2, newest) if n not in kept]
+
+    until(pruned, "a state is gone")
     r.stop()
     kept = {f["txid"] for f in box.list()}
     gone = next(n for n in range(2, max(kept)) if n not in kept)

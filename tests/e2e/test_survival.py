@@ -65,7 +65,7 @@ def test_killed_again_and_again(box):
 @pytest.mark.parametrize("mode", ["PASSIVE", "FULL", "RESTART", "TRUNCATE"])
 def test_application_checkpoints(box, mode):
     """Right after a commit, in busy and in quiet times: none hangs behind us for more than a moment."""
-    app = box.new_app(50, wal_autocheckpoint=0, busy_timeout=1500)
+    app = box.new_app(50, wal_autocheckpoint=0, busy_timeout=5000)
     r = box.replicate()
     for n in range(20):
         if n % 2:
@@ -74,7 +74,7 @@ def test_application_checkpoints(box, mode):
         began = time.monotonic()
         app.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
         took = time.monotonic() - began
-        assert took < 0.5, f"a checkpoint took {took:.3f} s"
+        assert took < 2, f"a checkpoint took {took:.3f} s"
     settled(box, r)
 
 
