@@ -13,8 +13,9 @@
  *
  * Invariants
  *  1. Nothing moves while a cut is open.
- *  2. The run file is written before each entry to Z: from then on the log may be reset. It is written
- *     again when that is seen: an emptied log proves nothing by itself, to a start and to `status`.
+ *  2. The run file is written before each entry to Z: from then on the log may be reset. It is
+ *     written again when that is seen: an emptied log proves nothing by itself, to a start and to
+ *     `status`.
  */
 #include "source/internal.h"
 

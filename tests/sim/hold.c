@@ -3,13 +3,15 @@
  *
  *     sim_hold WRITER SECONDS [SEED]
  *
- * WRITER is tests/soak/writer.c; three of them run, and are killed with -9 now and then. The replica is
- * in memory, behind a store that loses requests and replies. Every so often the source is freed and
- * opened anew, on the same replica: it has to go on by itself.
+ * WRITER is tests/soak/writer.c; three of them run, and are killed with -9 now and then. The
+ * replica is in memory, behind a store that loses requests and replies. Every so often the source
+ * is freed and opened anew, on the same replica: it has to go on by itself.
  *
  * Checked at every shipment, on the bytes that were put:
- *  1. What the slots up to it make, applied in order, has the sum that its header says (all pages, anew).
- *  2. If an independent connection stood at exactly that boundary: it is that database, byte for byte.
+ *  1. What the slots up to it make, applied in order, has the sum that its header says (all pages,
+ *     anew).
+ *  2. If an independent connection stood at exactly that boundary: it is that database, byte for
+ *     byte.
  * At the end of every life: the replica verifies, compacted files included.
  *
  * The truth of 2 comes from a connection that begins to read before a step; when the step has cut
@@ -162,9 +164,9 @@ static enum fault decide(void *arg, const char *op, const char *key) {
 
 /* ---- a checkpoint that is slow where it hurts ----
  *
- * SQLite's WAL-reset bug needs a checkpointer that has read the header of a log that is all copied, is
- * stopped, and goes on when the log has been reset. This one, on a thread of its own, waits there: it is
- * where SQLite lets go of mapped pages, because the header has changed. */
+ * SQLite's WAL-reset bug needs a checkpointer that has read the header of a log that is all copied,
+ * is stopped, and goes on when the log has been reset. This one, on a thread of its own, waits
+ * there: it is where SQLite lets go of mapped pages, because the header has changed. */
 static struct {
     pthread_t thread;
     sqlite3 *db;
