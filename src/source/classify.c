@@ -228,7 +228,10 @@ static rc read_history(struct task *t, struct err *e) {
 static void history_was_read(struct task *t) {
     struct dest *d = (struct dest *)((char *)t - offsetof(struct dest, open_task));
     d->history_read = is_ok(t->result);
-    if (!d->history_read) d->retry_ns = mono(d->source) + backoff_ns(d->source, d->attempts++);
+    if (d->history_read) return;
+    EVENT(d->source, "destination.retry", "to", d->store->url, "err", t->err.text);
+    d->state = DEST_CLOSED; /* begin anew, after a while */
+    d->retry_ns = mono(d->source) + backoff_ns(d->source, d->attempts++);
 }
 
 static bool need_history(struct dest *d) {

@@ -160,8 +160,7 @@ static void replica_was_read(struct task *t) {
     struct dest *d = dest_of_open(t);
     struct source *s = d->source;
     if (is_ok(t->result)) {
-        d->state = DEST_KNOWN;
-        d->attempts = 0;
+        d->state = DEST_KNOWN; /* `attempts` go on: it may answer and take nothing */
         return;
     }
     d->state = DEST_CLOSED;
@@ -252,6 +251,7 @@ static void fence_header(const struct dest *d, struct ltx_header *h) {
                              .node_id = d->source->nonce,
                              .chain = {.present = true}};
     if (d->tail.empty) return;
+    if (h->timestamp_ms <= t->timestamp_ms) h->timestamp_ms = t->timestamp_ms + 1;
     h->commit = t->commit;
     h->chain.sum = t->chain.sum;
     memcpy(h->chain.frame_checksum, t->chain.frame_checksum, sizeof h->chain.frame_checksum);
