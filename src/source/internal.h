@@ -177,7 +177,7 @@ struct source {
 
     struct dest dest[MAX_DESTS];
     int dest_count;
-    bool draining;
+    bool draining, looked_last; /* the end: ship what was seen in one last look */
 
     /* schedule, mono ns */
     int64_t started, last_change, last_look, next_safety, not_before;

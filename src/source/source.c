@@ -320,7 +320,8 @@ static rc refusal(struct source *s, struct err *e) {
 rc source_step(struct source *s, int64_t now, bool changed, int64_t *due_ns, struct err *e) {
     int64_t due = INT64_MAX;
     if (take_ends(s)) due_at(&due, now);
-    TRY(look(s, now, changed, e));
+    if (!s->looked_last) TRY(look(s, now, changed, e));
+    s->looked_last = s->draining; /* what is committed from now on is the next run's */
     TRY(refusal(s, e));
     for (int i = 0; i < s->dest_count; i++) TRY(dest_step(&s->dest[i], now, &due, e));
     TRY(refusal(s, e)); /* the log and the run file stay as they are, for the next start */
@@ -334,6 +335,7 @@ rc source_step(struct source *s, int64_t now, bool changed, int64_t *due_ns, str
 
 void source_drain(struct source *s) {
     s->draining = true;
+    s->looked_last = false;
 }
 
 int source_left(const struct source *s, char *words, size_t size) {
