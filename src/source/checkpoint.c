@@ -157,7 +157,7 @@ rc source_move(struct source *s, int64_t now, int64_t *due, struct err *e) {
         if (now >= s->not_before) TRY(checkpoint(s, now, e));
         else due_at(due, s->not_before);
         if (s->hold.state == HOLD_Z) return ok();
-    } else if (s->pos.frame_count > s->hold.mark) {
+    } else if (s->pos.frame_count > s->hold.mark_least) {
         if (now - s->last_refresh >= REFRESH_NS) {
             TRY(hold_refresh(&s->hold, e));
             s->moved = true;

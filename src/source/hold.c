@@ -12,7 +12,9 @@
  *  1. At least one reader is in a transaction from hold_start on.
  *  2. A move is in the table below.
  *  3. M -> M only when a frame exists beyond the old reader's mark: nobody can have backfilled it,
- *     so the new reader cannot land on mark 0 unnoticed.
+ *     so the new reader cannot land on mark 0 unnoticed. Of a mark only bounds are known when
+ *     somebody committed beside its begin: if then the new reader is not surely on a mark, the old
+ *     one stays.
  *  4. Z -> M only after a PASSIVE with rc OK: no checkpointer with an older header is in flight.
  *     With one exception: an application's FULL, RESTART or TRUNCATE waits for us in Z as we wait
  *     for it, until its busy_timeout, and nobody can write. It has the write lock, took it before
@@ -117,8 +119,10 @@ static rc move_to_mark(struct hold *h, struct err *e) {
     uint32_t least;
     struct walindex_header after;
     TRY(begin_and_tell(h, !h->current, &where, &least, &after, e));
-    if (where != HOLD_M) { /* somebody broke the locks: a second SQLite, a deleted -shm */
+    if (where != HOLD_M) {
         let_go(h, !h->current);
+        if (h->state == HOLD_M && least <= h->mark) return ok(); /* the old mark was the newest */
+        /* Somebody broke the locks: a second SQLite, a deleted -shm. */
         return err_set(e, RC_CORRUPT, "%s: the log was reset under our read lock", h->live->path);
     }
     TRY(hand_over(h, !h->current, e));
@@ -132,7 +136,8 @@ rc hold_refresh(struct hold *h, struct err *e) {
     ENSURE(h->state == HOLD_M);
     struct walindex_header now;
     TRY(live_header(h->live, &now, e));
-    if (now.frame_count <= h->mark) return ok();
+    if (now.frame_count <= h->mark_least) return ok();
+    if (now.frame_count <= h->mark && live_backfilled(h->live) >= now.frame_count) return ok();
     return move_to_mark(h, e);
 }
 
