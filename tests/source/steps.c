@@ -1,0 +1,274 @@
+/* The source stepped by hand, with a clock that stands still between two steps: what is asked of a
+ * store that fails, how often, and when it ends. */
+#include "../os/temp.h"
+
+#include "source/audit.h"
+#include "source/internal.h"
+
+#include <semaphore.h>
+
+#define SECOND 1000000000
+
+static struct env *real, env;
+static int64_t mono_now, unix_shift;
+static struct store *replica;
+static struct source *source;
+static struct err err;
+static sqlite3 *app;
+static char db_path[TEMP_PATH * 2];
+static sem_t woken;
+static enum fault (*trouble)(const char *op, const char *key);
+static struct {
+    int retries, lists, gets, ships;
+    char last_error[ERR_TEXT_MAX];
+} seen;
+
+static int64_t fake_mono(struct env *e) {
+    (void)e;
+    return mono_now;
+}
+
+static int64_t fake_unix(struct env *e) {
+    (void)e;
+    return 1795382699618 + unix_shift + mono_now / 1000000;
+}
+
+static void fake_sleep(struct env *e, int64_t ns) {
+    (void)e;
+    mono_now += ns;
+}
+
+static enum fault decide(void *arg, const char *op, const char *key) {
+    (void)arg;
+    if (strcmp(op, "list") == 0) __atomic_add_fetch(&seen.lists, 1, __ATOMIC_RELAXED);
+    if (strcmp(op, "get") == 0) __atomic_add_fetch(&seen.gets, 1, __ATOMIC_RELAXED);
+    return trouble ? trouble(op, key) : FAULT_NONE;
+}
+
+static void on_event(void *arg, const char *name, const char *const *pairs, int count) {
+    (void)arg;
+    if (strcmp(name, "ship") == 0) seen.ships++;
+    if (strstr(name, "retry")) {
+        seen.retries++;
+        snprintf(seen.last_error, sizeof seen.last_error, "%s", pairs[count - 1]);
+    }
+}
+
+static void on_wake(void *arg) {
+    (void)arg;
+    sem_post(&woken);
+}
+
+static void keep(struct store *s) {
+    (void)s; /* one replica for all lives */
+}
+
+static void must(rc r) {
+    ck_assert_msg(is_ok(r), "%s", err.text);
+}
+
+static void sql(const char *text) {
+    char *words = NULL;
+    ck_assert_msg(sqlite3_exec(app, text, NULL, NULL, &words) == SQLITE_OK, "%s", words);
+}
+
+static void open_app(void) {
+    ck_assert_int_eq(sqlite3_open(db_path, &app), SQLITE_OK);
+}
+
+static void setup(void) {
+    static struct store_ops kept;
+    char dir[TEMP_PATH];
+    temp_dir(dir);
+    snprintf(db_path, sizeof db_path, "%s/app.db", dir);
+    setenv("RUNTIME_DIRECTORY", below(dir, "run"), 1);
+    must(env_new_system(2, &real, &err));
+    env = *real;
+    env.mono_ns = fake_mono;
+    env.unix_ms = fake_unix;
+    env.sleep_ns = fake_sleep;
+    mono_now = 1000 * (int64_t)SECOND;
+    sem_init(&woken, 0, 0);
+    must(store_new_mem(&env, &replica, &err));
+    kept = *replica->ops;
+    kept.free = keep;
+    replica->ops = &kept;
+    open_app();
+    sql("PRAGMA journal_mode = WAL; CREATE TABLE t(id INTEGER PRIMARY KEY, b);"
+        "INSERT INTO t VALUES (1, randomblob(3000)), (2, randomblob(3000))");
+}
+
+static void start(void) {
+    struct source_options options = {.verify_ms = -1, .event = on_event, .wake = on_wake};
+    struct store *faulty;
+    must(source_open(&source, &env, db_path, &options, &err));
+    must(store_new_fault(replica, decide, NULL, &faulty, &err));
+    must(source_add(source, faulty, &err));
+}
+
+static void stop(void) {
+    source_free(source);
+    source = NULL;
+}
+
+static bool busy(void) {
+    const struct dest *d = &source->dest[0];
+    return d->open_task.busy || d->keep_task.busy || d->verify_task.busy || d->ship.task.busy ||
+           d->compact.task.busy;
+}
+
+/* One step; then the end of a job, or the time at which the next is due. */
+static rc step(void) {
+    int64_t due;
+    TRY(source_step(source, mono_now, false, &due, &err));
+    if (busy()) sem_wait(&woken);
+    else if (due > mono_now) mono_now = due;
+    return ok();
+}
+
+static bool shipped(void) {
+    return source_left(source, NULL, 0) == 0;
+}
+
+static void run_until_shipped(void) {
+    for (int i = 0; i < 10000 && !shipped(); i++) must(step());
+    ck_assert(shipped());
+}
+
+static enum fault no_put(const char *op, const char *key) {
+    return strcmp(op, "put") == 0 && strstr(key, "ltx/0/") ? FAULT_FAIL : FAULT_NONE;
+}
+
+START_TEST(a_store_that_takes_nothing_is_asked_less_and_less) {
+    trouble = no_put;
+    start();
+    int64_t end = mono_now + 120 * (int64_t)SECOND;
+    while (mono_now < end) must(step());
+    ck_assert_int_ge(seen.retries, 3);
+    ck_assert_int_le(seen.retries, 40);
+    trouble = NULL;
+    run_until_shipped();
+    stop();
+}
+END_TEST
+
+static enum fault no_history(const char *op, const char *key) {
+    (void)key;
+    return strcmp(op, "get") == 0 && source->dest[0].state == DEST_KNOWN ? FAULT_FAIL : FAULT_NONE;
+}
+
+/* Nothing but the sums of the past can tell what the database is. */
+static void become_unproven(void) {
+    start();
+    run_until_shipped();
+    stop();
+    sql("UPDATE t SET b = randomblob(3000); PRAGMA wal_checkpoint(TRUNCATE)");
+    sqlite3_close(app);
+    char command[TEMP_PATH * 2];
+    snprintf(command, sizeof command, "rm -rf %s", getenv("RUNTIME_DIRECTORY"));
+    ck_assert_int_eq(system(command), 0);
+    open_app();
+}
+
+START_TEST(a_past_that_cannot_be_read_is_asked_for_less_and_less) {
+    become_unproven();
+    trouble = no_history;
+    start();
+    memset(&seen, 0, sizeof seen);
+    int64_t end = mono_now + 120 * (int64_t)SECOND;
+    for (int i = 0; mono_now < end && i < 100000; i++) must(step());
+    ck_assert_int_ge(mono_now, end);
+    ck_assert_int_ge(seen.retries, 3);
+    ck_assert_int_le(seen.retries, 40);
+    trouble = NULL;
+    rc r = ok();
+    for (int i = 0; is_ok(r) && i < 100000; i++) r = step();
+    ck_assert_int_eq(r.code, RC_CONFLICT); /* unproven, as before */
+    stop();
+}
+END_TEST
+
+START_TEST(a_writer_that_goes_on_does_not_keep_a_run_from_ending) {
+    start();
+    run_until_shipped();
+    sql("INSERT INTO t VALUES (3, 'the last that was seen')");
+    must(step());
+    source_drain(source);
+    for (int i = 0; i < 100 && !shipped(); i++) {
+        must(step());
+        sql("INSERT INTO t(b) VALUES ('and on')");
+    }
+    ck_assert(shipped());
+    stop();
+}
+END_TEST
+
+static void newest_time(int64_t *out, uint64_t *txid) {
+    struct listing files = {0};
+    must(replica_list(replica, &files, NULL, &err));
+    for (size_t i = 0; i < files.count; i++) {
+        if (files.files[i].max_txid <= *txid) continue;
+        *txid = files.files[i].max_txid;
+        *out = files.files[i].time_ms;
+    }
+    listing_deinit(&files);
+}
+
+START_TEST(time_never_goes_back_in_a_replica) {
+    int64_t before = 0, after = 0;
+    uint64_t txid = 0;
+    start();
+    run_until_shipped();
+    stop();
+    newest_time(&before, &txid);
+    unix_shift -= 3600000;
+    start();
+    run_until_shipped();
+    stop();
+    newest_time(&after, &txid);
+    ck_assert_int_gt(after, before);
+}
+END_TEST
+
+static void commit_in_the_gap(const char *where) {
+    if (strcmp(where, "after begin") != 0) return;
+    hold_gap = NULL;
+    sql("INSERT INTO t(b) VALUES ('between the begin and the look')");
+}
+
+START_TEST(a_commit_beside_a_move_does_not_keep_us_from_rest) {
+    start();
+    run_until_shipped();
+    sql("INSERT INTO t(b) VALUES ('a reason to move')");
+    hold_gap = commit_in_the_gap;
+    int64_t end = mono_now + 60 * (int64_t)SECOND;
+    while (mono_now < end && hold_gap) must(step());
+    ck_assert(!hold_gap);
+    end = mono_now + 5 * (int64_t)SECOND;
+    while (mono_now < end && source->hold.state != HOLD_Z) {
+        sql("PRAGMA wal_checkpoint(PASSIVE)"); /* as far as our mark lets it */
+        must(step());
+    }
+    ck_assert_int_eq(source->hold.state, HOLD_Z);
+    stop();
+}
+END_TEST
+
+int main(void) {
+    Suite *s = suite_create("source/steps");
+    TCase *t = tcase_create("steps");
+    tcase_add_unchecked_fixture(t, temp_setup, temp_teardown);
+    tcase_add_checked_fixture(t, setup, NULL);
+    tcase_set_timeout(t, 20);
+    tcase_add_test(t, a_store_that_takes_nothing_is_asked_less_and_less);
+    tcase_add_test(t, a_past_that_cannot_be_read_is_asked_for_less_and_less);
+    tcase_add_test(t, a_writer_that_goes_on_does_not_keep_a_run_from_ending);
+    tcase_add_test(t, time_never_goes_back_in_a_replica);
+    tcase_add_test(t, a_commit_beside_a_move_does_not_keep_us_from_rest);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
