@@ -191,13 +191,16 @@ static int finish(struct replicate *r, rc result, struct err *e) {
         snprintf(n[0], sizeof n[0], "%llu", (unsigned long long)s.shipments);
         snprintf(n[1], sizeof n[1], "%llu", (unsigned long long)s.bytes_shipped);
         snprintf(n[2], sizeof n[2], "%u", s.wal_frames_max);
-        char locks[24], lock_ms[32];
+        char locks[24], mean_ms[32], max_ms[32];
         snprintf(locks, sizeof locks, "%llu", (unsigned long long)s.locks);
-        snprintf(lock_ms, sizeof lock_ms, "%.1f", (double)s.lock_max_ns / 1e6);
+        snprintf(mean_ms, sizeof mean_ms, "%.1f",
+                 s.locks ? (double)s.lock_ns / (double)s.locks / 1e6 : 0);
+        snprintf(max_ms, sizeof max_ms, "%.1f", (double)s.lock_max_ns / 1e6);
         log_pairs(&r->log, "stop",
                   (const char *const[]){"shipments", n[0], "bytes", n[1], "wal_frames_max", n[2],
-                                        "locks", locks, "lock_max_ms", lock_ms},
-                  10);
+                                        "locks", locks, "lock_mean_ms", mean_ms, "lock_max_ms",
+                                        max_ms},
+                  12);
     }
     source_free(r->source);
     if (!is_ok(result)) return cli_fail(result, e);
