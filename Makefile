@@ -23,6 +23,11 @@ soak:
 	@/usr/bin/python3 tests/soak/soak.py --holdfast $(BUILD)/holdfast --writer $(BUILD)/tests/soak/soak_writer $(ARGS)
 	@$(BUILD)/tests/sim/sim_hold $(BUILD)/tests/soak/soak_writer 120
 
+bench:
+	@scripts/setup build test
+	@scripts/build $(BUILD) -Dtests=enabled
+	@/usr/bin/python3 -B tests/bench/all.py --build $(BUILD) $(ARGS)
+
 lint:
 	@scripts/setup build test lint
 	@scripts/lint
@@ -43,4 +48,4 @@ fmt:
 install: all
 	@meson install -C $(BUILD) --no-rebuild
 
-.PHONY: all setup demo test soak lint fuzz san fmt install
+.PHONY: all setup demo test soak bench lint fuzz san fmt install
