@@ -78,6 +78,7 @@ struct restore_options {
     /* Start from a local file that holds exactly the state of base_txid: only newer files' pages
      * are fetched. NULL: from nothing. The base is only read. */
     const char *base_path;
+    struct file *base; /* the same, open, and it stays open; NULL: it is opened and closed */
     uint64_t base_txid;
 };
 struct restore_result {

@@ -140,7 +140,8 @@ static rc open_base(struct restore *r, struct err *e) {
     const char *path = r->base_path;
     uint8_t bytes[2];
     if (!path) return ok();
-    TRY(r->env->files->open(r->env, path, FILE_READ, &r->base, e));
+    r->base = r->opt->base;
+    if (!r->base) TRY(r->env->files->open(r->env, path, FILE_READ, &r->base, e));
     TRY(r->env->files->size(r->env, r->base, &r->base_size, e));
     if (r->base_size < 512) return err_set(e, RC_CORRUPT, "%s: not a database", path);
     TRY(r->env->files->read(r->env, r->base, 16, bytes, sizeof bytes, e));
@@ -325,7 +326,7 @@ static rc restore_once(struct restore *r, bool *again, struct err *e) {
     bool vanished = atomic_load(&r->fetch.vanished) && result.code == RC_NOTFOUND;
     if (planned && result.code == RC_NOTFOUND && !vanished) result.code = RC_IO; /* the output's */
     *again = vanished || (r->base && !r->base_path);
-    r->env->files->close(r->env, r->base);
+    if (!r->opt->base) r->env->files->close(r->env, r->base);
     r->env->files->close(r->env, r->out);
     fetch_deinit(&r->fetch);
     plan_deinit(&plan);

@@ -118,14 +118,16 @@ rc source_fast_forward(struct env *env, struct store *store, const char *db, int
         return (rc){e->code};
     }
     struct restore_options options = {.parallel = parallel, .progress = progress};
-    if (local.txid) {
+    if (local.txid) { /* closed after the lock: a close in between would drop it */
+        TRY(env->files->open(env, db, FILE_READ, &options.base, e));
         options.base_path = db;
         options.base_txid = local.txid;
     }
-    TRY(lock_alone(db, &alone, e));
-    rc r = empty_log(alone, db, e);
+    rc r = lock_alone(db, &alone, e);
+    if (is_ok(r)) r = empty_log(alone, db, e);
     if (is_ok(r)) r = swap(env, store, db, &options, NULL, result, e);
     sqlite3_close(alone);
+    env->files->close(env, options.base);
     return r;
 }
 

@@ -2,7 +2,7 @@
  * store that fails, how often, and when it ends. */
 #include "../os/temp.h"
 
-#include "source/audit.h"
+#include "source/fast_forward.h"
 #include "source/internal.h"
 
 #include <semaphore.h>
@@ -254,6 +254,52 @@ START_TEST(a_commit_beside_a_move_does_not_keep_us_from_rest) {
 }
 END_TEST
 
+/* ---- fast-forward ---- */
+
+static struct env_files files;
+static int intruder = -1;
+
+/* The last thing before the new database gets the old one's name. */
+static rc intrude(struct env *e, const char *from, const char *to, struct err *error) {
+    char command[2 * TEMP_PATH + 100];
+    snprintf(command, sizeof command,
+             "sqlite3 '%s' \"INSERT INTO t(b) VALUES ('lost')\" >/dev/null 2>&1", db_path);
+    intruder = system(command);
+    return real->files->copy_access(e, from, to, error);
+}
+
+START_TEST(nobody_writes_while_a_database_is_replaced) {
+    char dir[TEMP_PATH], command[9 * TEMP_PATH];
+    struct restore_result result;
+    temp_dir(dir);
+    must(store_new_file(&env, dir, &replica, &err));
+    struct store_ops kept = *replica->ops;
+    kept.free = keep;
+    replica->ops = &kept;
+    start();
+    run_until_shipped();
+    stop();
+    sql("PRAGMA wal_checkpoint(TRUNCATE)");
+    snprintf(command, sizeof command, "cp '%s' '%s.old'", db_path, db_path);
+    ck_assert_int_eq(system(command), 0);
+    sql("INSERT INTO t(b) VALUES ('newer')");
+    start();
+    run_until_shipped();
+    stop();
+    sqlite3_close(app);
+    snprintf(command, sizeof command, "rm -f '%s' '%s'-*; cp '%s.old' '%s'", db_path, db_path,
+             db_path, db_path);
+    ck_assert_int_eq(system(command), 0);
+    files = *real->files;
+    files.copy_access = intrude;
+    env.files = &files;
+    rc r = source_fast_forward(&env, replica, db_path, 1, NULL, &result, &err);
+    ck_assert_msg(is_ok(r), "%s", err.text);
+    ck_assert_int_ne(intruder, -1);
+    ck_assert_int_ne(intruder, 0);
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("source/steps");
     TCase *t = tcase_create("steps");
@@ -265,6 +311,7 @@ int main(void) {
     tcase_add_test(t, a_writer_that_goes_on_does_not_keep_a_run_from_ending);
     tcase_add_test(t, time_never_goes_back_in_a_replica);
     tcase_add_test(t, a_commit_beside_a_move_does_not_keep_us_from_rest);
+    tcase_add_test(t, nobody_writes_while_a_database_is_replaced);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
