@@ -64,6 +64,33 @@ static rc empty_log(sqlite3 *alone, const char *db, struct err *e) {
     return code == SQLITE_OK ? ok() : err_set(e, RC_IO, "%s: %s", db, sqlite3_errmsg(alone));
 }
 
+/* What every commit and every checkpoint changes. */
+struct written {
+    struct file_stat db, log;
+};
+
+static void when_written(struct env *env, const char *db, struct written *out) {
+    char log[LIMIT_PATH + 16];
+    struct err ignored;
+    snprintf(log, sizeof log, "%s-wal", db);
+    *out = (struct written){0};
+    (void)env->files->stat(env, db, &out->db, &ignored).code;
+    (void)env->files->stat(env, log, &out->log, &ignored).code;
+}
+
+static bool same_file(const struct file_stat *a, const struct file_stat *b) {
+    return a->inode == b->inode && a->size_bytes == b->size_bytes && a->mtime_ms == b->mtime_ms;
+}
+
+static rc not_written_since(struct env *env, const char *db, const struct written *then,
+                            struct err *e) {
+    struct written now;
+    when_written(env, db, &now);
+    if (same_file(&now.db, &then->db) && same_file(&now.log, &then->log)) return ok();
+    return err_set(e, RC_BUSY, "%s: somebody wrote to it meanwhile: stop the application first",
+                   db);
+}
+
 static rc remove_beside(struct env *env, const char *db, const char *suffix, struct err *e) {
     char path[LIMIT_PATH + 16];
     snprintf(path, sizeof path, "%s%s", db, suffix);
@@ -99,9 +126,11 @@ static rc swap(struct env *env, struct store *store, const char *db,
 rc source_fast_forward(struct env *env, struct store *store, const char *db, int parallel,
                        struct progress *progress, struct restore_result *result, struct err *e) {
     struct local local;
+    struct written then;
     sqlite3 *alone = NULL;
     TRY(lock_alone(db, &alone,
                    e)); /* first: a refusal names who is in the way before anything else */
+    when_written(env, db, &then);
     sqlite3_close(alone);
     TRY(class_of(env, store, db, &local, e));
     if (local.pending)
@@ -124,6 +153,7 @@ rc source_fast_forward(struct env *env, struct store *store, const char *db, int
         options.base_txid = local.txid;
     }
     rc r = lock_alone(db, &alone, e);
+    if (is_ok(r)) r = not_written_since(env, db, &then, e); /* it is what was classed */
     if (is_ok(r)) r = empty_log(alone, db, e);
     if (is_ok(r)) r = swap(env, store, db, &options, NULL, result, e);
     sqlite3_close(alone);
