@@ -103,12 +103,9 @@ rc replica_name(const struct store *store, const struct replica_file *f, rc r, s
 /* ---- listing ---- */
 
 struct level_list {
-    struct store *store;
     int level;
-    struct listing found;
+    struct listing *found;
     size_t strangers;
-    rc result;
-    struct err err;
 };
 
 static rc take_object(void *arg, const struct object_info *info, struct err *e) {
@@ -119,49 +116,31 @@ static rc take_object(void *arg, const struct object_info *info, struct err *e) 
         l->strangers++;
         return ok();
     }
-    return append(&l->found, &f, e);
+    return append(l->found, &f, e);
 }
 
-static void list_level(void *arg, int i) {
-    struct level_list *l = (struct level_list *)arg + i;
-    char dir[KEY_SIZE];
-    l->level = i;
-    key_of_level(l->store->layout == LAYOUT_BUCKET, i, dir);
-    l->result = l->store->ops->list(l->store, dir, take_object, l, &l->err);
-}
-
-static rc join(struct level_list levels[LIMIT_LEVELS], struct listing *out, struct err *e) {
-    for (int i = 0; i < LIMIT_LEVELS; i++) {
-        const struct level_list *l = &levels[i];
-        if (!is_ok(l->result)) {
-            if (e) *e = l->err;
-            return l->result;
-        }
-        for (size_t k = 0; k < l->found.count; k++) TRY(append(out, &l->found.files[k], e));
+static rc list_levels(struct store *store, struct level_list *l, struct err *e) {
+    for (; l->level < LIMIT_LEVELS; l->level++) {
+        char dir[KEY_SIZE];
+        key_of_level(store->layout == LAYOUT_BUCKET, l->level, dir);
+        TRY(store->ops->list(store, dir, take_object, l, e));
     }
-    if (out->count) qsort(out->files, out->count, sizeof *out->files, compare);
     return ok();
 }
 
+/* One after the other and upwards: what retention takes away in a level was covered by one above
+ * before, so what is not seen here any more will be seen there. */
 rc replica_list(struct store *store, struct listing *out, size_t *strangers, struct err *e) {
-    struct level_list *levels = calloc(LIMIT_LEVELS, sizeof *levels);
     struct listing all = {0};
-    size_t others = 0;
-    if (!levels) return err_set(e, RC_NOMEM, "no memory");
-    for (int i = 0; i < LIMIT_LEVELS; i++) levels[i].store = store;
-    rc r = store->env->parallel(store->env, LIMIT_LEVELS, LIMIT_LEVELS, list_level, levels, e);
-    if (is_ok(r)) r = join(levels, &all, e);
-    for (int i = 0; i < LIMIT_LEVELS; i++) {
-        others += levels[i].strangers;
-        listing_deinit(&levels[i].found);
-    }
-    free(levels);
+    struct level_list l = {.found = &all};
+    rc r = list_levels(store, &l, e);
     if (!is_ok(r)) {
         listing_deinit(&all);
         return err_prefix(e, r, "list %s", store->url);
     }
+    if (all.count) qsort(all.files, all.count, sizeof *all.files, compare);
     *out = all;
-    if (strangers) *strangers = others;
+    if (strangers) *strangers = l.strangers;
     return ok();
 }
 

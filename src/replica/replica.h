@@ -29,8 +29,7 @@ struct listing {
 void listing_deinit(struct listing *);
 MUST_USE rc listing_add(struct listing *, struct replica_file, struct err *); /* keeps the order */
 void listing_remove(struct listing *, const struct replica_file *);
-/* All ten levels, listed in parallel. Names that are not ours are ignored and counted in
- * *strangers (may be NULL). */
+/* All ten levels. Names that are not ours are ignored and counted in *strangers (may be NULL). */
 MUST_USE rc replica_list(struct store *, struct listing *out, size_t *strangers, struct err *);
 /* Replace each time_ms by the one in the file's header: mtimes do not survive cp. A header that
  * cannot be read leaves it as it was. `parallel` 0: the number of CPUs. */

@@ -26,7 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LIST_TIMES 3
+#define LIST_TIMES 10
 #define COPY_SIZE (1u << 20)
 
 struct restore {

@@ -21,7 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LIST_TIMES 3
+#define LIST_TIMES 10
 #define LIMIT_SMALL (4u << 20)
 #define LIMIT_AHEAD (16u << 20)
 #define AHEAD 64u
