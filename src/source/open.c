@@ -124,6 +124,29 @@ static rc read_tail(struct dest *d, struct err *e) {
     return replica_read_header(d->store, slot, &d->tail.header, e);
 }
 
+static int by_min(const void *a, const void *b) {
+    const struct replica_file *x = a, *y = b;
+    return x->min_txid < y->min_txid ? -1 : x->min_txid > y->min_txid;
+}
+
+/* Whether the files below a level lead from its newest to the tail. Retention may have taken some
+ * that it had not yet made its own, as a snapshot led over them. */
+static rc lead_to_tail(const struct dest *d, int level, bool *lead, struct err *e) {
+    struct replica_file *files = malloc((d->files.count + 1) * sizeof *files);
+    uint64_t at = d->level_max[level];
+    size_t n = 0;
+    if (!files) return err_set(e, RC_NOMEM, "no memory for %zu objects", d->files.count);
+    for (size_t i = 0; i < d->files.count; i++)
+        if (d->files.files[i].level < level && d->files.files[i].max_txid > at)
+            files[n++] = d->files.files[i];
+    qsort(files, n, sizeof *files, by_min);
+    for (size_t i = 0; i < n && files[i].min_txid - 1 <= at; i++)
+        if (files[i].max_txid > at) at = files[i].max_txid;
+    free(files);
+    *lead = at >= d->tail.txid;
+    return ok();
+}
+
 /* What each level lacks: the pages of all finer files after its newest, or, if it has none yet,
  * after the newest snapshot. */
 static rc read_levels(struct dest *d, struct err *e) {
@@ -140,6 +163,9 @@ static rc read_levels(struct dest *d, struct err *e) {
             if (f->level >= level || f->max_txid <= d->level_max[level]) continue;
             TRY(replica_read_index(d->store, f, d->tail.header.page_size, &d->since[level], e));
         }
+        bool lead = false;
+        TRY(lead_to_tail(d, level, &lead, e));
+        if (!lead) TRY(bitmap_add_range(&d->since[level], 1, d->tail.header.commit, e));
     }
     return ok();
 }

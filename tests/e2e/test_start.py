@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from box import ROOT, add_rows, assert_same, contents, count_rows, quieten, remove
+from box import ROOT, add_rows, assert_same, contents, count_rows, quieten, remove, snapshot, until
 
 
 def shipped(box, *args, rows=10):
@@ -307,3 +307,34 @@ def test_replica_of_another_tool_is_taken_over(box):
     words = box.refused(code=5)
     assert "another tool" in words and f"'holdfast replicate -take-over {box.db} file://{box.replica}'" in words
     goes_on(box, "unproven", "-take-over")
+
+
+def test_level_that_retention_overtook_is_made_whole(box):
+    """Level 2 stands still while snapshots come and level 1 goes: what it then lacks is in no file below."""
+    app = box.new_app(400)
+    often, rarely = "50ms,100ms,1h", "50ms,1h,1h"
+    r = box.replicate("-levels", often, "-snapshot", "1h")
+    r.wait("compact", level=9)
+    app.execute("UPDATE t SET v = 'first' WHERE rowid = 200")
+    r.wait("compact", level=2)
+    pinned = box.wait_safe()["txid"]
+    (box.replica / "holdfast/pins").mkdir(parents=True)
+    (box.replica / f"holdfast/pins/{pinned:016x}").write_text("")
+    r.stop()
+    r = box.replicate("-levels", rarely, "-snapshot", "200ms", "-keep-level0", "1ms", "-keep-snapshots", "1ms")
+    app.execute("UPDATE t SET v = 'lost?' WHERE rowid = 1")
+    changed = box.wait_safe()["txid"]
+
+    def gone():
+        add_rows(app, 1)
+        return not any(o["level"] in (0, 1) and o["min_txid"] <= changed <= o["txid"] for o in box.list())
+
+    until(gone, "level 1 has let the change go")
+    r.stop()
+    r = box.replicate("-levels", often, "-snapshot", "1h")
+    add_rows(app, 1)
+    r.wait("compact", level=2)
+    box.wait_safe()
+    r.stop()
+    box.holdfast("verify", box.replica)
+    assert_same(snapshot(app), box.restore())
