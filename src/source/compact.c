@@ -91,7 +91,7 @@ static void compact_failed(struct dest *d, const char *words) {
     bitmap_clear(&o->pages);
     outgoing_release(o);
     unpin(d);
-    d->level_due_ms[o->level] = unix_now(s) + backoff_ns(s, 4 + o->attempts) / 1000000;
+    d->level_due_ms[o->level] = unix_now(s) + backoff_ns(s, 4 + o->attempts++) / 1000000;
 }
 
 static rc compacted(struct dest *d, struct err *e) {
@@ -110,6 +110,7 @@ static rc compacted(struct dest *d, struct err *e) {
     int64_t every = interval_ms(d, o->level);
     d->level_due_ms[o->level] = (unix_now(s) / every + 1) * every;
     d->keep_due_ms = unix_now(s);
+    o->attempts = 0;
     EVENT(s, "compact", "to", d->store->url, "level", u64_text(level, (uint64_t)o->level), "txid",
           u64_text(txid, f.max_txid), "bytes", u64_text(bytes, f.size_bytes));
     bitmap_clear(&o->pages);
@@ -303,7 +304,7 @@ rc compact_step(struct dest *d, int64_t now, int64_t *due, struct err *e) {
     TRY(keep_step(d, now, due, e));
     verify_step(d, now, due);
     if (o->active) {
-        rc r = outgoing_step(o, now, e);
+        rc r = o->task.busy ? ok() : outgoing_step(o, e);
         if (!is_ok(r)) compact_failed(d, e->text);
         return ok();
     }

@@ -106,6 +106,7 @@ static rc acknowledged(struct dest *d, struct err *e) {
         d->acked_live = true;
         d->acked_sum = o->header.chain.sum;
     }
+    o->attempts = 0;
     s->stats.shipments++;
     s->stats.bytes_shipped += o->size;
     EVENT(s, "ship", "to", d->store->url, "txid", u64_text(txid, d->txid), "pages",
@@ -132,11 +133,8 @@ static void ship_failed(struct dest *d, struct task *t) {
     EVENT(s, "ship.retry", "to", d->store->url, "in_ms", u64_text(in, (uint64_t)wait / 1000000),
           "err", t->err.text);
     if (!o->streaming) return; /* the same bytes again */
-    int attempts = o->attempts;
     give_back(d);
     outgoing_release(o);
-    o->attempts = attempts;
-    d->last_ship_ns = o->retry_ns - s->opt.interval_ms * 1000000;
 }
 
 static void ship_ended(struct task *t) {
@@ -188,11 +186,12 @@ static rc ship_begin(struct dest *d, int64_t now, struct err *e) {
 
 static rc ship_step(struct dest *d, int64_t now, int64_t *due, struct err *e) {
     struct outgoing *o = &d->ship;
-    if (o->active) {
-        if (o->task.busy) return ok();
-        if (now < o->retry_ns) due_at(due, o->retry_ns);
-        return outgoing_step(o, now, e);
+    if (o->task.busy) return ok();
+    if (now < o->retry_ns) {
+        due_at(due, o->retry_ns);
+        return ok();
     }
+    if (o->active) return outgoing_step(o, e);
     if (!dest_dirty(d) || d->pinned) return ok();
     if (d->full && !source_sum_known(d->source))
         return ok(); /* it is the base of all: with its sum */

@@ -50,7 +50,7 @@ struct outgoing {
     struct object_upload *upload;
     uint64_t file_checksum, size;
     bool adopted; /* the slot holds an earlier attempt of ours, with other bytes */
-    int attempts;
+    int attempts; /* since the last that went well */
     int64_t started_ns, retry_ns;
 };
 
@@ -228,7 +228,7 @@ rc dest_unacked(struct dest *d, struct bitmap *out, struct err *e);
 
 /* outgoing.c */
 rc outgoing_begin(struct outgoing *o, const struct ltx_header *h, struct cut cut, struct err *e);
-rc outgoing_step(struct outgoing *o, int64_t now, struct err *e);
+rc outgoing_step(struct outgoing *o, struct err *e);
 void outgoing_release(struct outgoing *o);
 
 /* compact.c */

@@ -122,7 +122,6 @@ rc outgoing_begin(struct outgoing *o, const struct ltx_header *h, struct cut cut
     o->active = true;
     o->finished = o->adopted = false;
     o->next_page = 1;
-    o->attempts = 0;
     o->retry_ns = 0;
     o->started_ns = mono(s);
     o->streaming = pages * h->page_size > LIMIT_MEMORY_OBJECT;
@@ -140,8 +139,7 @@ rc outgoing_begin(struct outgoing *o, const struct ltx_header *h, struct cut cut
 }
 
 /* Called when the task has ended well and the object is not complete, or when a retry is due. */
-rc outgoing_step(struct outgoing *o, int64_t now, struct err *e) {
-    if (!o->active || o->task.busy || now < o->retry_ns) return ok();
+rc outgoing_step(struct outgoing *o, struct err *e) {
     if (o->streaming && !o->finished) {
         buf_clear(&o->chunk);
         TRY(encode(o, CHUNK, e));

@@ -152,6 +152,31 @@ START_TEST(a_store_that_takes_nothing_is_asked_less_and_less) {
 }
 END_TEST
 
+static enum fault no_upload(const char *op, const char *key) {
+    (void)key;
+    return strcmp(op, "upload_write") == 0 ? FAULT_FAIL : FAULT_NONE;
+}
+
+START_TEST(a_large_shipment_is_tried_less_and_less) {
+    start();
+    run_until_shipped();
+    sql("INSERT INTO t(b) SELECT randomblob(100000) FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION"
+        " ALL SELECT i + 1 FROM n WHERE i < 120) SELECT i FROM n)");
+    trouble = no_upload;
+    int64_t end = mono_now + 120 * (int64_t)SECOND;
+    while (mono_now < end) must(step());
+    ck_assert_int_ge(seen.retries, 3);
+    ck_assert_int_le(seen.retries, 40);
+    source_drain(source); /* no reason to ask without a pause */
+    end += 60 * (int64_t)SECOND;
+    for (int i = 0; mono_now < end && i < 1000; i++) must(step());
+    ck_assert_int_ge(mono_now, end);
+    trouble = NULL;
+    run_until_shipped();
+    stop();
+}
+END_TEST
+
 static enum fault no_history(const char *op, const char *key) {
     (void)key;
     return strcmp(op, "get") == 0 && source->dest[0].state == DEST_KNOWN ? FAULT_FAIL : FAULT_NONE;
@@ -340,6 +365,7 @@ int main(void) {
     tcase_add_test(t, a_commit_beside_a_move_does_not_keep_us_from_rest);
     tcase_add_test(t, nobody_writes_while_a_database_is_replaced);
     tcase_add_test(t, what_was_written_since_the_look_is_not_replaced);
+    tcase_add_test(t, a_large_shipment_is_tried_less_and_less);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
