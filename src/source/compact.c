@@ -152,15 +152,13 @@ static rc compact_begin(struct dest *d, int level, struct cut cut, struct err *e
         o->pages = d->since[level];
         d->since[level] = empty;
         bitmap_remove_above(&o->pages, h.commit);
-    } else { /* the longest one: it keeps its own cut, so that shipping goes on */
-        if (!o->holds) s->open_cuts++;
-        o->holds = true;
-        unpin(d);
+    } else {
         for (int i = 1; i < 4; i++)
             if (!d->level_max[i]) bitmap_clear(&d->since[i]);
     }
     rc r = outgoing_begin(o, &h, cut, e);
     if (!is_ok(r)) compact_failed(d, e->text);
+    else if (o->holds) unpin(d); /* a long one: it keeps its own cut, so that shipping goes on */
     return ok();
 }
 

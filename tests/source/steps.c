@@ -126,6 +126,17 @@ static rc step(void) {
     return ok();
 }
 
+/* The same, whatever a compaction does. */
+static rc step_beside(void) {
+    int64_t due;
+    TRY(source_step(source, mono_now, false, &due, &err));
+    if (source->dest[0].open_task.busy || source->dest[0].ship.task.busy) sem_wait(&woken);
+    else if (source->dest[0].compact.level == LEVEL_SNAPSHOT && source->dest[0].compact.task.busy)
+        sem_wait(&woken);
+    else if (due > mono_now) mono_now = due;
+    return ok();
+}
+
 static bool shipped(void) {
     return source_left(source, NULL, 0) == 0;
 }
@@ -172,6 +183,36 @@ START_TEST(a_large_shipment_is_tried_less_and_less) {
     for (int i = 0; mono_now < end && i < 1000; i++) must(step());
     ck_assert_int_ge(mono_now, end);
     trouble = NULL;
+    run_until_shipped();
+    stop();
+}
+END_TEST
+
+static sem_t gate;
+
+static enum fault slow_level(const char *op, const char *key) {
+    if (strcmp(op, "upload_write") == 0 && strstr(key, "ltx/1/")) sem_wait(&gate);
+    return FAULT_NONE;
+}
+
+START_TEST(a_large_compaction_does_not_keep_commits_waiting) {
+    sem_init(&gate, 0, 0);
+    start();
+    run_until_shipped();
+    while (!source->dest[0].level_max[LEVEL_SNAPSHOT]) must(step());
+    mono_now += 31 * (int64_t)SECOND; /* level 1 is due: the next shipment keeps its cut for it */
+    sql("INSERT INTO t(b) SELECT randomblob(100000) FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION"
+        " ALL SELECT i + 1 FROM n WHERE i < 120) SELECT i FROM n)");
+    trouble = slow_level;
+    for (int i = 0; i < 10000 && !source->dest[0].compact.active; i++) must(step_beside());
+    ck_assert_int_eq(source->dest[0].compact.level, 1);
+    int before = seen.ships;
+    sql("INSERT INTO t(b) VALUES ('meanwhile')");
+    int64_t end = mono_now + 5 * (int64_t)SECOND;
+    while (mono_now < end) must(step_beside());
+    ck_assert_int_gt(seen.ships, before);
+    ck_assert(source->dest[0].compact.active);
+    for (int i = 0; i < 100; i++) sem_post(&gate);
     run_until_shipped();
     stop();
 }
@@ -366,6 +407,7 @@ int main(void) {
     tcase_add_test(t, nobody_writes_while_a_database_is_replaced);
     tcase_add_test(t, what_was_written_since_the_look_is_not_replaced);
     tcase_add_test(t, a_large_shipment_is_tried_less_and_less);
+    tcase_add_test(t, a_large_compaction_does_not_keep_commits_waiting);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
