@@ -20,6 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define RESETS_MAX 1000000u /* salts go up by one at each */
+
 const char *class_name(enum class c) {
     static const char *const names[] = {"new",   "continues", "ahead",        "equal",   "behind",
                                         "older", "fork",      "incompatible", "unproven"};
@@ -102,6 +104,10 @@ rc source_retake_start(struct source *s, struct err *e) {
     return source_take_start(s, e);
 }
 
+static uint32_t attempted(const struct source *s) {
+    return walindex_backfill_attempted(s->live.regions[0]);
+}
+
 static rc start_sum(struct source *s, uint64_t *out, struct err *e) {
     struct start_log *l = &s->start;
     if (!l->sum_known && !s->moved) {
@@ -110,6 +116,20 @@ static rc start_sum(struct source *s, uint64_t *out, struct err *e) {
         l->sum_known = true;
     }
     *out = l->sum_known ? l->sum : 0;
+    return ok();
+}
+
+/* Of the database as it was when the log began; 0: something has been copied into it since. */
+static rc sum_below_log(struct source *s, uint64_t *out, struct err *e) {
+    struct start_log *l = &s->start;
+    struct cut cut = {.at = l->header};
+    cut.at.frame_count = 0;
+    if (!l->below_known && !s->moved && l->header.frame_count && !attempted(s)) {
+        TRY(live_file_pages(&s->live, &cut.at.page_count, e));
+        TRY(source_sum_at(s, &cut, &l->below, e));
+        l->below_known = !attempted(s);
+    }
+    *out = l->below_known ? l->below : 0;
     return ok();
 }
 
@@ -267,16 +287,37 @@ static bool is_later_than_run_file(const struct dest *d) {
            (int32_t)(d->source->start.change_counter - d->source->run.found.change_counter) >= 0;
 }
 
+/* The same counter, and a log that does not go on from the known one: an application that closed
+ * and changed rows in place looks like this, and so does an older copy. The old tail is kept. */
+static bool may_be_older(const struct dest *d) {
+    const struct source *s = d->source;
+    uint32_t resets = s->start.header.salt[0] - s->run.found.at.salt[0];
+    return s->start.change_counter == s->run.found.change_counter &&
+           (resets == 0 || resets > RESETS_MAX);
+}
+
 /* A whole read of the database: after a clean close, which leaves no log; and before an upload of
- * all of it, so that an older file that was copied over a newer one is not taken for a newer. */
+ * all of it, so that an older file that was copied over a newer one is not taken for a newer. The
+ * state below the log tells as much: the application came back and wrote before we did. */
 static rc class_by_sum(struct dest *d, struct err *e) {
-    uint64_t sum = 0;
+    uint64_t sum = 0, below = 0;
+    bool chain = d->tail.header.chain.present;
     TRY(start_sum(d->source, &sum, e));
+    TRY(sum_below_log(d->source, &below, e));
     d->class = is_later_than_run_file(d) ? CLASS_AHEAD : CLASS_UNPROVEN;
-    if (sum && d->tail.header.chain.present && d->tail.header.chain.sum == sum)
+    d->pin_tail = d->class == CLASS_AHEAD && may_be_older(d);
+    if (chain && sum && d->tail.header.chain.sum == sum) {
         d->class = CLASS_EQUAL;
-    else if (!d->history_read) need_history(d);
-    else if (sum_in_history(d, sum)) d->class = CLASS_OLDER;
+    } else if (chain && below && d->tail.header.chain.sum == below) {
+        d->class = CLASS_CONTINUES;
+        return mark_from(d, 0, d->tail.header.commit, e);
+    } else if (!d->history_read) {
+        need_history(d);
+    } else if (sum_in_history(d, sum)) {
+        d->class = CLASS_OLDER;
+    } else if (sum_in_history(d, below)) {
+        d->class = CLASS_FORK;
+    }
     return ok();
 }
 
@@ -393,7 +434,7 @@ static rc continue_sum(struct dest *d, struct err *e) {
     uint32_t end = end_frame(t);
     if (s->summed_below || s->hold.state != HOLD_M || !t->chain.sum || s->moved) return ok();
     if (!same_salts(t->salt, s->pos.salt) || end > s->start.header.frame_count) return ok();
-    if (walindex_backfill_attempted(s->live.regions[0]) > end) return ok();
+    if (attempted(s) > end) return ok();
     TRY(source_capture(s, e));
     TRY(source_fold(s, e));
     struct source_stats stats = s->stats;
@@ -405,7 +446,7 @@ static rc continue_sum(struct dest *d, struct err *e) {
     TRY(source_capture(s, e));
     s->stats = stats;
     /* Our mark is beyond `end`: somebody may have copied over an old version while we read it. */
-    if (walindex_backfill_attempted(s->live.regions[0]) > end) s->sum = s->summed_below = 0;
+    if (attempted(s) > end) s->sum = s->summed_below = 0;
     return ok();
 }
 

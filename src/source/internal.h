@@ -114,6 +114,7 @@ struct dest {
 
     /* position */
     enum class class;
+    bool pin_tail; /* the tail stays restorable whatever comes after it */
     uint64_t txid; /* last acknowledged */
     int64_t txid_time_ms;
     struct walindex_header acked; /* the boundary it stands for */
@@ -149,6 +150,8 @@ struct start_log {
     struct log_frame *frames;
     uint64_t sum; /* of the database at that boundary; 0: not computed */
     bool sum_known;
+    uint64_t below; /* of the database below the log */
+    bool below_known;
     int64_t db_mtime_ms, wal_mtime_ms;
     uint32_t change_counter; /* in page 1 */
     bool old_log_ends;       /* the log before it ended where the run file says */

@@ -271,6 +271,14 @@ rc live_header(struct live *l, struct walindex_header *h, struct err *e) {
     return err_set(e, RC_RETRY, "%s: the wal-index header cannot be read", l->path);
 }
 
+rc live_file_pages(struct live *l, uint32_t *out, struct err *e) {
+    sqlite3_int64 size = 0;
+    int code = l->db->pMethods->xFileSize(l->db, &size);
+    if (code != SQLITE_OK) return sqlite_error(e, NULL, code, l->path, "size");
+    *out = (uint32_t)((uint64_t)size / l->page_size);
+    return ok();
+}
+
 uint32_t live_backfilled(const struct live *l) {
     return walindex_backfilled(l->regions[0]);
 }

@@ -48,6 +48,7 @@ MUST_USE rc live_end(struct live *, int reader, struct err *e);
 MUST_USE rc live_header(struct live *, struct walindex_header *, struct err *e);
 bool live_header_now(struct live *, struct walindex_header *); /* one look; false if torn */
 uint32_t live_backfilled(const struct live *);
+MUST_USE rc live_file_pages(struct live *, uint32_t *out, struct err *e); /* of the file as it is */
 
 MUST_USE rc live_page_of_frame(struct live *, uint32_t frame, uint32_t *pgno, struct err *e);
 MUST_USE rc live_frame_header(struct live *, uint32_t frame, struct wal_frame_header *,

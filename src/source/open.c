@@ -285,13 +285,14 @@ static void fence_header(const struct dest *d, struct ltx_header *h) {
     if (t->wal_offset >= WAL_HEADER_SIZE) h->wal_offset = t->wal_offset + t->wal_size;
 }
 
-/* A local database that is adopted against its replica leaves the replica's last state
- * restorable. */
+/* A local database that is adopted against its replica, or may be an older copy, leaves the
+ * replica's last state restorable. */
 static rc pin_what_was(struct dest *d, struct err *e) {
     char key[64];
-    if (d->tail.empty || d->class < CLASS_BEHIND) return ok();
+    if (d->tail.empty || (d->class < CLASS_BEHIND && !d->pin_tail)) return ok();
     snprintf(key, sizeof key, "holdfast/pins/%016llx", (unsigned long long)d->tail.txid);
-    return d->store->ops->put_note(d->store, key, "adopt-local\n", 12, e);
+    const char *why = d->class < CLASS_BEHIND ? "ahead\n" : "adopt-local\n";
+    return d->store->ops->put_note(d->store, key, why, strlen(why), e);
 }
 
 static rc put_fence(struct task *t, struct err *e) {

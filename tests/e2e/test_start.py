@@ -232,6 +232,49 @@ def test_backup_copied_over_the_database_is_older(box):
     assert "OLDER" in box.refused(code=6)
 
 
+def test_update_only_backup_copied_over_keeps_the_old_tip(box):
+    """The change counter stands still, the state was no boundary: it cannot be told from an application that
+    changed rows in place and closed. What was acknowledged stays restorable."""
+    app = shipped(box)
+    app.execute("UPDATE t SET v = 'older' WHERE rowid = 1")
+    older = snapshot(app)
+    app.execute("UPDATE t SET v = 'newer' WHERE rowid = 1")
+    r = box.replicate()
+    box.wait_safe()
+    r.stop()
+    app.close()
+    tip, before = newest(box), box.restore()
+    box.db.write_bytes(older)
+    remove(f"{box.db}-wal", f"{box.db}-shm")
+    goes_on(box, "ahead")
+    assert [p.name for p in (box.replica / "holdfast/pins").iterdir()] == [f"{tip:016x}"]
+    assert_same(before, box.restore("-txid", tip))
+
+
+def test_application_that_closed_and_came_back_first_continues(box):
+    """No log of before, but the state below the new one is the tail's: no upload of all."""
+    app = shipped(box)
+    app.close()
+    app = box.app()
+    add_rows(app, 5)
+    goes_on(box, "continues")
+
+
+def test_backup_copied_over_and_written_to_is_a_fork(box):
+    app = shipped(box)
+    older = box.restore("-txid", newest(box))
+    r = box.replicate()
+    app.execute("UPDATE t SET v = 'newer' WHERE rowid = 1")
+    box.wait_safe()
+    r.stop()
+    app.close()
+    box.db.write_bytes(older.read_bytes())
+    remove(f"{box.db}-wal", f"{box.db}-shm")
+    app = box.app()
+    app.execute("UPDATE t SET v = 'other' WHERE rowid = 1")
+    assert "FORK" in box.refused(code=5)
+
+
 def test_fork_adopted_from_local(box):
     fork(box)
     tip = newest(box)
