@@ -2,7 +2,7 @@
 """saturated: a writer at full speed, with `holdfast replicate` beside it and with a process that sleeps.
 
 One thread, prepared statements, 4 rows of 200 bytes a transaction, synchronous=NORMAL, SQLite's own automatic
-checkpoints, a fixed time each. The two ways alternate in random order, each on a new database, and the first
+checkpoints (--auto), a fixed time each. The two ways alternate in random order, each on a new database, and the first
 backup is done before the clock starts. On tmpfs (/dev/shm), where nothing but the CPU is shared, and on disk.
 """
 from pathlib import Path
@@ -11,9 +11,9 @@ import bench
 
 
 def with_replicate(b, place, db, seconds):
-    with bench.Replicate(b, db, place / "replica") as r:
+    with bench.Replicate(b, db, place / "replica", *b.args.options.split()) as r:
         r.wait("ship")
-        out = b.write("saturated", db, seconds, "NORMAL")[-1]
+        out = b.write("saturated", db, seconds, "NORMAL", b.args.auto)[-1]
         peak = r.peak_kb()
         use = r.end()
     return dict({k: float(v) for k, v in out.items() if k != "sqlite"}, cpu=use["user"] + use["system"],
@@ -23,7 +23,7 @@ def with_replicate(b, place, db, seconds):
 def with_sleeper(b, db, seconds):
     sleeper = bench.subprocess.Popen(["sleep", "1000"])
     try:
-        out = b.write("saturated", db, seconds, "NORMAL")[-1]
+        out = b.write("saturated", db, seconds, "NORMAL", b.args.auto)[-1]
     finally:
         sleeper.kill()
         sleeper.wait()
@@ -82,4 +82,6 @@ def measure(b):
         compare(b, name, roots[name], pairs, seconds)
 
 
-bench.main(__doc__, measure, on=("both", "tmpfs, disk or both"), pairs=(15, "pairs"), seconds=(3.0, "of each run"))
+bench.main(__doc__, measure, on=("both", "tmpfs, disk or both"), pairs=(15, "pairs"), seconds=(3.0, "of each run"),
+           auto=(1000, "the writer's wal_autocheckpoint; 0: it leaves checkpoints to others"),
+           options=("", "for replicate, such as --options='-checkpoint-pages 600'"))

@@ -1,14 +1,14 @@
 /* The applications that the benchmarks measure, and a launcher that measures programs.
  *
- *     bench_writer fill DB MB SEED                  a table of text with an index, about MB large
  *     bench_writer fill DB MB SEED                a table of text with an index, about MB large
  *     bench_writer touch DB ROWS SEED             changes random rows of it, ten a transaction
  *     bench_writer lone DB LTX0 COUNT SYNC SEED   single commits; waits for the object of each
- *     bench_writer saturated DB SECONDS SYNC      commits as fast as they go
+ *     bench_writer saturated DB SECONDS SYNC AUTO commits as fast as they go
  *     bench_writer create-paced DB                the tables for paced
  *     bench_writer paced DB SECONDS RATE UPGRADES serial|apart SEED
  *     bench_writer large DB MB SEED               one transaction of about MB
  *     bench_writer run FILE COMMAND...            its time and memory into FILE
+ *
  * Each prints words key=value for the Python beside it. Any surprise is a message and exit 1: a
  * figure measured over an error would be worth nothing.
  *
@@ -319,12 +319,14 @@ static void print_latencies(const char *name, struct latencies *l) {
     free(l->ns);
 }
 
-static void saturated(const char *path, double seconds, const char *sync) {
+static void saturated(const char *path, double seconds, const char *sync,
+                      const char *autocheckpoint) {
     static char values[1 << 20];
     uint64_t state = 88172645463325252u;
     struct latencies commits = {0};
     sqlite3 *db = open_database(path);
     pragma(db, "synchronous", sync);
+    pragma(db, "wal_autocheckpoint", autocheckpoint);
     run(db, "CREATE TABLE IF NOT EXISTS t(id INTEGER PRIMARY KEY, v TEXT)");
     make_words(1);
     for (size_t n = 0; n + BODY_BYTES < sizeof values;) n += text(values + n, BODY_BYTES, &state);
@@ -526,7 +528,8 @@ int main(int argc, char **argv) {
         large(argv[2], strtoll(argv[3], NULL, 10), seed_of(argv[4]));
     else if (is(mode, "lone") && argc == 7)
         lone(argv[2], argv[3], (int)strtol(argv[4], NULL, 10), argv[5], seed_of(argv[6]));
-    else if (is(mode, "saturated") && argc == 5) saturated(argv[2], strtod(argv[3], NULL), argv[4]);
+    else if (is(mode, "saturated") && argc == 6)
+        saturated(argv[2], strtod(argv[3], NULL), argv[4], argv[5]);
     else if (is(mode, "create-paced")) create_paced(argv[2]);
     else if (is(mode, "paced") && argc == 8)
         paced(argv[2], strtod(argv[3], NULL), strtod(argv[4], NULL), strtod(argv[5], NULL),
