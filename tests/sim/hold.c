@@ -337,7 +337,14 @@ static void live(int64_t end) {
                                      .event = on_event};
     struct store *faulty;
     int64_t due;
-    must(source_open(&source, env, db_path, &options, &err), "open the source");
+    /* A writer that was started just now may not have closed its copy of the run's lock: exec wakes
+     * us first. */
+    rc r = source_open(&source, env, db_path, &options, &err);
+    for (int i = 0; i < 1000 && r.code == RC_BUSY; i++) {
+        usleep(1000);
+        r = source_open(&source, env, db_path, &options, &err);
+    }
+    must(r, "open the source");
     must(store_new_fault(replica, decide, NULL, &faulty, &err), "store");
     must(source_add(source, faulty, &err), "add");
     while (env->mono_ns(env) < end) {
