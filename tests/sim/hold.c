@@ -27,6 +27,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -172,7 +173,7 @@ static struct {
     sqlite3 *db;
     struct sqlite3_io_methods methods;
     int (*unfetch)(sqlite3_file *, sqlite3_int64, void *);
-    volatile bool stop;
+    atomic_bool stop;
     uint64_t waits;
 } slow;
 
