@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #define QUIET_WAIT_NS 6000000 /* a wait longer than this is worth an inotify watch */
 #define NEVER INT64_MAX
@@ -202,6 +203,7 @@ static int finish(struct replicate *r, rc result, struct err *e) {
                                         max_ms},
                   12);
     }
+    if (stop_signals > 1) _exit(EXIT_NOT_ALL_SHIPPED); /* not even for a store that hangs */
     source_free(r->source);
     if (!is_ok(result)) return cli_fail(result, e);
     return left ? EXIT_NOT_ALL_SHIPPED : 0;

@@ -295,7 +295,7 @@ static rc scrub(struct source *s, int64_t now, int64_t *due, struct err *e) {
         s->summed_below = UINT32_MAX;
         return ok();
     }
-    if (evidence_needed(s, now, due) && !full_waits(s)) return ok();
+    if (!s->moved && evidence_needed(s, now, due) && !full_waits(s)) return ok();
     due_at(due, now + SCRUB_PAUSE_NS);
     return source_scrub(s, SCRUB_PAGES, e);
 }
@@ -317,6 +317,14 @@ static rc refusal(struct source *s, struct err *e) {
     return ok();
 }
 
+/* All have been classed, for good: the log of the start has told what it could. */
+static void forget_start(struct source *s) {
+    for (int i = 0; i < s->dest_count; i++)
+        if (s->dest[i].state != DEST_READY) return;
+    free(s->start.frames);
+    s->start.frames = NULL;
+}
+
 rc source_step(struct source *s, int64_t now, bool changed, int64_t *due_ns, struct err *e) {
     int64_t due = INT64_MAX;
     if (take_ends(s)) due_at(&due, now);
@@ -324,6 +332,7 @@ rc source_step(struct source *s, int64_t now, bool changed, int64_t *due_ns, str
     s->looked_last = s->draining; /* what is committed from now on is the next run's */
     TRY(refusal(s, e));
     for (int i = 0; i < s->dest_count; i++) TRY(dest_step(&s->dest[i], now, &due, e));
+    forget_start(s);
     TRY(refusal(s, e)); /* the log and the run file stay as they are, for the next start */
     if (!s->draining) TRY(move_hold(s, now, &due, e));
     TRY(scrub(s, now, &due, e));
