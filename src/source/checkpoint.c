@@ -13,23 +13,32 @@
  *
  * Invariants
  *  1. Nothing moves while a cut is open.
- *  2. The run file is written before each entry to Z: from then on the log may be reset. It is
- *     written again when that is seen: an emptied log proves nothing by itself, to a start and to
- *     `status`.
+ *  2. The run file is written in Z, where the log may be reset at any time; not before, since a
+ *     busy writer would have gone on by then. It is written again when a reset is seen: an emptied
+ *     log proves nothing by itself, to a start and to `status`. A kill in between costs an upload
+ *     of all.
  */
 #include "source/internal.h"
 
 #define ROUNDS 6
-#define LOCK_REST 64u /* frames that may be left to copy under the write lock */
+#define LOCK_REST 64u
 #define LOCK_FACTOR 4u
-#define LOCK_TRIES 20
+#define LOCK_TRIES 100
+#define LOCK_NAP_NS 10000
 #define SLOW_SYNC_NS 50000000
 #define QUIET_NS 20000000   /* after the last commit: enter Z, so that nobody waits behind us */
 #define REFRESH_NS 10000000 /* the mark follows at most this often */
 #define LEAVE_NS 2000000    /* Z, and another checkpoint is at it: look again */
 #define CHECKPOINT_WAIT_NS 20000000
-#define CHECKPOINT_PAUSE_NS 5000000
+#define CHECKPOINT_PAUSE_NS 1000000
+#define Z_LOOK_NS 200000
 #define CHECKPOINT_PAUSE_MAX_NS 1000000000
+
+/* How many frames may be left to copy under the write lock: the two syncs there take longer. */
+static uint32_t lock_rest(const struct source *s) {
+    uint32_t part = s->pos.frame_count / 16;
+    return part > LOCK_REST ? part : LOCK_REST;
+}
 
 static bool complete(const struct source *s) {
     struct walindex_header now;
@@ -39,7 +48,6 @@ static bool complete(const struct source *s) {
 
 static rc enter_z(struct source *s, struct err *e) {
     if (!complete(s)) return ok();
-    TRY(source_write_run_file(s, e));
     TRY(hold_enter_z(&s->hold, &s->pos, e));
     s->moved = true;
     return ok();
@@ -58,10 +66,10 @@ static bool reader_in_the_way(const struct source *s) {
 /* The rest is small: copy it and enter Z while nobody can write. */
 static rc with_lock(struct source *s, int64_t *sync_ns, struct err *e) {
     rc r = ok();
-    for (int i = 0; i < LOCK_TRIES; i++) {
+    for (int i = 0; i < LOCK_TRIES; i++) { /* a busy writer leaves it for less than a microsecond */
         r = live_lock(&s->live, e);
         if (r.code != RC_BUSY) break;
-        s->env->sleep_ns(s->env, 30000);
+        if (i > LOCK_TRIES / 2) s->env->sleep_ns(s->env, LOCK_NAP_NS);
     }
     if (r.code == RC_BUSY) return ok();
     TRY(r);
@@ -104,7 +112,7 @@ static rc rounds(struct source *s, int64_t *sync_ns, bool *copied, struct err *e
             TRY(source_capture(s, e));
         }
         *sync_ns = mono(s) - start;
-        if (rest(s) <= LOCK_REST || (uint64_t)rest(s) * 10 > (uint64_t)before * 9) return ok();
+        if (rest(s) <= lock_rest(s) || (uint64_t)rest(s) * 10 > (uint64_t)before * 9) return ok();
         before = rest(s);
     }
     return ok();
@@ -120,7 +128,7 @@ static rc checkpoint(struct source *s, int64_t now, struct err *e) {
     s->not_before = mono(s) + s->pause;
     if (s->hold.state == HOLD_Z || s->pos.frame_count < LOCK_FACTOR * s->opt.checkpoint_pages)
         return ok();
-    if (rest(s) > LOCK_REST || sync_ns > SLOW_SYNC_NS || now < s->lock_not_before) return ok();
+    if (rest(s) > lock_rest(s) || sync_ns > SLOW_SYNC_NS || now < s->lock_not_before) return ok();
     if (reader_in_the_way(s)) return ok();
     TRY(with_lock(s, &sync_ns, e));
     if (s->hold.state != HOLD_Z) s->lock_not_before = mono(s) + CHECKPOINT_PAUSE_NS;
@@ -139,10 +147,7 @@ static void left_z(struct source *s, uint64_t resets_before) {
     s->lock_not_before = mono(s) + s->z_backoff;
 }
 
-rc source_move(struct source *s, int64_t now, int64_t *due, struct err *e) {
-    if (s->new_log) TRY(source_write_run_file(s, e));
-    s->new_log = false;
-    if (s->open_cuts) return ok();
+static rc move(struct source *s, int64_t now, int64_t *due, struct err *e) {
     if (s->hold.state == HOLD_Z) {
         uint64_t resets = s->hold.resets_seen;
         TRY(hold_leave_z(&s->hold, e));
@@ -157,6 +162,7 @@ rc source_move(struct source *s, int64_t now, int64_t *due, struct err *e) {
         if (now >= s->not_before) TRY(checkpoint(s, now, e));
         else due_at(due, s->not_before);
         if (s->hold.state == HOLD_Z) return ok();
+        due_at(due, s->not_before);
     } else if (s->pos.frame_count > s->hold.mark_least) {
         if (now - s->last_refresh >= REFRESH_NS) {
             TRY(hold_refresh(&s->hold, e));
@@ -171,4 +177,15 @@ rc source_move(struct source *s, int64_t now, int64_t *due, struct err *e) {
         if (s->hold.state == HOLD_M) due_at(due, (quiet ? now : s->last_change) + QUIET_NS);
     }
     return ok();
+}
+
+rc source_move(struct source *s, int64_t now, int64_t *due, struct err *e) {
+    if (s->new_log) TRY(source_write_run_file(s, e));
+    s->new_log = false;
+    if (s->open_cuts) return ok();
+    uint64_t entered = s->hold.entered_z;
+    TRY(move(s, now, due, e));
+    if (s->hold.entered_z == entered || s->hold.state != HOLD_Z) return ok();
+    due_at(due, mono(s) + Z_LOOK_NS); /* in Z nobody copies: leave it with the first frame beyond */
+    return source_write_run_file(s, e);
 }

@@ -186,8 +186,7 @@ struct source {
     int64_t started, last_change, last_look, next_safety, not_before;
     int64_t relook, last_sign; /* the next look's distance; the last event or moved header */
     int64_t move_after, last_refresh, pause, lock_not_before, z_backoff;
-    bool z_by_lock;        /* this Z was entered under the write lock */
-    uint64_t resets_noted; /* in the run file */
+    bool z_by_lock; /* this Z was entered under the write lock */
     double frames_per_ns;
     uint64_t frames_at_last_look;
     struct source_stats stats;

@@ -195,7 +195,6 @@ rc source_write_run_file(struct source *s, struct err *e) {
 /* ---- the step ---- */
 
 static rc look(struct source *s, int64_t now, bool changed, struct err *e) {
-    uint64_t frames = s->stats.frames_captured;
     struct walindex_header before = s->pos;
     rc r = source_capture(s, e);
     if (r.code == RC_RETRY || r.code == RC_BUSY) return ok();
@@ -209,14 +208,13 @@ static rc look(struct source *s, int64_t now, bool changed, struct err *e) {
         if (s->relook < BUSY_LOOK_NS) s->relook = BUSY_LOOK_NS;
     }
     if (now > s->last_look) {
-        double rate = (double)(s->stats.frames_captured - frames) / (double)(now - s->last_look);
+        double rate = (double)(s->stats.frames_captured - s->frames_at_last_look) /
+                      (double)(now - s->last_look);
+        s->frames_at_last_look = s->stats.frames_captured;
         s->frames_per_ns = rate > s->frames_per_ns ? rate : (rate + s->frames_per_ns) / 2;
     }
     s->last_look = now;
-    if (s->stats.resets == s->resets_noted || s->pos.frame_count == 0) return ok();
-    s->resets_noted =
-        s->stats.resets; /* the first frame of a new log: from here on it proves itself */
-    return source_write_run_file(s, e);
+    return ok();
 }
 
 /* When to look at the header again without being told. A write is seen before its header is
