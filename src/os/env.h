@@ -43,6 +43,9 @@ struct env_files {
     rc (*read)(struct env *, struct file *, uint64_t at, void *buf, size_t n, struct err *);
     rc (*write)(struct env *, struct file *, uint64_t at, const void *buf, size_t n, struct err *);
     rc (*truncate)(struct env *, struct file *, uint64_t size, struct err *);
+    /* As truncate, and with room for all of it: RC_FULL now and not in the middle. Where the file
+     * system cannot promise room it only truncates. */
+    rc (*reserve)(struct env *, struct file *, uint64_t size, struct err *);
     rc (*sync)(struct env *, struct file *, struct err *); /* data and size on stable storage */
     rc (*set_mtime)(struct env *, struct file *, int64_t unix_ms, struct err *);
     rc (*size)(struct env *, struct file *, uint64_t *out, struct err *);

@@ -134,6 +134,16 @@ static rc files_truncate(struct env *env, struct file *f, uint64_t size, struct 
     return r == 0 ? ok() : err_errno(e, errno, "truncate %s", f->path);
 }
 
+static rc files_reserve(struct env *env, struct file *f, uint64_t size, struct err *e) {
+    int r;
+    TRY(files_truncate(env, f, size, e));
+    if (size == 0) return ok();
+    do r = fallocate(f->fd, 0, 0, (off_t)size);
+    while (r != 0 && errno == EINTR);
+    if (r == 0 || errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL) return ok();
+    return err_errno(e, errno, "reserve %" PRIu64 " bytes for %s", size, f->path);
+}
+
 /* Not tried again after a failure: the kernel may have dropped the pages, and then says yes. */
 static rc files_sync(struct env *env, struct file *f, struct err *e) {
     (void)env;
@@ -302,6 +312,7 @@ const struct env_files posix_files = {
     .read = files_read,
     .write = files_write,
     .truncate = files_truncate,
+    .reserve = files_reserve,
     .sync = files_sync,
     .set_mtime = files_set_mtime,
     .size = files_size,

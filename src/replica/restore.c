@@ -302,7 +302,7 @@ static rc build(struct restore *r, struct err *e) {
     }
     TRY(copy_base(r, e));
     TRY(fetch_claim(f, e));
-    TRY(r->env->files->truncate(r->env, r->out, (uint64_t)f->page_count * f->page_size, e));
+    TRY(r->env->files->reserve(r->env, r->out, (uint64_t)f->page_count * f->page_size, e));
     TRY(fetch_pages(f, e));
     TRY(prove(r, e));
     TRY(give_name(r, e));

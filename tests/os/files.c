@@ -59,6 +59,25 @@ START_TEST(a_write_beyond_the_end_leaves_zeros_between) {
 }
 END_TEST
 
+START_TEST(a_reserved_file_has_the_size_and_keeps_its_bytes) {
+    static const uint64_t sizes[] = {0, 3, 100000, 6};
+    struct file *f;
+    char got[3];
+    uint64_t size;
+    OK(files->open(env, below(dir, "a"), FILE_CREATE, &f, e));
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        OK(files->reserve(env, f, sizes[i], e));
+        OK(files->size(env, f, &size, e));
+        ck_assert_uint_eq(size, sizes[i]);
+        if (sizes[i] == 3) OK(files->write(env, f, 0, "abc", 3, e));
+    }
+    OK(files->read(env, f, 0, got, 3, e));
+    ck_assert_mem_eq(got, "abc", 3);
+    CODE(files->reserve(env, f, (uint64_t)1 << 62, e), RC_IO);
+    files->close(env, f);
+}
+END_TEST
+
 static const struct {
     uint64_t at;
     size_t n;
@@ -313,6 +332,7 @@ int main(void) {
     tcase_add_unchecked_fixture(t, temp_setup, temp_teardown);
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, a_write_beyond_the_end_leaves_zeros_between);
+    tcase_add_test(t, a_reserved_file_has_the_size_and_keeps_its_bytes);
     ADD_ROWS(t, a_read_is_whole_or_an_error, ranges);
     ADD_ROWS(t, an_open_that_fails_names_the_path, opens);
     tcase_add_test(t, a_partial_write_goes_on_until_the_error);

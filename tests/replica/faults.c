@@ -204,6 +204,9 @@ static rc bad_write(struct env *v, struct file *f, uint64_t at, const void *b, s
 static rc bad_truncate(struct env *v, struct file *f, uint64_t size, struct err *e) {
     return FAIL_OR(truncate, v, f, size, e);
 }
+static rc bad_reserve(struct env *v, struct file *f, uint64_t size, struct err *e) {
+    return FAIL_OR(reserve, v, f, size, e);
+}
 static rc bad_sync(struct env *v, struct file *f, struct err *e) {
     return FAIL_OR(sync, v, f, e);
 }
@@ -233,6 +236,7 @@ static struct env *bad_env(void) {
     files.read = bad_read;
     files.write = bad_write;
     files.truncate = bad_truncate;
+    files.reserve = bad_reserve;
     files.sync = bad_sync;
     files.size = bad_size;
     files.link = bad_link;
