@@ -27,6 +27,8 @@
 #define FAST_NS 1000000000    /* for so long, */
 #define LOOK_SLOW_NS 100000000 /* then so far, until SAFETY_NS have passed */
 #define EVIDENCE_NS 30000000000
+#define EVIDENCE_SMALL_NS 2000000000 /* of a database whose sum is quickly had */
+#define EVIDENCE_SMALL (256u << 20)
 #define MOVE_PAUSE_NS 1000000000
 #define SCRUB_PAGES 256u
 #define SCRUB_PAUSE_NS 1000000
@@ -239,12 +241,19 @@ static void schedule_look(struct source *s, int64_t now, bool changed, int64_t *
     }
 }
 
+/* How long the hold stands still for a destination that does not answer. An application's own
+ * checkpoint waits for it. */
+static int64_t evidence_ns(const struct source *s) {
+    uint64_t bytes = (uint64_t)s->start.header.page_count * s->live.page_size;
+    return bytes <= EVIDENCE_SMALL ? EVIDENCE_SMALL_NS : EVIDENCE_NS;
+}
+
 static bool evidence_needed(struct source *s, int64_t now, int64_t *due) {
     bool open = false;
     for (int i = 0; i < s->dest_count; i++)
         if (s->dest[i].state < DEST_CLASSED) open = true;
-    if (open && now - s->started < EVIDENCE_NS) {
-        due_at(due, s->started + EVIDENCE_NS);
+    if (open && now - s->started < evidence_ns(s)) {
+        due_at(due, s->started + evidence_ns(s));
         return true;
     }
     return open;
@@ -262,7 +271,7 @@ static rc keep_evidence(struct source *s, struct err *e) {
 
 static rc move_hold(struct source *s, int64_t now, int64_t *due, struct err *e) {
     if (evidence_needed(s, now, due)) {
-        if (now - s->started < EVIDENCE_NS) return ok();
+        if (now - s->started < evidence_ns(s)) return ok();
         TRY(keep_evidence(s, e));
     }
     if (now < s->move_after) {
