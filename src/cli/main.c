@@ -62,10 +62,18 @@ int cli_bad_option(const char *help, int got, char **argv) {
                       : cli_usage(help, "unknown option: %s", option);
 }
 
+/* An answer that did not get out is none. */
+static int all_written(int code) {
+    if (fflush(stdout) == 0 && !ferror(stdout)) return code;
+    fputs("holdfast: standard output cannot be written\n", stderr);
+    return code ? code : EXIT_IO;
+}
+
 int main(int argc, char **argv) {
     const char *name = argc > 1 ? argv[1] : "";
     for (size_t i = 0; i < COMMAND_COUNT; i++)
-        if (strcmp(name, commands[i].name) == 0) return commands[i].run(argc - 1, argv + 1);
+        if (strcmp(name, commands[i].name) == 0)
+            return all_written(commands[i].run(argc - 1, argv + 1));
     if (strcmp(name, "--version") == 0 || strcmp(name, "-version") == 0 ||
         strcmp(name, "version") == 0) {
         puts("holdfast " HOLDFAST_VERSION);

@@ -24,6 +24,7 @@
 #include "os/system.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +32,8 @@
 #define ROOT_SIZE (sizeof((struct store *)0)->url - sizeof "file://")
 
 struct file_store {
-    struct store store; /* first */
+    struct store store;      /* first */
+    atomic_bool has_objects; /* put through it */
     char root[ROOT_SIZE];
 };
 
@@ -101,11 +103,25 @@ static rc put_at(struct env *env, const struct place *p, const void *bytes, size
     return r;
 }
 
+/* What was there is gone: moved, deleted, or its disk was unmounted. A new directory in its place
+ * would take objects that continue nothing. */
+static rc check_still_there(struct file_store *fs, struct err *e) {
+    char path[LIMIT_PATH];
+    struct file_stat st;
+    if (!atomic_load(&fs->has_objects)) return ok();
+    TRY(join(&fs->store, "ltx", path, e));
+    rc r = fs->store.env->files->stat(fs->store.env, path, &st, e);
+    return r.code == RC_NOTFOUND ? err_set(e, RC_IO, "%s: the replica is gone", path) : r;
+}
+
 static rc file_put(struct store *s, const char *key, const void *bytes, size_t size,
                    int64_t time_ms, struct err *e) {
+    struct file_store *fs = (struct file_store *)s;
     struct place p;
     TRY(place_of(s, key, &p, e));
+    TRY(check_still_there(fs, e));
     rc r = put_at(s->env, &p, bytes, size, time_ms, e);
+    if (is_ok(r) && strncmp(key, "ltx/", 4) == 0) atomic_store(&fs->has_objects, true);
     return is_ok(r) ? r : err_prefix(e, r, "put %s", p.path);
 }
 

@@ -1,7 +1,10 @@
 """The command line: help, options, and what is said about a wrong one."""
 import re
+import subprocess
 
 import pytest
+
+from box import COMMAND
 
 COMMANDS = ["replicate", "restore", "list", "verify", "status"]
 
@@ -108,3 +111,13 @@ def test_log_formats(box):
             assert {"time", "event", "db"} <= json.loads(lines[0]).keys()
         else:
             assert re.match(r"\d\d:\d\d:\d\d\.\d\d\dZ start db=", lines[0])
+
+
+def test_an_answer_that_cannot_be_written_is_an_error(box):
+    box.new_app(5)
+    r = box.replicate()
+    box.wait_safe()
+    r.stop()
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run([COMMAND, "list", box.replica], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert ended.returncode == 1 and "standard output" in ended.stderr

@@ -449,3 +449,18 @@ def test_schema_and_tables_are_untouched(box):
     after = app.execute("SELECT * FROM sqlite_schema").fetchall(), app.execute("PRAGMA user_version").fetchall()
     assert before == after
     assert {p.name for p in box.path.iterdir()} == {"app.db", "app.db-wal", "app.db-shm", "replica", "run"}
+
+
+def test_replica_that_is_moved_away_gets_no_successor(box):
+    """An unmounted disk: what would be shipped into a new directory continues nothing."""
+    app = box.new_app(20)
+    r = box.replicate()
+    box.wait_safe()
+    away = box.path / "away"
+    box.replica.rename(away)
+    add_rows(app, 5)
+    assert "gone" in r.wait("ship.retry")["err"]
+    assert not box.replica.exists()
+    away.rename(box.replica)
+    settled(box, r)
+    box.holdfast("verify", box.replica)
