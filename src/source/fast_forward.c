@@ -51,7 +51,11 @@ static rc lock_alone(const char *db, sqlite3 **out, struct err *e) {
     if (code == SQLITE_OK) return ok();
     rc r = code == SQLITE_BUSY
                ? err_set(e, RC_BUSY, "%s: somebody has it open: stop the application first", db)
-               : err_set(e, RC_IO, "%s: %s", db, sqlite3_errmsg(*out));
+               : err_set(e,
+                         code == SQLITE_NOTADB     ? RC_CORRUPT
+                         : code == SQLITE_CANTOPEN ? RC_NOTFOUND
+                                                   : RC_IO,
+                         "%s: %s", db, sqlite3_errmsg(*out));
     sqlite3_close(*out);
     *out = NULL;
     return r;

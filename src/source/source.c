@@ -362,8 +362,10 @@ int source_left(const struct source *s, char *words, size_t size) {
         const struct dest *d = &s->dest[i];
         if (d->state == DEST_READY && !dest_dirty(d) && !d->ship.active) continue;
         left++;
-        int n = snprintf(words + at, size - at, "%s%s (%u pages)", left > 1 ? ", " : "",
-                         d->store->url, d->pending.count + d->ship.pages.count + s->touched.count);
+        int n =
+            snprintf(words + at, size - at, "%s%s (%u pages)", left > 1 ? ", " : "", d->store->url,
+                     d->full ? s->pos.page_count
+                             : d->pending.count + d->ship.pages.count + s->touched.count);
         if (n > 0 && (size_t)n < size - at) at += (size_t)n;
     }
     return left;
