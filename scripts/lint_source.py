@@ -32,7 +32,6 @@ stdio.h stdlib.h stdnoreturn.h string.h strings.h isa-l/crc64.h jansson.h lz4.h 
 WITH_SYSTEM = {"os", "cli"}
 EXCEPTIONS = {
     "base/log.c": {"time.h", "unistd.h"},  # a line for a person carries the time; nothing is decided by it
-    "object/mem.c": {"pthread.h"},  # a store for tests: one mutex around its table
     "replica/plan.c": {"time.h"},  # a time in the words of an error; the clock is not asked
 }
 

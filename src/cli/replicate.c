@@ -11,6 +11,7 @@
 
 #include <getopt.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,7 +56,7 @@ struct replicate {
     struct log log;
 };
 
-static volatile sig_atomic_t stop_signals;
+static atomic_int stop_signals; /* the second one cuts the drain short */
 static struct watch *signal_watch;
 
 static void on_signal(int number) {
@@ -124,14 +125,13 @@ static rc run(struct replicate *r, struct err *e) {
 static rc drain(struct replicate *r, int64_t patience_ns, int *left, struct err *e) {
     char words[ERR_TEXT_MAX];
     bool changed = false, armed = true;
-    int signals = stop_signals;
     int64_t until = r->env->mono_ns(r->env) + patience_ns;
     source_drain(r->source);
     rc result = ok();
     for (;;) {
         result = turn(r, &changed, &armed, r->env->mono_ns(r->env) + 1, e);
         *left = source_left(r->source, words, sizeof words);
-        if (!is_ok(result) || *left == 0 || stop_signals > signals) break;
+        if (!is_ok(result) || *left == 0 || stop_signals > 1) break;
         int64_t now = r->env->mono_ns(r->env);
         if (now >= until) break;
         watch_wait(r->watch, until - now < 20000000 ? until - now : 20000000, &changed);

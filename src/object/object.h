@@ -62,11 +62,5 @@ MUST_USE rc store_open(struct env *, const char *url, struct store **out, struct
 void store_free(struct store *); /* NULL is fine */
 
 MUST_USE rc store_new_file(struct env *, const char *root, struct store **out, struct err *);
-MUST_USE rc store_new_mem(struct env *, struct store **out, struct err *);
-/* Wraps `inner` (taken). Before each call `decide` says what goes wrong; for tests. */
-enum fault { FAULT_NONE, FAULT_FAIL, FAULT_LOSE_REPLY, FAULT_SHORT }; /* fault.c: what they do */
-MUST_USE rc store_new_fault(struct store *inner,
-                            enum fault (*decide)(void *, const char *op, const char *key),
-                            void *arg, struct store **out, struct err *);
 
 #endif

@@ -2,6 +2,7 @@
 #include "../os/temp.h"
 
 #include "object/object.h"
+#include "stores/stores.h"
 
 #define TIME 1795382699618
 #define KEY "ltx/0/a"

@@ -4,6 +4,7 @@
 
 #include "base/limits.h"
 #include "object/object.h"
+#include "stores/stores.h"
 
 #include <pthread.h>
 

@@ -1,6 +1,7 @@
 /* Damaged replicas: whatever is done to an object, restore gives what was there or names the
  * object, and verify names it. Never older data without a word. */
 #include "history.h"
+#include "stores/stores.h"
 
 #define TIP 13
 #define OBJECTS 32

@@ -2,6 +2,7 @@
  * every n, until none fires. Then: a legal code, nothing at the target, nothing left open, and
  * never RC_OK over a failure of the disk. */
 #include "history.h"
+#include "stores/stores.h"
 
 #include <errno.h>
 

@@ -2,6 +2,7 @@
 #include "history.h"
 
 #include "fixtures.h"
+#include "stores/stores.h"
 
 #include <sys/wait.h>
 

@@ -1,6 +1,7 @@
 /* Retention: after what it chose is deleted, what must be restorable still is. Random histories of
  * shipping, compacting, pinning and deleting, against an oracle that tries everything. */
 #include "history.h"
+#include "stores/stores.h"
 
 #define TICKS 300
 #define STATES 512

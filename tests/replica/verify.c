@@ -4,6 +4,7 @@
 
 #include "fixtures.h"
 #include "replica/state.h"
+#include "stores/stores.h"
 
 static struct env *env;
 static struct store *store;

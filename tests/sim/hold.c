@@ -21,6 +21,7 @@
 #include "format/names.h"
 #include "replica/replica.h"
 #include "source/internal.h"
+#include "stores/stores.h"
 
 #include <fcntl.h>
 #include <inttypes.h>

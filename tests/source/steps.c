@@ -4,6 +4,7 @@
 
 #include "source/fast_forward.h"
 #include "source/internal.h"
+#include "stores/stores.h"
 
 #include <semaphore.h>
 

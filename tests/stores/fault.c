@@ -16,7 +16,7 @@
  * that lost a write is never committed.
  */
 #include "base/limits.h"
-#include "object/object.h"
+#include "stores/stores.h"
 
 #include <stdio.h>
 #include <stdlib.h>

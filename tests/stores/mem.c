@@ -11,7 +11,7 @@
 #include "base/bytes.h"
 #include "base/limits.h"
 #include "object/key.h"
-#include "object/object.h"
+#include "stores/stores.h"
 
 #include <pthread.h>
 #include <stdint.h>
