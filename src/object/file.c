@@ -226,8 +226,9 @@ static void file_upload_abort(struct object_upload *upload) {
     free(u);
 }
 
-static rc file_upload_open(struct store *s, const char *key, struct object_upload **out,
-                           struct err *e) {
+static rc file_upload_open(struct store *s, const char *key, uint64_t size_most,
+                           struct object_upload **out, struct err *e) {
+    (void)size_most;
     struct place p;
     TRY(place_of(s, key, &p, e));
     struct file_upload *u = calloc(1, sizeof *u);

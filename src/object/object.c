@@ -143,6 +143,12 @@ rc store_open(struct env *env, const char *url, struct store **out, struct err *
     return store_new_file(env, path, out, e);
 }
 
+const char *request_kind_name(enum request_kind kind) {
+    static const char *const names[REQUEST_KINDS] = {"put",  "get",    "head",
+                                                     "list", "delete", "multipart"};
+    return names[kind];
+}
+
 void store_free(struct store *s) {
     if (s) s->ops->free(s);
 }

@@ -9,6 +9,8 @@
 
 #include "os/env.h"
 
+#include <stdatomic.h>
+
 /* docs/format.md 2.1: where a level's files live below the root. */
 enum object_layout {
     LAYOUT_LTX,    /* ltx/<level>/NAME: files and most others */
@@ -22,6 +24,18 @@ struct object_info {
 };
 
 struct object_upload; /* an object being written in pieces; nothing is visible before commit */
+
+/* What a bucket's owner is billed by. Files make none. */
+enum request_kind {
+    REQUEST_PUT,
+    REQUEST_GET,
+    REQUEST_HEAD,
+    REQUEST_LIST,
+    REQUEST_DELETE,
+    REQUEST_MULTIPART, /* begin, part, complete, abort */
+    REQUEST_KINDS
+};
+const char *request_kind_name(enum request_kind);
 
 struct store;
 struct store_ops {
@@ -40,7 +54,9 @@ struct store_ops {
                rc (*each)(void *, const struct object_info *, struct err *), void *arg,
                struct err *);
     rc (*remove)(struct store *, const char *key, struct err *); /* absent is fine */
-    rc (*upload_open)(struct store *, const char *key, struct object_upload **out, struct err *);
+    /* `size_most`: no more than this will be written; a bucket's part size comes from it. */
+    rc (*upload_open)(struct store *, const char *key, uint64_t size_most,
+                      struct object_upload **out, struct err *);
     rc (*upload_write)(struct object_upload *, const void *bytes, size_t n, struct err *);
     /* Create-only as put. Frees the upload whatever happens. */
     rc (*upload_commit)(struct object_upload *, int64_t time_ms, struct err *);
@@ -52,7 +68,8 @@ struct store {
     const struct store_ops *ops;
     struct env *env;
     enum object_layout layout;
-    char url[1024]; /* as shown to people: never holds a secret */
+    char url[1024];                        /* as shown to people: never holds a secret */
+    atomic_ullong requests[REQUEST_KINDS]; /* sent since it was opened, repeats included */
 };
 
 /* "file:///abs/dir", "file:rel", "/abs", "./rel" or "rel". Others: RC_USAGE that suggests the

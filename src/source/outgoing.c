@@ -16,6 +16,7 @@
 
 #include "format/names.h"
 
+#include <lz4.h>
 #include <string.h>
 
 #define CHUNK (4u << 20)
@@ -94,13 +95,19 @@ static rc put_small(struct task *t, struct err *e) {
         e);
 }
 
+/* Every page as long as LZ4 can make it, with its frame and its place in the index. */
+static uint64_t size_most(const struct outgoing *o) {
+    uint64_t pages = o->all_pages ? o->header.commit : o->pages.count;
+    return (pages + 1) * (LZ4_COMPRESSBOUND(o->header.page_size) + 64) + 4096;
+}
+
 /* On a worker: one chunk of a large object, and the end of it. */
 static rc put_chunk(struct task *t, struct err *e) {
     struct outgoing *o = outgoing_of(t);
     struct store *store = o->dest->store;
     char key[KEY_SIZE];
     key_of(o, key);
-    if (!o->upload) TRY(store->ops->upload_open(store, key, &o->upload, e));
+    if (!o->upload) TRY(store->ops->upload_open(store, key, size_most(o), &o->upload, e));
     TRY(store->ops->upload_write(o->upload, o->chunk.bytes, o->chunk.size, e));
     if (!o->finished) return ok();
     struct object_upload *upload = o->upload;

@@ -79,7 +79,7 @@ static rc do_list(struct err *e) {
 
 static rc do_upload(struct err *e) {
     struct object_upload *u;
-    TRY(store->ops->upload_open(store, KEY, &u, e));
+    TRY(store->ops->upload_open(store, KEY, 1 << 20, &u, e));
     rc r = store->ops->upload_write(u, "new", 3, e);
     if (is_ok(r)) return store->ops->upload_commit(u, TIME, e);
     struct err err;
@@ -157,7 +157,7 @@ END_TEST
 
 START_TEST(an_upload_that_lost_a_write_is_never_committed) {
     struct object_upload *u;
-    OK(store->ops->upload_open(store, KEY, &u, e));
+    OK(store->ops->upload_open(store, KEY, 1 << 20, &u, e));
     plan.op = "upload_write";
     plan.fault = FAULT_LOSE_REPLY;
     CODE(store->ops->upload_write(u, "a", 1, e), RC_TIMEOUT);

@@ -176,7 +176,7 @@ static rc do_note(struct store *s, struct err *e) {
 
 static rc do_upload(struct store *s, struct err *e) {
     struct object_upload *u;
-    TRY(s->ops->upload_open(s, KEY, &u, e));
+    TRY(s->ops->upload_open(s, KEY, 1 << 20, &u, e));
     rc r = s->ops->upload_write(u, "new ", 4, e);
     if (is_ok(r)) r = s->ops->upload_write(u, "words", 5, e);
     if (is_ok(r)) return s->ops->upload_commit(u, TIME, e);
@@ -186,7 +186,7 @@ static rc do_upload(struct store *s, struct err *e) {
 
 static rc do_careless_upload(struct store *s, struct err *e) {
     struct object_upload *u;
-    TRY(s->ops->upload_open(s, KEY, &u, e));
+    TRY(s->ops->upload_open(s, KEY, 1 << 20, &u, e));
     (void)s->ops->upload_write(u, "new ", 4, NULL);
     (void)s->ops->upload_write(u, "words", 5, NULL);
     return s->ops->upload_commit(u, TIME, e);
@@ -343,7 +343,7 @@ START_TEST(a_removed_directory_comes_back_with_the_next_put) {
     ck_assert_int_eq(rmdir(below(root, "ltx/0")), 0);
     OK(do_put(store, e));
     expect_object(store, KEY, "new words");
-    OK(store->ops->upload_open(store, "x/y", &u, e));
+    OK(store->ops->upload_open(store, "x/y", 1 << 20, &u, e));
     ck_assert_int_eq(rmdir(below(root, "x")), 0);
     CODE(store->ops->upload_commit(u, TIME, e), RC_NOTFOUND);
     says("x/y");
@@ -393,7 +393,7 @@ START_TEST(a_full_disk_is_said_and_nothing_is_left) {
     says(below(root, KEY));
     CODE(store->ops->put_note(store, "ltx/0/note", large, sizeof large, e), RC_FULL);
     says("ltx/0/note");
-    OK(store->ops->upload_open(store, KEY, &u, e));
+    OK(store->ops->upload_open(store, KEY, 1 << 20, &u, e));
     OK(store->ops->upload_write(u, large, 1 << 19, e));
     CODE(store->ops->upload_write(u, large, 1 << 20, e), RC_FULL);
     CODE(store->ops->upload_commit(u, TIME, e), RC_IO);

@@ -58,7 +58,7 @@ static void expect_absent(const char *key) {
 }
 
 static void upload(const char *words, struct object_upload **out) {
-    OK(store->ops->upload_open(store, KEY, out, e));
+    OK(store->ops->upload_open(store, KEY, 1 << 20, out, e));
     OK(store->ops->upload_write(*out, words, strlen(words), e));
 }
 
@@ -321,7 +321,7 @@ struct racer {
 static rc put_by_upload(struct racer *r) {
     struct err ignored;
     struct object_upload *u;
-    TRY(store->ops->upload_open(store, r->key, &u, &ignored));
+    TRY(store->ops->upload_open(store, r->key, 1 << 20, &u, &ignored));
     rc written = store->ops->upload_write(u, r->words, strlen(r->words), &ignored);
     pthread_barrier_wait(r->barrier);
     if (is_ok(written)) return store->ops->upload_commit(u, TIME, &ignored);
@@ -391,7 +391,7 @@ static void expect_refused(const char *key) {
     CODE(store->ops->get(store, key, 0, &byte, 1, e), RC_USAGE);
     CODE(store->ops->stat(store, key, &info, e), RC_USAGE);
     CODE(store->ops->remove(store, key, e), RC_USAGE);
-    CODE(store->ops->upload_open(store, key, &u, e), RC_USAGE);
+    CODE(store->ops->upload_open(store, key, 1 << 20, &u, e), RC_USAGE);
     if (*key) CODE(store->ops->list(store, key, stop, NULL, e), RC_USAGE);
 }
 

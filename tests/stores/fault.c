@@ -131,8 +131,8 @@ static rc fault_remove(struct store *s, const char *key, struct err *e) {
     return fail(fault, "remove", key, e);
 }
 
-static rc fault_upload_open(struct store *s, const char *key, struct object_upload **out,
-                            struct err *e) {
+static rc fault_upload_open(struct store *s, const char *key, uint64_t size_most,
+                            struct object_upload **out, struct err *e) {
     struct store *in = inner_of(s);
     enum fault fault = ask(s, "upload_open", key);
     if (fault != FAULT_NONE) return fail(fault, "upload_open", key, e);
@@ -140,7 +140,7 @@ static rc fault_upload_open(struct store *s, const char *key, struct object_uplo
     if (!u) return err_set(e, RC_NOMEM, "put %s: no memory", key);
     u->fs = (struct fault_store *)s;
     snprintf(u->key, sizeof u->key, "%s", key);
-    rc r = in->ops->upload_open(in, key, &u->inner, e);
+    rc r = in->ops->upload_open(in, key, size_most, &u->inner, e);
     if (is_ok(r)) *out = (struct object_upload *)u;
     else free(u);
     return r;

@@ -216,8 +216,9 @@ static void mem_upload_abort(struct object_upload *upload) {
     free(u);
 }
 
-static rc mem_upload_open(struct store *s, const char *key, struct object_upload **out,
-                          struct err *e) {
+static rc mem_upload_open(struct store *s, const char *key, uint64_t size_most,
+                          struct object_upload **out, struct err *e) {
+    (void)size_most;
     TRY(key_check(key, e));
     struct mem_upload *u = calloc(1, sizeof *u);
     if (!u) return err_set(e, RC_NOMEM, "put %s: no memory", key);
