@@ -3,6 +3,7 @@ import shutil
 import pytest
 
 from box import Box
+from s3box import certificates, s3, s3box, service  # noqa: F401
 
 
 @pytest.fixture
