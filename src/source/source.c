@@ -354,13 +354,25 @@ void source_drain(struct source *s) {
     s->looked_last = false;
 }
 
+bool source_dest(const struct source *s, int i, struct source_dest *out) {
+    if (i < 0 || i >= s->dest_count) return false;
+    const struct dest *d = &s->dest[i];
+    *out = (struct source_dest){
+        .store = d->store,
+        .complete = d->state == DEST_READY && !dest_dirty(d) && !d->ship.active,
+        .failing = d->attempts > 0 || d->ship.attempts > 0,
+    };
+    return true;
+}
+
 int source_left(const struct source *s, char *words, size_t size) {
     int left = 0;
     size_t at = 0;
     if (size) words[0] = 0;
-    for (int i = 0; i < s->dest_count; i++) {
+    struct source_dest known;
+    for (int i = 0; source_dest(s, i, &known); i++) {
         const struct dest *d = &s->dest[i];
-        if (d->state == DEST_READY && !dest_dirty(d) && !d->ship.active) continue;
+        if (known.complete) continue;
         left++;
         int n =
             snprintf(words + at, size - at, "%s%s (%u pages)", left > 1 ? ", " : "", d->store->url,

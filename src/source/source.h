@@ -52,6 +52,14 @@ void source_drain(struct source *);
 int source_left(const struct source *, char *words, size_t size);
 void source_free(struct source *); /* waits for jobs that are under way */
 
+/* Destination i; false beyond the last. */
+struct source_dest {
+    const struct store *store;
+    bool complete; /* it holds all that was captured */
+    bool failing;  /* its last answer was an error; it is tried again */
+};
+bool source_dest(const struct source *, int i, struct source_dest *out);
+
 /* The files to watch for changes. */
 int source_watch_paths(struct source *, const char *paths[2]);
 
