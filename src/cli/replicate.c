@@ -1,17 +1,22 @@
 /* holdfast replicate DB URL [URL...]: the loop around a source.
  *
- * It waits in one place, for the files to change, for a job to end, for a signal, or for the time
- * at which the source wants to be stepped. When the database is replaced or deleted it ships what
- * it still can of the old one, waits for the new one, and begins again with the start-up classes.
+ * It waits in one place, for the files to change, for a job to end, for a signal, for the end of
+ * the application (-exec), or for the time at which the source wants to be stepped. When the
+ * database is replaced or deleted it ships what it still can of the old one, waits for the new one,
+ * and begins again with the start-up classes.
+ *
+ * With -exec the application runs only while its commits can be kept: it starts after what is here
+ * has been shipped, and it is ended when the run ends for good.
  */
 #include "cli/cli.h"
+#include "cli/exec.h"
+#include "cli/prepare.h"
 #include "os/system.h"
 #include "source/fast_forward.h"
 #include "source/source.h"
 
 #include <getopt.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,9 +44,13 @@ static const char help[] =
     "  -take-over           go on with a replica that another machine or tool wrote\n"
     "  -adopt-local         this database is right, whatever the replica holds\n"
     "  -adopt-replica       the replica is right: keep this database aside, restore, go on\n"
+    "  -exec CMD            restore DB if it is missing, ship, then run CMD until it ends\n"
+    "  -exec-wait D         at its start, how long to wait for destinations (30s)\n"
+    "  -exec-strict         do not run CMD before a destination has all of DB\n"
     "  -log FORMAT          human, logfmt or json (human on a terminal, else logfmt)\n"
     "\n"
-    "  holdfast replicate app.db /backup/app\n";
+    "  holdfast replicate app.db /backup/app\n"
+    "  holdfast replicate -exec 'app --serve' app.db /backup/app\n";
 
 struct replicate {
     struct env *env;
@@ -54,23 +63,12 @@ struct replicate {
     int64_t drain_ns;
     bool adopt_replica;
     struct log log;
+    const char *command; /* -exec; NULL: none */
+    int64_t exec_wait_ns;
+    bool exec_strict;
+    struct child child;
+    int signal_passed; /* the last one */
 };
-
-static atomic_int stop_signals; /* the second one cuts the drain short */
-static struct watch *signal_watch;
-
-static void on_signal(int number) {
-    (void)number;
-    stop_signals++;
-    if (signal_watch) watch_wake(signal_watch);
-}
-
-static void catch_signals(void) {
-    struct sigaction action = {.sa_handler = on_signal};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    signal(SIGPIPE, SIG_IGN);
-}
 
 static void on_event(void *arg, const char *name, const char *const *pairs, int count) {
     struct replicate *r = arg;
@@ -96,6 +94,80 @@ static rc open_source(struct replicate *r, struct err *e) {
     return ok();
 }
 
+/* ---- figures ---- */
+
+static void log_stats(struct replicate *r, const char *event) {
+    struct source_stats s;
+    char n[4][24], mean_ms[32], max_ms[32];
+    source_stats(r->source, &s);
+    snprintf(n[0], sizeof n[0], "%llu", (unsigned long long)s.shipments);
+    snprintf(n[1], sizeof n[1], "%llu", (unsigned long long)s.bytes_shipped);
+    snprintf(n[2], sizeof n[2], "%u", s.wal_frames_max);
+    snprintf(n[3], sizeof n[3], "%llu", (unsigned long long)s.locks);
+    snprintf(mean_ms, sizeof mean_ms, "%.1f",
+             s.locks ? (double)s.lock_ns / (double)s.locks / 1e6 : 0);
+    snprintf(max_ms, sizeof max_ms, "%.1f", (double)s.lock_max_ns / 1e6);
+    log_pairs(&r->log, event,
+              (const char *const[]){"shipments", n[0], "bytes", n[1], "wal_frames_max", n[2],
+                                    "locks", n[3], "lock_mean_ms", mean_ms, "lock_max_ms", max_ms},
+              12);
+}
+
+static void log_all_requests(struct replicate *r) {
+    struct source_dest d;
+    for (int i = 0; r->source && source_dest(r->source, i, &d); i++) log_requests(&r->log, d.store);
+}
+
+static void report(struct replicate *r) {
+    char words[ERR_TEXT_MAX];
+    if (!r->source) return;
+    log_stats(r, "figures");
+    if (source_left(r->source, words, sizeof words))
+        log_pairs(&r->log, "pending", (const char *const[]){"left", words}, 2);
+    log_all_requests(r);
+}
+
+static void close_source(struct replicate *r) {
+    log_all_requests(r);
+    source_free(r->source);
+    r->source = NULL;
+}
+
+/* ---- signals and the application ---- */
+
+/* The run goes on for as long as the application does; without one, until a signal. */
+static bool stopping(const struct replicate *r) {
+    return r->child.pid ? r->child.ended : stop_signals > 0;
+}
+
+static void see_end(struct replicate *r) {
+    char status[16];
+    if (r->child.ended || !child_ended(&r->child)) return;
+    snprintf(status, sizeof status, "%d", child_exit_status(&r->child));
+    log_pairs(&r->log, "exec.end", (const char *const[]){"status", status}, 2);
+    if (stop_signals > 1) stop_signals = 1; /* those were the application's */
+}
+
+static void attend(struct replicate *r) {
+    static const int passed_on[] = {SIGHUP, SIGINT, SIGQUIT, SIGUSR2, SIGTERM};
+    unsigned came = signals_take();
+    if (came & 1u << SIGUSR1) report(r);
+    if (!r->child.pid) return;
+    for (size_t i = 0; i < sizeof passed_on / sizeof passed_on[0]; i++) {
+        if (!(came & 1u << passed_on[i]) || r->child.ended) continue;
+        r->signal_passed = passed_on[i];
+        child_signal(&r->child, passed_on[i]);
+    }
+    see_end(r);
+}
+
+static void wait_for_event(struct replicate *r, int64_t timeout_ns, bool *changed) {
+    watch_wait(r->watch, timeout_ns, changed);
+    attend(r);
+}
+
+/* ---- the loop ---- */
+
 /* One step and one wait. */
 static rc turn(struct replicate *r, bool *changed, bool *armed, int64_t until, struct err *e) {
     struct env *env = r->env;
@@ -110,14 +182,14 @@ static rc turn(struct replicate *r, bool *changed, bool *armed, int64_t until, s
         *armed = true;
         return ok(); /* look once more before the first wait: it may have changed in between */
     }
-    watch_wait(r->watch, due - now, changed);
+    wait_for_event(r, due - now, changed);
     if (*changed) *armed = false;
     return ok();
 }
 
 static rc run(struct replicate *r, struct err *e) {
     bool changed = false, armed = false;
-    while (!stop_signals) TRY(turn(r, &changed, &armed, NEVER, e));
+    while (!stopping(r)) TRY(turn(r, &changed, &armed, NEVER, e));
     return ok();
 }
 
@@ -134,9 +206,38 @@ static rc drain(struct replicate *r, int64_t patience_ns, int *left, struct err 
         if (!is_ok(result) || *left == 0 || stop_signals > 1) break;
         int64_t now = r->env->mono_ns(r->env);
         if (now >= until) break;
-        watch_wait(r->watch, until - now < 20000000 ? until - now : 20000000, &changed);
+        wait_for_event(r, until - now < 20000000 ? until - now : 20000000, &changed);
     }
     if (*left) log_pairs(&r->log, "stop.not_all_shipped", (const char *const[]){"left", words}, 2);
+    return result;
+}
+
+/* In SQLite's hands an empty file is no database yet, and may still be given another page size. */
+static bool is_here(const struct replicate *r) {
+    struct file_stat st;
+    struct err ignored;
+    return is_ok(r->env->files->stat(r->env, r->db, &st, &ignored)) && st.size_bytes > 0;
+}
+
+/* Until there is a database, and open it. */
+static rc await_database(struct replicate *r, struct err *e) {
+    bool told = false, changed;
+    while (!stopping(r) && !is_here(r)) {
+        if (!told) log_pairs(&r->log, "database.gone", (const char *const[]){"db", r->db}, 2);
+        told = true;
+        wait_for_event(r, GONE_LOOK_NS, &changed);
+    }
+    /* Whoever makes the new one may still be at it: in rollback mode, locked, or half copied. An
+     * application of ours may keep it locked for as long as it likes. */
+    int64_t until = r->env->mono_ns(r->env) + MAKING_NS;
+    rc result = stopping(r) ? ok() : open_source(r, e);
+    while (!is_ok(result) && !stopping(r)) {
+        bool locked = result.code == RC_BUSY;
+        if (!locked && result.code != RC_CORRUPT && result.code != RC_NOTFOUND) break;
+        if (r->env->mono_ns(r->env) >= until && !(locked && r->child.pid)) break;
+        wait_for_event(r, GONE_LOOK_NS, &changed);
+        result = open_source(r, e);
+    }
     return result;
 }
 
@@ -144,27 +245,18 @@ static rc drain(struct replicate *r, int64_t patience_ns, int *left, struct err 
 static rc begin_again(struct replicate *r, struct err *e) {
     int left;
     struct err ignored;
-    struct file_stat st;
     log_pairs(&r->log, "database.replaced", (const char *const[]){"db", r->db}, 2);
     if (!is_ok(drain(r, 2000000000, &left, &ignored))) { /* as far as it went */
     }
-    source_free(r->source);
-    r->source = NULL;
+    close_source(r);
     r->options.take_over = r->options.adopt_local = false; /* said of the old one */
-    bool told = false, changed;
-    while (!stop_signals && !is_ok(r->env->files->stat(r->env, r->db, &st, &ignored))) {
-        if (!told) log_pairs(&r->log, "database.gone", (const char *const[]){"db", r->db}, 2);
-        told = true;
-        watch_wait(r->watch, GONE_LOOK_NS, &changed);
-    }
-    /* Whoever makes the new one may still be at it: in rollback mode, locked, or half copied. */
-    int64_t until = r->env->mono_ns(r->env) + MAKING_NS;
-    rc result = stop_signals ? ok() : open_source(r, e);
-    while (!is_ok(result) && !stop_signals && r->env->mono_ns(r->env) < until) {
-        if (result.code != RC_BUSY && result.code != RC_CORRUPT && result.code != RC_NOTFOUND)
-            break;
-        watch_wait(r->watch, GONE_LOOK_NS, &changed);
-        result = open_source(r, e);
+    return await_database(r, e);
+}
+
+static rc keep_going(struct replicate *r, rc result, struct err *e) {
+    while (is_ok(result) && !stopping(r)) {
+        result = r->source ? run(r, e) : await_database(r, e);
+        if (result.code == RC_NOTFOUND && r->source) result = begin_again(r, e);
     }
     return result;
 }
@@ -182,31 +274,130 @@ static rc adopt_replica(struct replicate *r, struct err *e) {
     return ok();
 }
 
+/* ---- with an application ---- */
+
+/* How many destinations have all of it, and whether the others can be waited for. */
+static int complete(const struct replicate *r, bool *others_fail) {
+    struct source_dest d;
+    int count = 0;
+    *others_fail = true;
+    for (int i = 0; source_dest(r->source, i, &d); i++) {
+        count += d.complete;
+        if (!d.complete && !d.failing) *others_fail = false;
+    }
+    return count;
+}
+
+/* Until every destination that answers has all that is here. None does: the database is here and
+ * complete, so the application goes on as it would if they had gone away a moment later. */
+static rc ship_once(struct replicate *r, struct err *e) {
+    char words[ERR_TEXT_MAX];
+    bool changed = false, armed = false, others_fail;
+    int64_t until = r->env->mono_ns(r->env) + r->exec_wait_ns;
+    while (!stopping(r)) {
+        TRY(turn(r, &changed, &armed, until, e));
+        if (complete(r, &others_fail) && others_fail) break;
+        if (r->env->mono_ns(r->env) >= until) break;
+    }
+    int left = source_left(r->source, words, sizeof words);
+    if (stopping(r) || !left) return ok();
+    if (r->exec_strict && !complete(r, &others_fail))
+        return err_set(e, RC_TIMEOUT,
+                       "no destination has all of %s within %lld s, so nothing was started:"
+                       " %.300s",
+                       r->db, (long long)(r->exec_wait_ns / 1000000000), words);
+    log_pairs(&r->log, "start.not_all_shipped", (const char *const[]){"left", words}, 2);
+    return ok();
+}
+
+/* The database as the replica has it, or nothing if there is no backup; shipped. */
+static rc prepare(struct replicate *r, struct err *e) {
+    struct prepare p = {.env = r->env,
+                        .log = &r->log,
+                        .db = r->db,
+                        .urls = r->urls,
+                        .url_count = r->url_count,
+                        .wait_ns = r->exec_wait_ns,
+                        .strict = r->exec_strict};
+    if (r->adopt_replica && is_here(r)) {
+        TRY(adopt_replica(r, e));
+    } else if (!is_here(r)) {
+        TRY(prepare_restore(&p, e));
+        if (!p.restored) return ok();
+        r->options.take_over = true; /* whoever starts an application here has decided that */
+        r->options.adopt_local = p.others_are_older;
+    }
+    for (int behind = 0;; behind++) {
+        TRY(open_source(r, e));
+        rc result = ship_once(r, e);
+        if (result.code != RC_BEHIND || r->options.adopt_local || behind == r->url_count)
+            return result;
+        close_source(r);
+        TRY(prepare_fast_forward(&p, e));
+    }
+}
+
+static rc start_application(struct replicate *r, struct err *e) {
+    char pid[16];
+    TRY(child_start(&r->child, r->command, e));
+    snprintf(pid, sizeof pid, "%d", (int)r->child.pid);
+    log_pairs(&r->log, "exec.start", (const char *const[]){"pid", pid}, 2);
+    return ok();
+}
+
+/* Nothing that it commits from now on would be kept. */
+static void end_application(struct replicate *r, const struct err *why) {
+    bool changed;
+    int64_t until = r->env->mono_ns(r->env) + r->drain_ns;
+    log_pairs(&r->log, "exec.stop", (const char *const[]){"err", why->text}, 2);
+    child_signal(&r->child, SIGTERM);
+    while (!r->child.ended) {
+        int64_t left = until - r->env->mono_ns(r->env);
+        if (left <= 0) child_signal(&r->child, SIGKILL);
+        wait_for_event(r, left > 0 ? left : NEVER, &changed);
+    }
+}
+
+/* The application's own, unless it did as it was told and we did not. */
+static int exit_status(const struct replicate *r, int left) {
+    int ours = left ? EXIT_NOT_ALL_SHIPPED : 0;
+    if (!r->command) return ours;
+    if (!r->child.pid) return 128 + SIGTERM; /* told to stop before it began */
+    int its = child_exit_status(&r->child);
+    bool as_told = its == 0 || (r->signal_passed && its == 128 + r->signal_passed);
+    return as_told && ours ? ours : its;
+}
+
+/* ---- the whole ---- */
+
 static int finish(struct replicate *r, rc result, struct err *e) {
     int left = 0;
+    notify("STOPPING=1");
+    if (r->child.pid && !r->child.ended) end_application(r, e);
+    /* It made its database, and ended before we had seen it. */
+    if (is_ok(result) && r->child.pid && !r->source && is_here(r)) result = open_source(r, e);
     if (is_ok(result) && r->source) {
         result = drain(r, r->drain_ns, &left, e);
-        struct source_stats s;
-        char n[3][24];
-        source_stats(r->source, &s);
-        snprintf(n[0], sizeof n[0], "%llu", (unsigned long long)s.shipments);
-        snprintf(n[1], sizeof n[1], "%llu", (unsigned long long)s.bytes_shipped);
-        snprintf(n[2], sizeof n[2], "%u", s.wal_frames_max);
-        char locks[24], mean_ms[32], max_ms[32];
-        snprintf(locks, sizeof locks, "%llu", (unsigned long long)s.locks);
-        snprintf(mean_ms, sizeof mean_ms, "%.1f",
-                 s.locks ? (double)s.lock_ns / (double)s.locks / 1e6 : 0);
-        snprintf(max_ms, sizeof max_ms, "%.1f", (double)s.lock_max_ns / 1e6);
-        log_pairs(&r->log, "stop",
-                  (const char *const[]){"shipments", n[0], "bytes", n[1], "wal_frames_max", n[2],
-                                        "locks", locks, "lock_mean_ms", mean_ms, "lock_max_ms",
-                                        max_ms},
-                  12);
+        log_stats(r, "stop");
     }
-    if (stop_signals > 1) _exit(EXIT_NOT_ALL_SHIPPED); /* not even for a store that hangs */
+    log_all_requests(r);
+    bool good = is_ok(result) || result.code == RC_CANCELLED;
+    int code = good ? exit_status(r, left) : cli_fail(result, e);
+    if (stop_signals > 1) _exit(code); /* not even for a store that hangs */
     source_free(r->source);
-    if (!is_ok(result)) return cli_fail(result, e);
-    return left ? EXIT_NOT_ALL_SHIPPED : 0;
+    return code;
+}
+
+static rc begin(struct replicate *r, struct err *e) {
+    if (r->command) {
+        TRY(prepare(r, e));
+        TRY(stopping(r) ? ok() : start_application(r, e));
+    } else {
+        if (r->adopt_replica) TRY(adopt_replica(r, e));
+        TRY(open_source(r, e));
+    }
+    notify("READY=1");
+    return ok();
 }
 
 static int replicate(struct replicate *r) {
@@ -215,18 +406,14 @@ static int replicate(struct replicate *r) {
     if (!is_ok(result)) return cli_fail(result, &e);
     result = watch_new(&r->watch, &e);
     if (is_ok(result)) {
-        signal_watch = r->watch;
+        signals_catch(r->watch, r->command != NULL);
         r->options.wake_arg = r->watch;
         prctl(PR_SET_TIMERSLACK, 1000UL);
-        if (r->adopt_replica) result = adopt_replica(r, &e);
-        if (is_ok(result)) result = open_source(r, &e);
-        while (is_ok(result) && !stop_signals) {
-            result = run(r, &e);
-            if (result.code == RC_NOTFOUND) result = begin_again(r, &e);
-        }
+        result = begin(r, &e);
+        result = keep_going(r, result, &e);
     }
     int code = finish(r, result, &e);
-    signal_watch = NULL;
+    signals_no_more();
     watch_free(r->watch);
     env_free_system(r->env);
     return code;
@@ -254,6 +441,9 @@ enum {
     TAKE,
     LOCAL,
     REPLICA,
+    EXEC,
+    EXEC_WAIT,
+    EXEC_STRICT,
     LOG
 };
 
@@ -270,6 +460,9 @@ static const struct option options[] = {
     {"take-over", no_argument, NULL, TAKE},
     {"adopt-local", no_argument, NULL, LOCAL},
     {"adopt-replica", no_argument, NULL, REPLICA},
+    {"exec", required_argument, NULL, EXEC},
+    {"exec-wait", required_argument, NULL, EXEC_WAIT},
+    {"exec-strict", no_argument, NULL, EXEC_STRICT},
     {"log", required_argument, NULL, LOG},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
@@ -303,6 +496,12 @@ static bool take_option(struct replicate *r, int option, const char *value) {
         if (!parse_duration(value, &ms)) return false;
         r->drain_ns = ms * 1000000;
         return true;
+    case EXEC: r->command = value; return value[0] != 0;
+    case EXEC_WAIT:
+        if (!parse_duration(value, &ms)) return false;
+        r->exec_wait_ns = ms * 1000000;
+        return true;
+    case EXEC_STRICT: r->exec_strict = true; return true;
     case FRAMES: o->encoding = LTX_FRAMES; return true;
     case TAKE: o->take_over = true; return true;
     case LOCAL: o->adopt_local = true; return true;
@@ -313,7 +512,7 @@ static bool take_option(struct replicate *r, int option, const char *value) {
 }
 
 int cmd_replicate(int argc, char **argv) {
-    struct replicate r = {.drain_ns = 30000000000};
+    struct replicate r = {.drain_ns = 30000000000, .exec_wait_ns = 30000000000};
     log_init(&r.log, stderr);
     r.options.event = on_event;
     r.options.event_arg = &r;
@@ -337,6 +536,5 @@ int cmd_replicate(int argc, char **argv) {
     r.db = argv[optind];
     r.urls = argv + optind + 1;
     r.url_count = argc - optind - 1;
-    catch_signals();
     return replicate(&r);
 }

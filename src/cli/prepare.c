@@ -1,0 +1,227 @@
+/* Before an application starts: see the header.
+ *
+ * Why not simply the first destination that has a backup: destinations ship at their own pace, and
+ * one that was away when the machine died holds an older state. Which is newer is told by the time
+ * of the last commit; whether the older one may be written over, by the run that wrote both.
+ *
+ * Invariants
+ *  1. "There is no backup" is only concluded when every destination has said so. An application
+ *     that begins with an empty database while the full one cannot be asked for would fork it.
+ */
+#include "cli/prepare.h"
+
+#include "base/limits.h"
+#include "cli/exec.h"
+#include "source/fast_forward.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_URLS 8
+#define RETRY_NS 1000000000
+
+enum answer { SILENT, EMPTY, BACKUP };
+
+struct candidate {
+    struct store *store;
+    enum answer answer;
+    struct ltx_header last; /* of its newest state */
+    struct err err;         /* why it is silent */
+};
+
+struct look {
+    struct prepare *p;
+    struct candidate at[MAX_URLS];
+    struct progress progress;
+};
+
+void log_requests(struct log *log, const struct store *store) {
+    const char *pairs[2 + 2 * REQUEST_KINDS] = {"to", store->url};
+    char numbers[REQUEST_KINDS][24];
+    unsigned long long all = 0;
+    for (int i = 0; i < REQUEST_KINDS; i++) {
+        unsigned long long n = atomic_load(&store->requests[i]);
+        snprintf(numbers[i], sizeof numbers[i], "%llu", n);
+        pairs[2 + 2 * i] = request_kind_name((enum request_kind)i);
+        pairs[3 + 2 * i] = numbers[i];
+        all += n;
+    }
+    if (all) log_pairs(log, "requests", pairs, 2 + 2 * REQUEST_KINDS);
+}
+
+/* What asking again cannot change. */
+static bool is_final(rc r) {
+    return r.code != RC_RETRY && r.code != RC_TIMEOUT && r.code != RC_IO && r.code != RC_NOTFOUND;
+}
+
+static rc ask(struct candidate *c, struct err *e) {
+    struct listing files = {0};
+    struct plan plan = {0};
+    const struct replica_file *last = NULL;
+    rc r = replica_list(c->store, &files, NULL, e);
+    bool empty = is_ok(r) && files.count == 0;
+    if (is_ok(r) && !empty) r = plan_make(&files, (struct target){0}, &plan, e);
+    for (size_t i = 0; is_ok(r) && i < files.count; i++) {
+        const struct replica_file *f = &files.files[i];
+        if (f->max_txid == plan.txid && (!last || f->level < last->level)) last = f;
+    }
+    if (is_ok(r) && last) r = replica_read_header(c->store, last, &c->last, e);
+    listing_deinit(&files);
+    plan_deinit(&plan);
+    if (is_ok(r)) c->answer = empty ? EMPTY : BACKUP;
+    return r;
+}
+
+/* False: told to stop. */
+static bool pause_before_retry(struct look *l, const char *url, const struct err *why) {
+    struct prepare *p = l->p;
+    log_pairs(p->log, "start.retry", (const char *const[]){"from", url, "err", why->text}, 4);
+    p->env->sleep_ns(p->env, RETRY_NS);
+    return !atomic_load(&l->progress.cancel);
+}
+
+static rc cancelled(struct err *e) {
+    return err_set(e, RC_CANCELLED, "told to stop before the application was started");
+}
+
+static rc ask_all(struct look *l, struct err *e) {
+    struct prepare *p = l->p;
+    int64_t until = p->env->mono_ns(p->env) + p->wait_ns;
+    for (int i = 0; i < p->url_count; i++) {
+        struct candidate *c = &l->at[i];
+        for (;;) {
+            rc r = ask(c, &c->err);
+            if (is_ok(r)) break;
+            if (is_final(r)) {
+                *e = c->err;
+                return r;
+            }
+            if (p->env->mono_ns(p->env) >= until) break;
+            if (!pause_before_retry(l, c->store->url, &c->err)) return cancelled(e);
+        }
+    }
+    return ok();
+}
+
+static rc nothing_known(const struct look *l, const struct candidate *silent, struct err *e) {
+    return err_set(e, RC_TIMEOUT,
+                   "%s is not here, and %s did not answer within %" PRId64
+                   " s: whether it holds a backup is not known, so nothing was started (%.300s)",
+                   l->p->db, silent->store->url, l->p->wait_ns / 1000000000, silent->err.text);
+}
+
+static void log_restored(const struct prepare *p, const char *event, const struct store *from,
+                         const struct restore_result *result) {
+    char txid[24];
+    snprintf(txid, sizeof txid, "%" PRIu64, result->txid);
+    log_pairs(p->log, event, (const char *const[]){"db", p->db, "from", from->url, "txid", txid},
+              6);
+}
+
+static rc restore_from(struct look *l, struct candidate *c, struct err *e) {
+    struct prepare *p = l->p;
+    struct restore_options options = {.progress = &l->progress};
+    struct restore_result result;
+    TRY(replica_restore(c->store, p->db, &options, &result, e));
+    log_restored(p, "restored", c->store, &result);
+    p->restored = true;
+    return ok();
+}
+
+/* None lists a file of this format: what else a restore can read, it finds by itself. */
+static rc restore_other_format(struct look *l, struct err *e) {
+    for (int i = 0; i < l->p->url_count; i++) {
+        struct listing files = {0};
+        rc r = restore_from(l, &l->at[i], e);
+        if (r.code != RC_NOTFOUND) return r;
+        TRY(replica_list(l->at[i].store, &files, NULL, e));
+        bool still_empty = files.count == 0;
+        listing_deinit(&files);
+        if (!still_empty) return err_set(e, RC_RETRY, "%s: just begun", l->at[i].store->url);
+    }
+    return ok();
+}
+
+static rc choose_and_restore(struct look *l, struct err *e) {
+    struct prepare *p = l->p;
+    struct candidate *best = NULL, *silent = NULL;
+    for (int i = 0; i < p->url_count; i++) {
+        struct candidate *c = &l->at[i];
+        if (c->answer == SILENT && !silent) silent = c;
+        if (c->answer == BACKUP && (!best || c->last.timestamp_ms > best->last.timestamp_ms))
+            best = c;
+    }
+    if (silent && (!best || p->strict)) return nothing_known(l, silent, e);
+    if (!best) return restore_other_format(l, e);
+    if (silent)
+        log_pairs(p->log, "start.without",
+                  (const char *const[]){"to", silent->store->url, "err", silent->err.text}, 4);
+    log_pairs(p->log, "restore", (const char *const[]){"db", p->db, "from", best->store->url}, 4);
+    TRY(restore_from(l, best, e));
+    p->others_are_older = !silent && best->last.node_id;
+    for (int i = 0; i < p->url_count; i++)
+        if (l->at[i].answer == BACKUP && l->at[i].last.node_id != best->last.node_id)
+            p->others_are_older = false;
+    return ok();
+}
+
+static rc look_open(struct look *l, struct err *e) {
+    struct prepare *p = l->p;
+    if (p->url_count > MAX_URLS) return err_set(e, RC_USAGE, "more than %d destinations", MAX_URLS);
+    for (int i = 0; i < p->url_count; i++) TRY(store_open(p->env, p->urls[i], &l->at[i].store, e));
+    signals_cancel(&l->progress.cancel);
+    return ok();
+}
+
+static void look_close(struct look *l) {
+    signals_cancel(NULL);
+    for (int i = 0; i < l->p->url_count && i < MAX_URLS; i++) {
+        if (l->at[i].store) log_requests(l->p->log, l->at[i].store);
+        store_free(l->at[i].store);
+    }
+}
+
+/* A directory that is not there is more often a disk that is not mounted than a new service. */
+static rc directory_is_there(const struct prepare *p, struct err *e) {
+    char dir[LIMIT_PATH];
+    struct file_stat st;
+    const char *slash = strrchr(p->db, '/');
+    if (!slash || slash == p->db) return ok();
+    snprintf(dir, sizeof dir, "%.*s", (int)(slash - p->db), p->db);
+    rc r = p->env->files->stat(p->env, dir, &st, e);
+    return is_ok(r) ? ok() : err_prefix(e, r, "the directory of the database");
+}
+
+rc prepare_restore(struct prepare *p, struct err *e) {
+    struct look l = {.p = p};
+    TRY(directory_is_there(p, e));
+    rc r = look_open(&l, e);
+    if (is_ok(r)) r = ask_all(&l, e);
+    if (is_ok(r)) r = choose_and_restore(&l, e);
+    if (atomic_load(&l.progress.cancel) && !is_ok(r)) r = cancelled(e);
+    look_close(&l);
+    return r;
+}
+
+rc prepare_fast_forward(struct prepare *p, struct err *e) {
+    struct look l = {.p = p};
+    rc r = look_open(&l, e);
+    if (is_ok(r)) r = err_set(e, RC_NOTFOUND, "%s is behind no destination", p->db);
+    for (int i = 0; i < p->url_count && !is_ok(r) && !atomic_load(&l.progress.cancel); i++) {
+        struct restore_result result = {0};
+        struct store *store = l.at[i].store;
+        struct err why;
+        rc moved = source_fast_forward(p->env, store, p->db, 0, &l.progress, &result, &why);
+        if (is_ok(moved) && result.page_count) {
+            log_restored(p, "fast_forwarded", store, &result);
+            r = ok();
+        } else if (!is_ok(moved) && r.code == RC_NOTFOUND && moved.code != RC_CONFLICT) {
+            *e = why;
+            r = moved;
+        }
+    }
+    if (atomic_load(&l.progress.cancel) && !is_ok(r)) r = cancelled(e);
+    look_close(&l);
+    return r;
+}
