@@ -19,6 +19,8 @@ import sys
 import time
 from pathlib import Path
 
+# Of the one user of each server: a client needs but one set for all of them.
+ACCESS, SECRET, REGION = "test:tester", "not-a-secret-0123456789", "us-east-1"
 PATIENCE = 60.0
 PR_SET_PDEATHSIG = 1
 
