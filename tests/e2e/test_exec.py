@@ -393,7 +393,7 @@ def test_fenced_run_ends_its_application(box):
 
 def test_fenced_run_kills_an_application_that_does_not_end(box):
     c = box.new_app(3)
-    r = run(box, "trap '' TERM; echo running $$ >&2; while :; do read x; done < /dev/zero", "-drain", "0.5s")
+    r = run(box, "trap '' TERM; echo running $$ >&2; exec sleep 60", "-drain", "0.5s")
     pid = app_pid(r)
     box.wait_safe()
     take_over(box)
