@@ -6,7 +6,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#define LINE_ROOM 8192
+
+/* One write per line: others write to the same place, and a line must not be torn by theirs. */
 void log_init(struct log *l, FILE *to) {
+    setvbuf(to, NULL, _IOLBF, LINE_ROOM);
     l->to = to;
     l->format = isatty(fileno(to)) ? LOG_HUMAN : LOG_LOGFMT;
 }

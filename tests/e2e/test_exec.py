@@ -33,8 +33,13 @@ while True: signal.pause()
 
 def words(r, text, since=0):
     """Wait until the application, or holdfast, has said this."""
+
+    class Missing:
+        def __format__(self, spec):
+            return f"'{text}'; the log:\n{r}"
+
     return until(lambda: next((e["words"] for e in r.log[since:] if e["event"] is None and text in e["words"]), None),
-                 f"'{text}'; the log:\n{r}")
+                 Missing())
 
 
 def url(path):
@@ -410,6 +415,19 @@ def test_application_does_not_outlive_a_killed_replicator(box):
     r.process.wait()
     words(r, "got SIGTERM")
     until(lambda: not os.path.exists(f"/proc/{pid}"), "it has ended")
+
+
+def test_lines_of_the_application_do_not_tear_ours(box):
+    """Both write to the same standard error at the same time."""
+    c = box.new_app(1)
+    (box.path / "numbers").write_text("".join(f"word-{i}\n" for i in range(20000)))
+    r = run(box, "echo running >&2; while read line; do echo $line >&2; done < numbers", "-interval", "1ms")
+    while r.process.poll() is None:
+        add_rows(c, 1)
+    r.end(0)
+    said = [e["words"] for e in r.log if e["event"] is None]
+    assert said == ["running", *(f"word-{i}" for i in range(20000))]
+    assert len(r.events("ship")) > 2
 
 
 # ---- who waits for us ----
