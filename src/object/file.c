@@ -181,7 +181,8 @@ static rc file_stat(struct store *s, const char *key, struct object_info *out, s
 struct listing {
     struct env *env;
     const char *dir;
-    rc (*each)(void *, const struct object_info *, struct err *);
+    rc (*each)(void *, const struct object_info *, struct err *); /* NULL: of directories */
+    rc (*each_dir)(void *, const char *name, struct err *);
     void *arg;
 };
 
@@ -194,22 +195,34 @@ static rc list_entry(void *arg, const char *name, struct err *e) {
     rc r = l->env->files->stat(l->env, path, &st, e);
     if (r.code == RC_NOTFOUND) return ok(); /* removed since */
     if (!is_ok(r)) return r;
+    if (!l->each) XX
     if (!st.is_regular) return ok();
     return l->each(l->arg, &(struct object_info){name, st.size_bytes, st.mtime_ms}, e);
+}
+
+static rc list_all(struct store *s, const char *dir, struct listing *l, struct err *e) {
+    char path[LIMIT_PATH];
+    struct file_stat st;
+    l->env = s->env;
+    l->dir = path;
+    TRY(key_check_dir(dir, e));
+    TRY(join(s, dir, path, e));
+    rc r = s->env->files->stat(s->env, path, &st, e); /* apart: each() may say RC_NOTFOUND too */
+    if (r.code == RC_NOTFOUND || (is_ok(r) && !st.is_directory)) return ok();
+    if (!is_ok(r)) return r;
+    return s->env->files->list(s->env, path, list_entry, l, e);
 }
 
 static rc file_list(struct store *s, const char *dir,
                     rc (*each)(void *, const struct object_info *, struct err *), void *arg,
                     struct err *e) {
-    char path[LIMIT_PATH];
-    struct file_stat st;
-    struct listing l = {s->env, path, each, arg};
-    TRY(key_check_dir(dir, e));
-    TRY(join(s, dir, path, e));
-    rc r = s->env->files->stat(s->env, path, &st, e); /* apart: each() may say RC_NOTFOUND too */
-    if (r.code == RC_NOTFOUND) return ok();
-    if (!is_ok(r)) return r;
-    return s->env->files->list(s->env, path, list_entry, &l, e);
+    return list_all(s, dir, &(struct listing){.each = each, .arg = arg}, e);
+}
+
+static rc file_list_dirs(struct store *s, const char *dir,
+                         rc (*each)(void *, const char *name, struct err *), void *arg,
+                         struct err *e) {
+    return list_all(s, dir, &(struct listing){.each_dir = each, .arg = arg}, e);
 }
 
 static rc file_remove(struct store *s, const char *key, struct err *e) {
@@ -273,6 +286,7 @@ static const struct store_ops file_ops = {
     .get = file_get,
     .stat = file_stat,
     .list = file_list,
+    .list_dirs = file_list_dirs,
     .remove = file_remove,
     .upload_open = file_upload_open,
     .upload_write = file_upload_write,

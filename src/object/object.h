@@ -53,6 +53,10 @@ struct store_ops {
     rc (*list)(struct store *, const char *dir,
                rc (*each)(void *, const struct object_info *, struct err *), void *arg,
                struct err *);
+    /* The names directly below `dir` that have objects below them, each once, in no order; of
+     * files, an empty directory may be among them. */
+    rc (*list_dirs)(struct store *, const char *dir,
+                    rc (*each)(void *, const char *name, struct err *), void *arg, struct err *);
     rc (*remove)(struct store *, const char *key, struct err *); /* absent is fine */
     /* `size_most`: no more than this will be written; a bucket's part size comes from it. */
     rc (*upload_open)(struct store *, const char *key, uint64_t size_most,

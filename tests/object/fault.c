@@ -77,6 +77,19 @@ static rc do_list(struct err *e) {
     return r;
 }
 
+static rc count_dir(void *arg, const char *name, struct err *e) {
+    (void)name, (void)e;
+    ++*(int *)arg;
+    return ok();
+}
+
+static rc do_list_dirs(struct err *e) {
+    int n = 0;
+    rc r = store->ops->list_dirs(store, "ltx", count_dir, &n, e);
+    ck_assert_int_eq(n, is_ok(r));
+    return r;
+}
+
 static rc do_upload(struct err *e) {
     struct object_upload *u;
     TRY(store->ops->upload_open(store, KEY, 1 << 20, &u, e));
@@ -102,6 +115,7 @@ static const struct {
     {"get", do_get, "old", "old", "old"},
     {"stat", do_stat, "old", "old", "old"},
     {"list", do_list, "old", "old", "old"},
+    {"list_dirs", do_list_dirs, "old", "old", "old"},
     {"upload_open", do_upload, NULL, NULL, NULL},
     {"upload_write", do_upload, NULL, NULL, NULL},
     {"upload_commit", do_upload, NULL, NULL, "new"},

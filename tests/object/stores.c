@@ -81,14 +81,18 @@ static int by_name(const void *a, const void *b) {
     return strcmp(a, b);
 }
 
+static void join_sorted(struct names *n) {
+    qsort(n->sorted, (size_t)n->count, sizeof *n->sorted, by_name);
+    for (int i = 0; i < n->count; i++) {
+        if (i) strcat(n->text, " ");
+        strcat(n->text, n->sorted[i]);
+    }
+}
+
 static void expect_list(const char *dir, const char *names) {
     struct names n = {0};
     OK(store->ops->list(store, dir, collect, &n, e));
-    qsort(n.sorted, (size_t)n.count, sizeof *n.sorted, by_name);
-    for (int i = 0; i < n.count; i++) {
-        if (i) strcat(n.text, " ");
-        strcat(n.text, n.sorted[i]);
-    }
+    join_sorted(&n);
     ck_assert_str_eq(n.text, names);
 }
 
@@ -196,6 +200,56 @@ START_TEST(a_list_has_what_is_directly_below) {
     expect_list("ltx", "");
     expect_list("lt", "");
     expect_list("", "owner.json:2");
+    expect_list("owner.json", "");
+    end();
+}
+END_TEST
+
+static rc collect_dir(void *arg, const char *name, struct err *e) {
+    return collect(arg, &(struct object_info){name, 0, 0}, e);
+}
+
+static void expect_dirs(const char *dir, const char *names) {
+    struct names n = {0};
+    OK(store->ops->list_dirs(store, dir, collect_dir, &n, e));
+    join_sorted(&n);
+    ck_assert_str_eq(n.text, names);
+}
+
+START_TEST(a_list_of_directories_has_each_once) {
+    begin(_i);
+    expect_dirs("", "");
+    expect_dirs("gone", "");
+    put("owner.json", "{}");
+    put("g/b/wal/1", "1");
+    put("g/b/wal/2", "1");
+    put("g/b/snapshots/1", "1");
+    put("g/a/1", "1");
+    put("g/ab/1", "1");
+    put("g/file", "1");
+    put("gg/c/1", "1");
+    expect_dirs("", "g:0 gg:0");
+    expect_dirs("g", "a:0 ab:0 b:0");
+    expect_dirs("g/b", "snapshots:0 wal:0");
+    expect_dirs("g/b/wal", "");
+    expect_dirs("g/file", "");
+    end();
+}
+END_TEST
+
+static rc stop_dir(void *arg, const char *name, struct err *e) {
+    ++*(int *)arg;
+    return err_set(e, RC_NOTFOUND, "enough at %s", name);
+}
+
+START_TEST(a_list_of_directories_stops_at_the_first_error) {
+    begin(_i);
+    int calls = 0;
+    put("d/a/1", "1");
+    put("d/b/1", "1");
+    CODE(store->ops->list_dirs(store, "d", stop_dir, &calls, e), RC_NOTFOUND);
+    says("enough at");
+    ck_assert_int_eq(calls, 1);
     end();
 }
 END_TEST
@@ -392,7 +446,9 @@ static void expect_refused(const char *key) {
     CODE(store->ops->stat(store, key, &info, e), RC_USAGE);
     CODE(store->ops->remove(store, key, e), RC_USAGE);
     CODE(store->ops->upload_open(store, key, 1 << 20, &u, e), RC_USAGE);
-    if (*key) CODE(store->ops->list(store, key, stop, NULL, e), RC_USAGE);
+    if (!*key) return;
+    CODE(store->ops->list(store, key, stop, NULL, e), RC_USAGE);
+    CODE(store->ops->list_dirs(store, key, stop_dir, NULL, e), RC_USAGE);
 }
 
 START_TEST(a_key_that_leads_elsewhere_is_refused) {
@@ -424,6 +480,8 @@ int main(void) {
     tcase_add_loop_test(t, what_is_absent_is_not_found, 0, KINDS);
     tcase_add_loop_test(t, a_list_has_what_is_directly_below, 0, KINDS);
     tcase_add_loop_test(t, a_list_stops_at_the_first_error_and_says_it, 0, KINDS);
+    tcase_add_loop_test(t, a_list_of_directories_has_each_once, 0, KINDS);
+    tcase_add_loop_test(t, a_list_of_directories_stops_at_the_first_error, 0, KINDS);
     tcase_add_loop_test(t, a_list_allows_changes_meanwhile, 0, KINDS);
     tcase_add_loop_test(t, a_note_replaces, 0, KINDS);
     tcase_add_loop_test(t, removing_what_is_absent_is_fine, 0, KINDS);

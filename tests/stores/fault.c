@@ -123,6 +123,15 @@ static rc fault_list(struct store *s, const char *dir,
     return fail(fault, "list", dir, e);
 }
 
+static rc fault_list_dirs(struct store *s, const char *dir,
+                          rc (*each)(void *, const char *name, struct err *), void *arg,
+                          struct err *e) {
+    struct store *in = inner_of(s);
+    enum fault fault = ask(s, "list_dirs", dir);
+    if (fault == FAULT_NONE) return in->ops->list_dirs(in, dir, each, arg, e);
+    return fail(fault, "list_dirs", dir, e);
+}
+
 static rc fault_remove(struct store *s, const char *key, struct err *e) {
     struct store *in = inner_of(s);
     enum fault fault = ask(s, "remove", key);
@@ -195,6 +204,7 @@ static const struct store_ops fault_ops = {
     .get = fault_get,
     .stat = fault_stat,
     .list = fault_list,
+    .list_dirs = fault_list_dirs,
     .remove = fault_remove,
     .upload_open = fault_upload_open,
     .upload_write = fault_upload_write,

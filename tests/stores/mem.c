@@ -5,7 +5,7 @@
  *
  * Invariants:
  * 1. Objects are sorted by key, keys are unique.
- * 2. No callback runs under the lock: a list is of a copy.
+ * 2. No callback runs under the lock: what it is told is a copy.
  * 3. The clock is asked only for notes; all other times are the caller's.
  */
 #include "base/bytes.h"
@@ -195,6 +195,37 @@ static rc mem_list(struct store *s, const char *dir,
     return ok();
 }
 
+/* Whether `key` stands deeper below `dir`, and then the part of it that is directly below. */
+static bool dir_below(const char *key, const char *dir, char out[LIMIT_KEY]) {
+    size_t n = strlen(dir);
+    if (strncmp(key, dir, n) != 0 || (n && key[n++] != '/')) return false;
+    const char *slash = strchr(key + n, '/');
+    if (slash) snprintf(out, LIMIT_KEY, "%.*s", (int)(slash - key - (ptrdiff_t)n), key + n);
+    return slash != NULL;
+}
+
+/* Finds the first one after `last`, by name, or returns false. */
+static bool next_dir(struct mem_store *m, const char *dir, char last[LIMIT_KEY]) {
+    char name[LIMIT_KEY], best[LIMIT_KEY] = "";
+    pthread_mutex_lock(&m->lock);
+    for (size_t i = 0; i < m->count; i++)
+        if (dir_below(m->objects[i].key, dir, name) && strcmp(name, last) > 0 &&
+            (!*best || strcmp(name, best) < 0))
+            memcpy(best, name, sizeof best);
+    pthread_mutex_unlock(&m->lock);
+    memcpy(last, best, sizeof best);
+    return *best;
+}
+
+static rc mem_list_dirs(struct store *s, const char *dir,
+                        rc (*each)(void *, const char *name, struct err *), void *arg,
+                        struct err *e) {
+    char name[LIMIT_KEY] = "";
+    TRY(key_check_dir(dir, e));
+    while (next_dir((struct mem_store *)s, dir, name)) TRY(each(arg, name, e));
+    return ok();
+}
+
 static rc mem_remove(struct store *s, const char *key, struct err *e) {
     struct mem_store *m = (struct mem_store *)s;
     size_t i;
@@ -258,6 +289,7 @@ static const struct store_ops mem_ops = {
     .get = mem_get,
     .stat = mem_stat,
     .list = mem_list,
+    .list_dirs = mem_list_dirs,
     .remove = mem_remove,
     .upload_open = mem_upload_open,
     .upload_write = mem_upload_write,
