@@ -195,7 +195,7 @@ static rc list_entry(void *arg, const char *name, struct err *e) {
     rc r = l->env->files->stat(l->env, path, &st, e);
     if (r.code == RC_NOTFOUND) return ok(); /* removed since */
     if (!is_ok(r)) return r;
-    if (!l->each) XX
+    if (!l->each) return st.is_directory ? l->each_dir(l->arg, name, e) : ok();
     if (!st.is_regular) return ok();
     return l->each(l->arg, &(struct object_info){name, st.size_bytes, st.mtime_ms}, e);
 }
