@@ -228,6 +228,7 @@ class Server:
         request = read_request(number, s, stream)
         if request is None:
             return False
+        request.server = self
         self.classify(request)
         refusal = self.check(request)
         with self.lock:
