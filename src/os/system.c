@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <limits.h>
 #include <poll.h>
 #include <stdio.h>
@@ -90,9 +91,15 @@ const char *system_temp_dir(void) {
 }
 
 static bool usable_dir(const char *path) {
-    if (mkdir(path, 0700) != 0 && errno != EEXIST) return false;
+    if (mkdir(path, 0755) != 0 && errno != EEXIST) return false;
     struct stat s;
     return stat(path, &s) == 0 && S_ISDIR(s.st_mode) && access(path, W_OK | X_OK) == 0;
+}
+
+/* Where everybody may make a directory, somebody may have made ours. */
+static bool is_only_ours(const char *path) {
+    struct stat s;
+    return lstat(path, &s) == 0 && s.st_uid == geteuid() && !(s.st_mode & (S_IWGRP | S_IWOTH));
 }
 
 rc system_runtime_dir(char out[LIMIT_PATH], struct err *e) {
@@ -107,9 +114,35 @@ rc system_runtime_dir(char out[LIMIT_PATH], struct err *e) {
         snprintf(out, LIMIT_PATH, "%.4000s/holdfast", user);
         if (usable_dir(out)) return ok();
     }
-    snprintf(out, LIMIT_PATH, "/dev/shm/holdfast-%u", (unsigned)getuid());
-    if (usable_dir(out)) return ok();
+    snprintf(out, LIMIT_PATH, "/dev/shm/holdfast-%u", (unsigned)geteuid());
+    if (usable_dir(out) && is_only_ours(out)) return ok();
     return err_set(e, RC_IO, "no runtime directory can be written: set RUNTIME_DIRECTORY");
+}
+
+/* Only root, we and the database's owner can have put something there. */
+static bool is_trusted(const char *file, uid_t owner) {
+    struct stat s;
+    char dir[LIMIT_PATH];
+    snprintf(dir, sizeof dir, "%.*s", (int)(strrchr(file, '/') - file), file);
+    if (stat(dir, &s) != 0 || (s.st_mode & (S_IWGRP | S_IWOTH))) return false;
+    return s.st_uid == 0 || s.st_uid == geteuid() || s.st_uid == owner;
+}
+
+void system_runtime_files(const char *database, const char *name,
+                          void (*each)(void *, const char *path), void *arg) {
+    static const char *const places[] = {"/run/*/", "/run/holdfast/*/", "/run/user/*/holdfast/",
+                                         "/dev/shm/holdfast-*/"};
+    char pattern[256];
+    glob_t found = {0};
+    struct stat s;
+    if (stat(database, &s) != 0) return;
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        snprintf(pattern, sizeof pattern, "%s%s", places[i], name);
+        (void)glob(pattern, i ? GLOB_APPEND : 0, NULL, &found);
+    }
+    for (size_t i = 0; i < found.gl_pathc; i++)
+        if (is_trusted(found.gl_pathv[i], s.st_uid)) each(arg, found.gl_pathv[i]);
+    globfree(&found);
 }
 
 /* 0: whoever it is has not written it yet. */
@@ -121,7 +154,7 @@ static int read_pid(int fd) {
 }
 
 int lock_file_holder(const char *path) {
-    int fd = open(path, O_RDWR | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return 0;
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     bool held = fcntl(fd, F_OFD_GETLK, &whole) == 0 && whole.l_type != F_UNLCK;
@@ -143,7 +176,8 @@ rc lock_file_take(struct lock_file *lock, const char *path, int *holder, struct 
     }
     char pid[32];
     int n = snprintf(pid, sizeof pid, "%-10d\n", (int)getpid());
-    if (pwrite(fd, pid, (size_t)n, 0) != n) { /* only a courtesy to whoever comes next */
+    /* Only a courtesy to whoever comes next, and for all who may ask who holds it. */
+    if (pwrite(fd, pid, (size_t)n, 0) != n || fchmod(fd, 0644) != 0) {
     }
     lock->fd = fd;
     return ok();

@@ -26,6 +26,10 @@ MUST_USE rc system_real_path(const char *path, char out[LIMIT_PATH], struct err 
 /* Where notes that must not outlive the machine's power go: $RUNTIME_DIRECTORY, /run/holdfast,
  * $XDG_RUNTIME_DIR/holdfast or /dev/shm/holdfast-<uid>: the first that can be written. */
 MUST_USE rc system_runtime_dir(char out[LIMIT_PATH], struct err *e);
+/* Files of this name in the runtime directories of others: a service's, a user's. Only those that
+ * nobody but root, us and the database's owner can have made. */
+void system_runtime_files(const char *database, const char *name,
+                          void (*each)(void *, const char *path), void *arg);
 
 /* An exclusive lock on a file of ours (made if absent), released by the kernel when its holder
  * dies. RC_BUSY: *holder is the pid written there. The file stays. */

@@ -16,6 +16,7 @@
 
 #define RUN_FILE_LIMIT (64u << 20)
 #define MAGIC "HFR3"
+#define LOCK_SUFFIX ".lock"
 
 uint64_t run_dest_id(const char *url) {
     return crc64(0, url, strlen(url));
@@ -133,20 +134,57 @@ static void read_found(struct run_file *f) {
     env->files->close(env, file);
 }
 
+/* What another user or a service left: the one at work, or else the newest. */
+struct others {
+    struct run_file *f;
+    struct file_stat newest;
+};
+
+static void see_other(void *arg, const char *lock) {
+    struct others *o = arg;
+    struct run_file *f = o->f;
+    struct file_stat st;
+    struct err ignored;
+    char path[LIMIT_PATH];
+    if (f->holder) return;
+    snprintf(path, sizeof path, "%.*s", (int)(strlen(lock) - strlen(LOCK_SUFFIX)), lock);
+    f->holder = lock_file_holder(lock);
+    bool there = is_ok(f->env->files->stat(f->env, path, &st, &ignored));
+    if (!f->holder && !(there && st.mtime_ms > o->newest.mtime_ms)) return;
+    if (there) o->newest = st;
+    snprintf(f->path, sizeof f->path, "%s", path);
+}
+
+static void look_elsewhere(struct run_file *f, const char *database, const char *name) {
+    struct others o = {.f = f};
+    struct err ignored;
+    char lock[128];
+    (void)f->env->files->stat(f->env, f->path, &o.newest, &ignored).code;
+    snprintf(lock, sizeof lock, "%s" LOCK_SUFFIX, name);
+    system_runtime_files(database, lock, see_other, &o);
+}
+
 rc run_file_open(struct run_file *f, struct env *env, const char *database, bool observe,
                  struct err *e) {
-    char dir[LIMIT_PATH], lock[LIMIT_PATH + 64];
+    char dir[LIMIT_PATH], name[64], own[LIMIT_PATH], lock[LIMIT_PATH + 64];
     struct file_stat st;
     TRY(env->files->stat(env, database, &st, e));
     *f = (struct run_file){
         .env = env, .device = st.device, .inode = st.inode, .birth_ns = st.birth_ns};
     TRY(system_runtime_dir(dir, e));
-    int n = snprintf(f->path, sizeof f->path, "%.*s/%llx-%llu", LIMIT_PATH - 64, dir,
-                     (unsigned long long)st.device, (unsigned long long)st.inode);
-    if (n < 0 || (size_t)n >= sizeof f->path) return err_set(e, RC_USAGE, "%s: path too long", dir);
-    snprintf(lock, sizeof lock, "%s.lock", f->path);
+    snprintf(name, sizeof name, "%llx-%llu", (unsigned long long)st.device,
+             (unsigned long long)st.inode);
+    int n = snprintf(own, sizeof own, "%.*s/%s", LIMIT_PATH - 64, dir, name);
+    if (n < 0 || (size_t)n >= sizeof own) return err_set(e, RC_USAGE, "%s: path too long", dir);
+    snprintf(f->path, sizeof f->path, "%s", own);
+    snprintf(lock, sizeof lock, "%s" LOCK_SUFFIX, own);
     f->holder = lock_file_holder(lock);
-    rc r = observe ? ok() : lock_file_take(&f->lock, lock, &f->holder, e);
+    if (!f->holder) look_elsewhere(f, database, name);
+    rc r = ok();
+    if (!observe) { /* another's is seen, and not written to */
+        snprintf(f->path, sizeof f->path, "%s", own);
+        r = f->holder ? (rc){RC_BUSY} : lock_file_take(&f->lock, lock, &f->holder, e);
+    }
     if (r.code == RC_BUSY)
         return err_set(e, RC_BUSY, "%s: another holdfast replicates it (process %d)", database,
                        f->holder);
