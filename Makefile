@@ -32,6 +32,10 @@ lint:
 	@scripts/setup build test lint
 	@scripts/lint
 
+deb:
+	@scripts/setup build deb
+	@scripts/deb build-deb
+
 fuzz:
 	@scripts/setup build lint
 	@tests/fuzz/run $(ARGS)
@@ -48,4 +52,4 @@ fmt:
 install: all
 	@meson install -C $(BUILD) --no-rebuild
 
-.PHONY: all setup demo test soak bench lint fuzz san fmt install
+.PHONY: all setup demo test soak bench lint deb fuzz san fmt install
