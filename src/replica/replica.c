@@ -1,4 +1,4 @@
-/* What a replica is: its files, their times, its pins.
+/* What a replica is: its files and their times.
  *
  * Invariant: a listing is sorted by level, then min, then max TXID, and holds no file twice.
  */
@@ -16,6 +16,14 @@
 void listing_deinit(struct listing *l) {
     free(l->files);
     *l = (struct listing){0};
+}
+
+rc listing_copy(const struct listing *l, struct listing *out, struct err *e) {
+    struct replica_file *files = malloc((l->count + 1) * sizeof *files);
+    if (!files) return err_set(e, RC_NOMEM, "no memory for %zu objects", l->count);
+    if (l->count) memcpy(files, l->files, l->count * sizeof *files);
+    *out = (struct listing){.files = files, .count = l->count, .capacity = l->count + 1};
+    return ok();
 }
 
 static int compare(const void *pa, const void *pb) {
@@ -180,48 +188,4 @@ int replica_parallel(int asked) {
     int n = asked > 0 ? asked : system_cpu_count();
     if (asked <= 0 && n < PARALLEL_LEAST) n = PARALLEL_LEAST;
     return n > PARALLEL_MOST ? PARALLEL_MOST : n;
-}
-
-/* ---- pins ---- */
-
-struct pins {
-    uint64_t *txids;
-    size_t count, capacity;
-};
-
-static bool parse_txid(const char *name, uint64_t *txid) {
-    char object[NAME_SIZE];
-    uint64_t same;
-    if (strlen(name) != 16) return false;
-    snprintf(object, sizeof object, "%s-%s.ltx", name, name);
-    return name_parse(object, txid, &same);
-}
-
-static rc take_pin(void *arg, const struct object_info *info, struct err *e) {
-    struct pins *p = arg;
-    uint64_t txid;
-    if (!parse_txid(info->name, &txid)) return ok();
-    if (p->count == p->capacity) {
-        if (p->count >= LIMIT_OBJECTS)
-            return err_set(e, RC_CORRUPT, "more than %u pins", LIMIT_OBJECTS);
-        size_t capacity = p->capacity ? p->capacity * 2 : 16;
-        uint64_t *txids = realloc(p->txids, capacity * sizeof *txids);
-        if (!txids) return err_set(e, RC_NOMEM, "no memory for %zu pins", capacity);
-        p->txids = txids;
-        p->capacity = capacity;
-    }
-    p->txids[p->count++] = txid;
-    return ok();
-}
-
-rc replica_read_pins(struct store *store, uint64_t **out, size_t *count, struct err *e) {
-    struct pins p = {0};
-    rc r = store->ops->list(store, "holdfast/pins", take_pin, &p, e);
-    if (!is_ok(r)) {
-        free(p.txids);
-        return err_prefix(e, r, "pins of %s", store->url);
-    }
-    *out = p.txids;
-    *count = p.count;
-    return ok();
 }

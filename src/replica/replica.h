@@ -27,6 +27,7 @@ struct listing {
 };
 
 void listing_deinit(struct listing *);
+MUST_USE rc listing_copy(const struct listing *, struct listing *out, struct err *);
 MUST_USE rc listing_add(struct listing *, struct replica_file, struct err *); /* keeps the order */
 void listing_remove(struct listing *, const struct replica_file *);
 /* All ten levels. Names that are not ours are ignored and counted in *strangers (may be NULL). */
@@ -106,6 +107,9 @@ struct verify_result {
  * breaks. */
 MUST_USE rc replica_verify(struct store *, int parallel, struct progress *, struct verify_result *,
                            struct err *);
+/* The same of the files that ought to be there; lists nothing. Nothing may be deleted meanwhile. */
+MUST_USE rc replica_verify_listing(struct store *, const struct listing *, int parallel,
+                                   struct progress *, struct verify_result *, struct err *);
 
 /* ---- retention: docs/format.md 2.3. Pure: chooses, deletes nothing. ---- */
 struct retention {
@@ -118,7 +122,4 @@ struct retention {
 MUST_USE rc retention_choose(const struct listing *, struct retention, int64_t now_ms,
                              const uint64_t *pins, size_t pin_count, struct listing *remove,
                              struct err *);
-/* <root>/holdfast/pins/<txid as 16 hex digits>; free(*out). */
-MUST_USE rc replica_read_pins(struct store *, uint64_t **out, size_t *count, struct err *);
-
 #endif

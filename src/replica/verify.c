@@ -13,6 +13,7 @@
  *  2. Memory is the state's, and the sums of at most LIMIT_AHEAD bytes of files.
  *  3. A level without gaps, pins and permanent files aside: retention takes its old end only.
  */
+#include "replica/notes.h"
 #include "replica/state.h"
 
 #include "base/hash.h"
@@ -322,6 +323,13 @@ static rc check_levels(struct store *store, const struct listing *l, struct veri
     return r;
 }
 
+static rc verify_all(struct store *store, const struct listing *l, int parallel,
+                     struct progress *progress, struct verify_result *out, struct err *e) {
+    if (!l->count) return err_set(e, RC_NOTFOUND, "no backup at %s", store->url);
+    TRY(verify_listing(store, l, parallel, progress, out, e));
+    return check_levels(store, l, out, e);
+}
+
 static rc verify_once(struct store *store, int parallel, struct progress *progress,
                       struct verify_result *out, struct err *e) {
     struct listing l = {0};
@@ -329,11 +337,16 @@ static rc verify_once(struct store *store, int parallel, struct progress *progre
     if (progress) atomic_store(&progress->phase, 0);
     if (progress) atomic_store(&progress->bytes_done, 0);
     TRY(replica_list(store, &l, NULL, e));
-    rc r = l.count ? verify_listing(store, &l, parallel, progress, out, e)
-                   : err_set(e, RC_NOTFOUND, "no backup at %s", store->url);
-    if (is_ok(r)) r = check_levels(store, &l, out, e);
+    rc r = verify_all(store, &l, parallel, progress, out, e);
     listing_deinit(&l);
     return r;
+}
+
+static rc result_of(rc r, const struct verify_result *v, const struct err *why, struct err *e) {
+    if (is_ok(r)) return r;
+    if (r.code == RC_NOTFOUND && v->broken[0])
+        return err_set(e, RC_CORRUPT, "an object that is listed is not there: %s", why->text);
+    return err_set(e, r.code, "%s", why->text);
 }
 
 /* Objects may vanish between listing and reading: retention was faster. */
@@ -345,8 +358,13 @@ rc replica_verify(struct store *store, int parallel, struct progress *progress,
         r = verify_once(store, parallel, progress, out, &why);
         if (r.code != RC_NOTFOUND || !out->broken[0]) break;
     }
-    if (is_ok(r)) return r;
-    if (r.code == RC_NOTFOUND && out->broken[0])
-        return err_set(e, RC_CORRUPT, "an object that is listed is not there: %s", why.text);
-    return err_set(e, r.code, "%s", why.text);
+    return result_of(r, out, &why, e);
+}
+
+rc replica_verify_listing(struct store *store, const struct listing *l, int parallel,
+                          struct progress *progress, struct verify_result *out, struct err *e) {
+    struct err why;
+    *out = (struct verify_result){0};
+    rc r = verify_all(store, l, parallel, progress, out, &why);
+    return result_of(r, out, &why, e);
 }

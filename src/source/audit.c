@@ -6,9 +6,9 @@
  */
 #include "source/audit.h"
 
+#include "replica/notes.h"
 #include "source/internal.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -238,16 +238,9 @@ static void judge(struct dest *d, int64_t late_ms, struct status *out) {
 }
 
 static void read_verified_note(struct dest *d, struct status *out) {
-    char bytes[4096];
-    struct object_info info;
+    json_t *note = NULL;
     struct err ignored;
-    const char *key = "holdfast/verified.json";
-    if (!is_ok(d->store->ops->stat(d->store, key, &info, &ignored)) ||
-        info.size_bytes > sizeof bytes)
-        return;
-    if (!is_ok(d->store->ops->get(d->store, key, 0, bytes, (size_t)info.size_bytes, &ignored)))
-        return;
-    json_t *note = json_loadb(bytes, (size_t)info.size_bytes, 0, NULL);
+    if (!is_ok(note_read(d->store, VERIFIED_KEY, &note, &ignored))) return;
     out->verified_ms = json_integer_value(json_object_get(note, "time_ms"));
     out->verified_ok = json_is_true(json_object_get(note, "ok"));
     json_decref(note);

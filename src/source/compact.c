@@ -14,8 +14,8 @@
 #include "source/internal.h"
 
 #include "format/names.h"
+#include "replica/notes.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -215,8 +215,9 @@ static rc read_pins(struct task *t, struct err *e) {
 
 static void pins_were_read(struct task *t) {
     struct dest *d = dest_of_keep(t);
-    struct err e;
-    if (!is_ok(t->result) || !is_ok(choose(d, &e)) || d->doomed.count == 0) return;
+    if (is_ok(t->result)) t->result = choose(d, &t->err);
+    if (!is_ok(t->result)) doomed_are_gone(t); /* none of them is */
+    if (!is_ok(t->result) || d->doomed.count == 0) return;
     d->keep_task.work = delete_doomed;
     d->keep_task.ended = doomed_are_gone;
     task_start(&d->keep_task);
@@ -257,50 +258,70 @@ static struct dest *dest_of_verify(struct task *t) {
     return (struct dest *)((char *)t - offsetof(struct dest, verify_task));
 }
 
-static rc verify_replica(struct task *t, struct err *e) {
-    struct dest *d = dest_of_verify(t);
-    struct verify_result result = {0};
-    rc r = replica_verify(d->store, 1, NULL, &result, e);
-    struct err ignored;
+static rc write_result(struct dest *d, rc r, const struct verify_result *v, const char *words,
+                       struct err *e) {
     json_t *note =
         json_pack("{s:I, s:b, s:I, s:I, s:s}", "time_ms", (json_int_t)unix_now(d->source), "ok",
-                  is_ok(r), "txid", (json_int_t)result.txid, "links",
-                  (json_int_t)result.links_checked, "err", is_ok(r) ? "" : e->text);
-    char *text = note ? json_dumps(note, JSON_INDENT(2)) : NULL;
-    if (text &&
-        !is_ok(d->store->ops->put_note(d->store, "holdfast/verified.json", text, strlen(text),
-                                       &ignored))) { /* it is told in the log as well */
-    }
-    free(text);
+                  is_ok(r), "txid", (json_int_t)v->txid, "links", (json_int_t)v->links_checked,
+                  "error", is_ok(r) ? "" : words);
+    rc written = note_write(d->store, VERIFIED_KEY, note, e);
     json_decref(note);
+    return written;
+}
+
+/* Another writer may have taken over, and what we know of may rightly be gone. */
+static bool is_whole_now(struct dest *d, struct verify_result *out) {
+    struct verify_result now;
+    struct err ignored;
+    uint64_t tip = 0;
+    for (size_t i = 0; i < d->to_verify.count; i++)
+        if (d->to_verify.files[i].max_txid > tip) tip = d->to_verify.files[i].max_txid;
+    if (!is_ok(replica_verify(d->store, 1, NULL, &now, &ignored)) || now.txid < tip) return false;
+    *out = now;
+    return true;
+}
+
+static rc verify_replica(struct task *t, struct err *e) {
+    struct dest *d = dest_of_verify(t);
+    struct verify_result result;
+    struct err ignored;
+    rc r = replica_verify_listing(d->store, &d->to_verify, 1, NULL, &result, e);
+    if (r.code == RC_CORRUPT && is_whole_now(d, &result)) r = ok();
+    d->verified_txid = is_ok(r) ? result.txid : 0;
+    (void)write_result(d, r, &result, e->text, &ignored).code; /* it is told in the log as well */
     return r;
 }
 
 static void replica_was_verified(struct task *t) {
     struct dest *d = dest_of_verify(t);
     d->verified_ms = unix_now(d->source);
+    listing_deinit(&d->to_verify);
     EVENT(d->source, is_ok(t->result) ? "verify" : "verify.failed", "to", d->store->url, "err",
           is_ok(t->result) ? "" : t->err.text);
 }
 
-static void verify_step(struct dest *d, int64_t now, int64_t *due) {
+/* What is proven and has not grown since is not read again. */
+static rc verify_step(struct dest *d, int64_t now, int64_t *due, struct err *e) {
     struct source *s = d->source;
     int64_t wall = unix_now(s), every = s->opt.verify_ms;
-    if (every < 0 || d->verify_task.busy || d->keep_task.busy) return;
+    if (every < 0 || d->verify_task.busy || d->keep_task.busy) return ok();
     if (!d->verified_ms) d->verified_ms = wall; /* a new replica: a day from now */
+    if (d->txid == d->verified_txid) return ok();
     if (wall < d->verified_ms + every) {
         due_at(due, now + (d->verified_ms + every - wall) * 1000000);
-        return;
+        return ok();
     }
+    TRY(listing_copy(&d->files, &d->to_verify, e)); /* which goes on growing meanwhile */
     d->verify_task.work = verify_replica;
     d->verify_task.ended = replica_was_verified;
     task_start(&d->verify_task);
+    return ok();
 }
 
 rc compact_step(struct dest *d, int64_t now, int64_t *due, struct err *e) {
     struct outgoing *o = &d->compact;
     TRY(keep_step(d, now, due, e));
-    verify_step(d, now, due);
+    TRY(verify_step(d, now, due, e));
     if (o->active) {
         rc r = o->task.busy ? ok() : outgoing_step(o, e);
         if (!is_ok(r)) compact_failed(d, e->text);

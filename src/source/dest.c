@@ -246,6 +246,7 @@ void dest_deinit(struct dest *d) {
     for (int level = 1; level < 4; level++) bitmap_deinit(&d->since[level]);
     listing_deinit(&d->files);
     listing_deinit(&d->doomed);
+    listing_deinit(&d->to_verify);
     free(d->history);
     free(d->pins);
     store_free(d->store);

@@ -13,6 +13,7 @@
 #include "source/source.h"
 
 #define MAX_DESTS 8
+#define VERIFIED_KEY "holdfast/verified.json"
 
 struct dest;
 
@@ -111,6 +112,8 @@ struct dest {
     bool owner_is_us;
     uint64_t tail_node[2]; /* runs that its tail may be of, for the run file */
     int64_t verified_ms;
+    uint64_t verified_txid; /* proven, and all below it; 0: nothing */
+    struct listing to_verify;
 
     /* position */
     enum class class;

@@ -11,32 +11,18 @@
 #include "base/hash.h"
 #include "format/names.h"
 #include "os/system.h"
+#include "replica/notes.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define OWNER_KEY "holdfast/owner.json"
-#define VERIFIED_KEY "holdfast/verified.json"
 #define FILE_ID_SIZE 48
 #define FENCE_MAX (256u + 2 * LIMIT_PAGE_SIZE)
 
 static struct dest *dest_of_open(struct task *t) {
     return (struct dest *)((char *)t - offsetof(struct dest, open_task));
-}
-
-static json_t *read_note(struct store *store, const char *key) {
-    struct object_info info;
-    struct err ignored;
-    if (!is_ok(store->ops->stat(store, key, &info, &ignored))) return NULL;
-    if (info.size_bytes == 0 || info.size_bytes > LIMIT_SMALL_OBJECT) return NULL;
-    char *bytes = malloc((size_t)info.size_bytes);
-    json_t *note = NULL;
-    if (bytes && is_ok(store->ops->get(store, key, 0, bytes, (size_t)info.size_bytes, &ignored)))
-        note = json_loadb(bytes, (size_t)info.size_bytes, 0, NULL);
-    free(bytes);
-    return note;
 }
 
 static const char *text_of(json_t *note, const char *key) {
@@ -54,21 +40,30 @@ static void file_id(struct source *s, char out[FILE_ID_SIZE]) {
     snprintf(out, FILE_ID_SIZE, "%llu-%lld", (unsigned long long)st.inode, (long long)st.birth_ns);
 }
 
-static void read_owner(struct dest *d) {
-    json_t *note = read_note(d->store, OWNER_KEY);
-    char host[256];
-    system_host_name(host, sizeof host);
-    d->owner[0] = 0;
-    d->owner_is_us = false;
-    if (!note) return;
+static void take_owner(struct dest *d, json_t *note) {
+    char host[256], file[FILE_ID_SIZE];
     const char *path = text_of(note, "path"), *owner = text_of(note, "host");
+    system_host_name(host, sizeof host);
+    file_id(d->source, file);
     snprintf(d->owner, sizeof d->owner, "%.200s, %.200s, process %lld", owner, path,
              (long long)json_integer_value(json_object_get(note, "pid")));
-    char file[FILE_ID_SIZE];
-    file_id(d->source, file);
     d->owner_is_us = (file[0] && strcmp(text_of(note, "file"), file) == 0) ||
                      (strcmp(owner, host) == 0 && strcmp(path, d->source->live.path) == 0);
+}
+
+/* A note that makes no sense is somebody's, and not ours. */
+static rc read_owner(struct dest *d, struct err *e) {
+    json_t *note = NULL;
+    d->owner[0] = 0;
+    d->owner_is_us = false;
+    rc r = note_read(d->store, OWNER_KEY, &note, e);
+    if (r.code == RC_CORRUPT) {
+        snprintf(d->owner, sizeof d->owner, "%.500s", e->text);
+        return ok();
+    }
+    if (note) take_owner(d, note);
     json_decref(note);
+    return r;
 }
 
 /* Only for people: who writes here. Safety never rests on it. */
@@ -80,17 +75,21 @@ static rc write_owner(struct dest *d, struct err *e) {
     json_t *note = json_pack("{s:s, s:s, s:s, s:i, s:s, s:I}", "host", host, "path",
                              d->source->live.path, "file", file, "pid", system_pid(), "node", nonce,
                              "since_ms", (json_int_t)unix_now(d->source));
-    char *text = note ? json_dumps(note, JSON_INDENT(2)) : NULL;
-    rc r = text ? d->store->ops->put_note(d->store, OWNER_KEY, text, strlen(text), e)
-                : err_set(e, RC_NOMEM, "no memory");
-    free(text);
+    rc r = note_write(d->store, OWNER_KEY, note, e);
     json_decref(note);
     return r;
 }
 
 static void read_verified(struct dest *d) {
-    json_t *note = read_note(d->store, VERIFIED_KEY);
-    d->verified_ms = note ? json_integer_value(json_object_get(note, "time_ms")) : 0;
+    json_t *note = NULL;
+    struct err ignored;
+    d->verified_ms = 0;
+    d->verified_txid = 0;
+    if (is_ok(note_read(d->store, VERIFIED_KEY, &note, &ignored)) && note) {
+        d->verified_ms = json_integer_value(json_object_get(note, "time_ms"));
+        if (json_is_true(json_object_get(note, "ok")))
+            d->verified_txid = (uint64_t)json_integer_value(json_object_get(note, "txid"));
+    }
     for (size_t i = 0; !note && i < d->files.count;
          i++) /* never: due a while after its first file */
         if (!d->verified_ms || d->files.files[i].time_ms < d->verified_ms)
@@ -176,7 +175,7 @@ static rc read_replica(struct task *t, struct err *e) {
     listing_deinit(&d->files);
     TRY(replica_list(d->store, &d->files, &strangers, e));
     TRY(read_tail(d, e));
-    read_owner(d);
+    TRY(read_owner(d, e));
     read_verified(d);
     if (!d->tail.empty) TRY(read_levels(d, e));
     return ok();
@@ -226,7 +225,7 @@ rc slot_resolve(struct dest *d, const char *key, uint64_t file_checksum, bool *a
         *adopted = get_u64be(trailer + 8) != file_checksum;
         return ok();
     }
-    read_owner(d);
+    if (!is_ok(read_owner(d, e))) d->owner[0] = 0; /* the words do without it */
     return err_set(e, RC_FENCED, "%s/%s was written by node %016llx%s%s: another writer took over",
                    store->url, key, (unsigned long long)h.node_id, d->owner[0] ? ", now " : "",
                    d->owner);
@@ -288,11 +287,9 @@ static void fence_header(const struct dest *d, struct ltx_header *h) {
 /* A local database that is adopted against its replica, or may be an older copy, leaves the
  * replica's last state restorable. */
 static rc pin_what_was(struct dest *d, struct err *e) {
-    char key[64];
     if (d->tail.empty || (d->class < CLASS_BEHIND && !d->pin_tail)) return ok();
-    snprintf(key, sizeof key, "holdfast/pins/%016llx", (unsigned long long)d->tail.txid);
-    const char *why = d->class < CLASS_BEHIND ? "ahead\n" : "adopt-local\n";
-    return d->store->ops->put_note(d->store, key, why, strlen(why), e);
+    return replica_pin(d->store, d->tail.txid, d->class < CLASS_BEHIND ? "ahead" : "adopt-local",
+                       e);
 }
 
 static rc put_fence(struct task *t, struct err *e) {

@@ -3,6 +3,7 @@
 A database that may not append ships nothing: the replica is byte for byte what it was, the command says
 which side holds what and what goes on, and what it says then works.
 """
+import json
 import os
 import shutil
 
@@ -247,7 +248,7 @@ def test_update_only_backup_copied_over_keeps_the_old_tip(box):
     box.db.write_bytes(older)
     remove(f"{box.db}-wal", f"{box.db}-shm")
     goes_on(box, "ahead")
-    assert [p.name for p in (box.replica / "holdfast/pins").iterdir()] == [f"{tip:016x}"]
+    assert [p["txid"] for p in json.loads((box.replica / "holdfast/pins.json").read_text())] == [tip]
     assert_same(before, box.restore("-txid", tip))
 
 
@@ -361,8 +362,7 @@ def test_level_that_retention_overtook_is_made_whole(box):
     app.execute("UPDATE t SET v = 'first' WHERE rowid = 200")
     r.wait("compact", level=2)
     pinned = box.wait_safe()["txid"]
-    (box.replica / "holdfast/pins").mkdir(parents=True)
-    (box.replica / f"holdfast/pins/{pinned:016x}").write_text("")
+    (box.replica / "holdfast/pins.json").write_text(json.dumps([{"txid": pinned}]))
     r.stop()
     r = box.replicate("-levels", rarely, "-snapshot", "200ms", "-keep-level0", "1ms", "-keep-snapshots", "1ms")
     app.execute("UPDATE t SET v = 'lost?' WHERE rowid = 1")

@@ -125,6 +125,7 @@ def test_verified_broken_is_unsafe(box):
     image = bytearray(slot.read_bytes())
     image[150] ^= 1
     slot.write_bytes(image)
+    add_rows(app, 1)
     failed = r.wait("verify.failed")
     assert slot.name in failed["err"]
     told, s = said(box, 2)

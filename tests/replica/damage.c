@@ -1,6 +1,8 @@
 /* Damaged replicas: whatever is done to an object, restore gives what was there or names the
  * object, and verify names it. Never older data without a word. */
 #include "history.h"
+
+#include "replica/notes.h"
 #include "stores/stores.h"
 
 #define TIP 13
@@ -408,7 +410,7 @@ START_TEST(a_gap_around_a_pin_is_none) {
         if (i != 4) OK(store->ops->remove(store, key, e));
     }
     CODE(replica_verify(store, 2, NULL, &v, e), RC_CORRUPT);
-    OK(store->ops->put(store, "holdfast/pins/0000000000000004", "", 0, 0, e));
+    OK(replica_pin(store, 4, "ahead", e));
     OK(replica_verify(store, 2, NULL, &v, e));
 }
 END_TEST

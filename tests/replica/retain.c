@@ -1,6 +1,8 @@
 /* Retention: after what it chose is deleted, what must be restorable still is. Random histories of
  * shipping, compacting, pinning and deleting, against an oracle that tries everything. */
 #include "history.h"
+
+#include "replica/notes.h"
 #include "stores/stores.h"
 
 #define TICKS 300
@@ -248,23 +250,76 @@ START_TEST(a_row_of_retention) {
 }
 END_TEST
 
-START_TEST(pins_are_read_and_strangers_ignored) {
+static void expect_pins(struct store *store, size_t want, uint64_t sum) {
+    uint64_t *pins, got = 0;
+    size_t count;
+    OK(replica_read_pins(store, &pins, &count, e));
+    ck_assert_uint_eq(count, want);
+    for (size_t i = 0; i < count; i++) got += pins[i];
+    ck_assert_uint_eq(got, sum);
+    free(pins);
+}
+
+START_TEST(pins_are_added_once_each) {
+    struct store *store;
+    OK(store_new_mem(env, &store, e));
+    expect_pins(store, 0, 0);
+    OK(replica_pin(store, 255, "ahead", e));
+    OK(replica_pin(store, 2, "adopt-local", e));
+    OK(replica_pin(store, 255, "ahead", e));
+    expect_pins(store, 2, 257);
+    OK(store->ops->put_note(store, "holdfast/pins.json", "[{\"txid\": 7, \"mine\": 1}]", 24, e));
+    OK(replica_pin(store, 9, "ahead", e));
+    expect_pins(store, 2, 16);
+    store_free(store);
+}
+END_TEST
+
+static const char *const broken_pins[] = {
+    "",
+    "[",
+    "{\"txid\": 7}",
+    "[7]",
+    "[{}]",
+    "[{\"txid\": 0}]",
+    "[{\"txid\": -1}]",
+    "[{\"txid\": \"7\"}]",
+    "[{\"txid\": 7}] x",
+};
+
+START_TEST(broken_pins_are_not_taken_for_none) {
     struct store *store;
     uint64_t *pins;
     size_t count;
+    const char *text = broken_pins[_i];
     OK(store_new_mem(env, &store, e));
-    OK(replica_read_pins(store, &pins, &count, e));
-    ck_assert_uint_eq(count, 0);
-    free(pins);
-    OK(store->ops->put(store, "holdfast/pins/00000000000000ff", "", 0, 0, e));
-    OK(store->ops->put(store, "holdfast/pins/0000000000000002", "", 0, 0, e));
-    OK(store->ops->put(store, "holdfast/pins/0000000000000000", "", 0, 0, e));
-    OK(store->ops->put(store, "holdfast/pins/00000000000000FF", "", 0, 0, e));
-    OK(store->ops->put(store, "holdfast/pins/12", "", 0, 0, e));
-    OK(replica_read_pins(store, &pins, &count, e));
-    ck_assert_uint_eq(count, 2);
-    ck_assert_uint_eq(pins[0] + pins[1], 257);
-    free(pins);
+    OK(store->ops->put_note(store, "holdfast/pins.json", text, strlen(text), e));
+    CODE(replica_read_pins(store, &pins, &count, e), RC_CORRUPT);
+    says("pins.json");
+    CODE(replica_pin(store, 1, "ahead", e), RC_CORRUPT);
+    store_free(store);
+}
+END_TEST
+
+START_TEST(pins_have_a_bound) {
+    struct store *store;
+    uint64_t *pins;
+    size_t count, size = LIMIT_SMALL_OBJECT + 1;
+    char *text = malloc(size);
+    memset(text, ' ', size);
+    memcpy(text + size - 2, "[]", 2);
+    OK(store_new_mem(env, &store, e));
+    OK(store->ops->put_note(store, "holdfast/pins.json", text, size, e));
+    CODE(replica_read_pins(store, &pins, &count, e), RC_CORRUPT);
+    const char *head = "[{\"txid\": 1, \"why\": \"";
+    memset(text, 'x', size);
+    memcpy(text, head, strlen(head));
+    memcpy(text + size - 20, "\"}]", 3);
+    OK(store->ops->put_note(store, "holdfast/pins.json", text, size - 17, e));
+    expect_pins(store, 1, 1);
+    CODE(replica_pin(store, 2, "ahead", e), RC_FULL);
+    expect_pins(store, 1, 1);
+    free(text);
     store_free(store);
 }
 END_TEST
@@ -276,7 +331,9 @@ int main(void) {
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_loop_test(t, what_must_be_restorable_is, 0, 10);
     ADD_ROWS(t, a_row_of_retention, rows);
-    tcase_add_test(t, pins_are_read_and_strangers_ignored);
+    tcase_add_test(t, pins_are_added_once_each);
+    ADD_ROWS(t, broken_pins_are_not_taken_for_none, broken_pins);
+    tcase_add_test(t, pins_have_a_bound);
     suite_add_tcase(s, t);
     return run_suite(s);
 }

@@ -24,6 +24,7 @@ One line per round. At the first failure everything stays where it was, in the d
 import argparse
 import json
 import os
+import pathlib
 import random
 import shutil
 import signal
@@ -269,9 +270,11 @@ class Set:
             if time.monotonic() > until:
                 raise Failure(f"not durable 60 s after the last commit: {out or 'status failed'}")
             time.sleep(0.02)
-        pins = os.path.join(url, "holdfast", "pins")
-        os.makedirs(pins, exist_ok=True)
-        open(os.path.join(pins, f"{s['txid']:016x}"), "w").close()
+        pins = pathlib.Path(url, "holdfast", "pins.json")
+        old = json.loads(pins.read_text()) if pins.exists() else []
+        new = pins.with_name(".pins.json.tmp")
+        new.write_text(json.dumps([*old, {"txid": s["txid"]}]))
+        new.rename(pins)
         image = self.source_image()
         for w in self.writers:
             w.stdin.write(b"g")

@@ -2,6 +2,7 @@
  * store that fails, how often, and when it ends. */
 #include "../os/temp.h"
 
+#include "format/names.h"
 #include "source/fast_forward.h"
 #include "source/internal.h"
 #include "stores/stores.h"
@@ -19,10 +20,37 @@ static sqlite3 *app;
 static char db_path[TEMP_PATH * 2];
 static sem_t woken;
 static enum fault (*trouble)(const char *op, const char *key);
+static int64_t verify_ms = -1;
 static struct {
-    int retries, lists, gets, ships;
+    int retries, gets, ships, verified;
     char last_error[ERR_TEXT_MAX];
 } seen;
+
+/* Every call, by its name: what a bucket's owner pays for. */
+static const char *const calls[] = {"put",         "put_note",     "get",           "stat",  "list",
+                                    "upload_open", "upload_write", "upload_commit", "remove"};
+#define CALLS (sizeof calls / sizeof *calls)
+static int called[CALLS];
+
+static int calls_of(const char *op) {
+    size_t i = 0;
+    while (strcmp(calls[i], op) != 0) i++;
+    return called[i];
+}
+
+/* Since `before`, which becomes now; shown, too. */
+static int calls_since(int before[CALLS], const char *what) {
+    int all = 0;
+    printf("%s:", what);
+    for (size_t i = 0; i < CALLS; i++) {
+        if (called[i] > before[i]) printf(" %s %d", calls[i], called[i] - before[i]);
+        all += called[i] - before[i];
+        before[i] = called[i];
+    }
+    printf("%s\n", all ? "" : " none");
+    fflush(stdout);
+    return all;
+}
 
 static int64_t fake_mono(struct env *e) {
     (void)e;
@@ -41,7 +69,8 @@ static void fake_sleep(struct env *e, int64_t ns) {
 
 static enum fault decide(void *arg, const char *op, const char *key) {
     (void)arg;
-    if (strcmp(op, "list") == 0) __atomic_add_fetch(&seen.lists, 1, __ATOMIC_RELAXED);
+    for (size_t i = 0; i < CALLS; i++)
+        if (strcmp(op, calls[i]) == 0) __atomic_add_fetch(&called[i], 1, __ATOMIC_RELAXED);
     if (strcmp(op, "get") == 0) __atomic_add_fetch(&seen.gets, 1, __ATOMIC_RELAXED);
     return trouble ? trouble(op, key) : FAULT_NONE;
 }
@@ -49,6 +78,7 @@ static enum fault decide(void *arg, const char *op, const char *key) {
 static void on_event(void *arg, const char *name, const char *const *pairs, int count) {
     (void)arg;
     if (strcmp(name, "ship") == 0) seen.ships++;
+    if (strcmp(name, "verify") == 0) seen.verified++;
     if (strstr(name, "retry")) {
         seen.retries++;
         snprintf(seen.last_error, sizeof seen.last_error, "%s", pairs[count - 1]);
@@ -103,7 +133,7 @@ static void setup(void) {
 }
 
 static void start(void) {
-    struct source_options options = {.verify_ms = -1, .event = on_event, .wake = on_wake};
+    struct source_options options = {.verify_ms = verify_ms, .event = on_event, .wake = on_wake};
     struct store *faulty;
     must(source_open(&source, &env, db_path, &options, &err));
     must(store_new_fault(replica, decide, NULL, &faulty, &err));
@@ -324,6 +354,118 @@ START_TEST(a_commit_beside_a_move_does_not_keep_us_from_rest) {
 }
 END_TEST
 
+/* ---- what it costs ---- */
+
+#define HOUR (3600 * (int64_t)SECOND)
+
+static void run_for(int64_t ns) {
+    int64_t end = mono_now + ns;
+    while (mono_now < end) must(step());
+}
+
+/* Every level follows, the last snapshot is a day away, and it is verified another day later. */
+START_TEST(an_idle_database_asks_for_nothing) {
+    int before[CALLS] = {0};
+    verify_ms = 0;
+    start();
+    run_until_shipped();
+    sql("INSERT INTO t(b) VALUES ('the last word')");
+    run_for(60 * (int64_t)SECOND);
+    calls_since(before, "start and a minute");
+    run_for(47 * HOUR);
+    calls_since(before, "until all levels are up to date");
+    ck_assert_int_eq(seen.verified, 1);
+    int lists = calls_of("list");
+    run_for(72 * HOUR);
+    ck_assert_int_eq(calls_since(before, "three idle days"), 0);
+    sql("INSERT INTO t(b) VALUES ('one more')"); /* and what was left out is made up for */
+    run_for(48 * HOUR);
+    calls_since(before, "two days with one commit");
+    ck_assert_int_eq(seen.verified, 2);
+    ck_assert_int_eq(calls_of("list"), lists);
+    stop();
+}
+END_TEST
+
+START_TEST(a_write_a_second_costs_little_more_than_its_put) {
+    int before[CALLS] = {0};
+    start();
+    run_until_shipped();
+    run_for(60 * (int64_t)SECOND);
+    calls_since(before, "start and a minute");
+    int lists = calls_of("list"), puts = calls_of("put"), gets = calls_of("get");
+    int stats = calls_of("stat"), removes = calls_of("remove");
+    for (int i = 0; i < 3600; i++) {
+        int64_t next = mono_now + SECOND;
+        sql("UPDATE t SET b = randomblob(100) WHERE id = 1");
+        while (mono_now < next) must(step());
+    }
+    calls_since(before, "an hour of a write a second");
+    /* 120 of level 1, 12 of level 2, 1 of level 3; each read back; retention every 15 s at most */
+    ck_assert_int_eq(calls_of("list"), lists);
+    ck_assert_int_ge(calls_of("put") - puts, 3590);
+    ck_assert_int_le(calls_of("put") - puts, 3600 + 133 + 5);
+    ck_assert_int_ge(calls_of("get") - gets, 133);
+    ck_assert_int_le(calls_of("get") - gets, 133 + 5 + 240);
+    ck_assert_int_le(calls_of("stat") - stats, 240);
+    ck_assert_int_ge(calls_of("remove") - removes, 3000);
+    ck_assert_int_le(calls_of("remove") - removes, 3600);
+    stop();
+}
+END_TEST
+
+START_TEST(broken_pins_stop_retention) {
+    start();
+    run_until_shipped();
+    must(replica->ops->put_note(replica, "holdfast/pins.json", "[{]", 3, &err));
+    sql("INSERT INTO t(b) VALUES ('a file to delete')");
+    run_for(2 * HOUR);
+    ck_assert_int_ge(seen.retries, 1);
+    ck_assert_msg(strstr(seen.last_error, "pins.json"), "%s", seen.last_error);
+    ck_assert_int_eq(calls_of("remove"), 0);
+    must(replica->ops->put_note(replica, "holdfast/pins.json", "[]", 2, &err));
+    sql("INSERT INTO t(b) VALUES ('another')");
+    run_for(2 * HOUR);
+    ck_assert_int_ge(calls_of("remove"), 2);
+    stop();
+}
+END_TEST
+
+/* Another writer took over and compacted: it is no alarm that what we knew of is gone. */
+START_TEST(what_rightly_went_is_not_missed) {
+    verify_ms = 0;
+    start();
+    run_until_shipped();
+    sql("INSERT INTO t(b) VALUES ('will be covered')");
+    run_for(60 * (int64_t)SECOND);
+    ck_assert_uint_ge(source->dest[0].level_max[LEVEL_SNAPSHOT], 2);
+    source->opt.retention.level0_ms = 1000 * HOUR / 1000000; /* the other retains, not we */
+    char key[KEY_SIZE];
+    key_of_file(false, 0, 2, 2, key);
+    must(replica->ops->remove(replica, key, &err));
+    run_for(25 * HOUR);
+    ck_assert_int_eq(seen.verified, 1);
+    stop();
+}
+END_TEST
+
+static enum fault no_owner(const char *op, const char *key) {
+    (void)op;
+    return strstr(key, "owner.json") ? FAULT_FAIL : FAULT_NONE;
+}
+
+START_TEST(an_owner_that_cannot_be_read_is_not_taken_for_none) {
+    trouble = no_owner;
+    start();
+    run_for(60 * (int64_t)SECOND);
+    ck_assert_int_ge(seen.retries, 3);
+    ck_assert(!shipped());
+    trouble = NULL;
+    run_until_shipped();
+    stop();
+}
+END_TEST
+
 /* ---- fast-forward ---- */
 
 static struct env_files files;
@@ -403,7 +545,7 @@ int main(void) {
     TCase *t = tcase_create("steps");
     tcase_add_unchecked_fixture(t, temp_setup, temp_teardown);
     tcase_add_checked_fixture(t, setup, NULL);
-    tcase_set_timeout(t, 20);
+    tcase_set_timeout(t, 60);
     tcase_add_test(t, a_store_that_takes_nothing_is_asked_less_and_less);
     tcase_add_test(t, a_past_that_cannot_be_read_is_asked_for_less_and_less);
     tcase_add_test(t, a_writer_that_goes_on_does_not_keep_a_run_from_ending);
@@ -413,6 +555,11 @@ int main(void) {
     tcase_add_test(t, what_was_written_since_the_look_is_not_replaced);
     tcase_add_test(t, a_large_shipment_is_tried_less_and_less);
     tcase_add_test(t, a_large_compaction_does_not_keep_commits_waiting);
+    tcase_add_test(t, an_idle_database_asks_for_nothing);
+    tcase_add_test(t, a_write_a_second_costs_little_more_than_its_put);
+    tcase_add_test(t, broken_pins_stop_retention);
+    tcase_add_test(t, what_rightly_went_is_not_missed);
+    tcase_add_test(t, an_owner_that_cannot_be_read_is_not_taken_for_none);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
