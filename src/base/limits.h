@@ -9,6 +9,7 @@
 #define LIMIT_INDEX (1024u * 1024u * 1024u) /* page index of one LTX file, encoded */
 #define LIMIT_OBJECTS 50000000u             /* objects in one replica */
 #define LIMIT_SMALL_OBJECT (1024u * 1024u)  /* owner.json, pins, verified.json */
+#define LIMIT_LIST_PAGE (16u << 20)         /* one page of a bucket's list, as XML */
 #define LIMIT_MEMORY_OBJECT (8u << 20)      /* a shipment larger than this is streamed */
 #define LIMIT_RANGE (4u << 20)              /* one ranged read of a restore */
 #define LIMIT_LEVELS 10                     /* LTX levels 0..9 */

@@ -1,4 +1,4 @@
-/* What an object's key may look like. Private to object/. */
+/* What an object's key may look like, and what URLs share. Private to object/. */
 #ifndef OBJECT_KEY_H
 #define OBJECT_KEY_H
 
@@ -10,5 +10,10 @@ MUST_USE rc key_check(const char *key, struct err *e);
 /* The same for a directory to list; "" is the root. */
 MUST_USE rc key_check_dir(const char *dir, struct err *e);
 const char *key_name(const char *key); /* its last part */
+
+/* %41 is A. `out` has room for all of `in`. RC_USAGE. */
+MUST_USE rc url_decode(const char *in, char *out, struct err *e);
+/* What was probably meant, or NULL; `names` end with a NULL. */
+const char *nearest_name(const char *typed, const char *const *names);
 
 #endif

@@ -10,6 +10,7 @@
 
 #include "base/limits.h"
 #include "object/key.h"
+#include "object/s3_url.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -21,9 +22,6 @@
 #define NEAR 2            /* edits between a name and what was meant */
 
 static const char *const schemes[] = {"file", "s3", NULL};
-/* Of the stores that have any; a file URL has none. */
-static const char *const parameters[] = {"endpoint",         "region",      "profile",
-                                         "force-path-style", "skip-verify", NULL};
 
 static int least(int a, int b) {
     return a < b ? a : b;
@@ -46,8 +44,7 @@ static int edit_distance(const char *a, const char *b) {
     return row[n];
 }
 
-/* NULL when nothing is near. */
-static const char *nearest(const char *typed, const char *const *names) {
+const char *nearest_name(const char *typed, const char *const *names) {
     const char *best = NULL;
     int best_distance = NEAR + 1;
     for (; *names; names++) {
@@ -70,10 +67,7 @@ static size_t scheme_length(const char *url) {
 static rc refuse_scheme(const char *url, size_t n, struct err *e) {
     char typed[NAME_MAX_TYPED + 1];
     snprintf(typed, sizeof typed, "%.*s", (int)n, url);
-    if (strcasecmp(typed, "s3") == 0)
-        return err_set(e, RC_USAGE,
-                       "s3 URLs are not in this version: only file URLs and paths are");
-    const char *near = nearest(typed, schemes);
+    const char *near = nearest_name(typed, schemes);
     if (near)
         return err_set(e, RC_USAGE, "unknown URL scheme '%s': did you mean '%s'?", typed, near);
     return err_set(e, RC_USAGE,
@@ -84,7 +78,7 @@ static rc refuse_scheme(const char *url, size_t n, struct err *e) {
 static rc refuse_parameter(const char *query, struct err *e) {
     char typed[NAME_MAX_TYPED + 1];
     snprintf(typed, sizeof typed, "%.*s", (int)strcspn(query, "=&#"), query);
-    const char *near = nearest(typed, parameters);
+    const char *near = nearest_name(typed, s3_url_parameters);
     if (!near) return err_set(e, RC_USAGE, "a file URL takes no parameters, not '%s'", typed);
     return err_set(e, RC_USAGE,
                    "a file URL takes no parameters, not '%s': '%s' is one of other stores", typed,
@@ -97,8 +91,7 @@ static int hex_value(char c) {
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* %41 is A. `out` has room for all of `in`. */
-static rc percent_decode(const char *in, char *out, struct err *e) {
+rc url_decode(const char *in, char *out, struct err *e) {
     for (; *in; in++) {
         if (*in != '%') {
             *out++ = *in;
@@ -107,7 +100,7 @@ static rc percent_decode(const char *in, char *out, struct err *e) {
         int high = hex_value(in[1]), low = high < 0 ? -1 : hex_value(in[2]);
         if (low < 0 || high + low == 0)
             return err_set(e, RC_USAGE,
-                           "file URL: '%.3s' does not stand for a character (%% is %%25)", in);
+                           "URL: '%.3s' does not stand for a character (%% is %%25)", in);
         *out++ = (char)(high * 16 + low);
         in += 2;
     }
@@ -130,7 +123,7 @@ static rc file_url_path(const char *rest, char path[LIMIT_PATH], struct err *e) 
                            (int)least((int)host, 64), rest);
         rest += host;
     }
-    return percent_decode(rest, path, e);
+    return url_decode(rest, path, e);
 }
 
 rc store_open(struct env *env, const char *url, struct store **out, struct err *e) {
@@ -138,6 +131,7 @@ rc store_open(struct env *env, const char *url, struct store **out, struct err *
     if (strlen(url) >= sizeof path) return err_set(e, RC_USAGE, "replica URL: too long");
     size_t n = scheme_length(url);
     if (n == 0) return store_new_file(env, url, out, e);
+    if (n == 2 && strncasecmp(url, "s3", 2) == 0) return store_new_s3(env, url, out, e);
     if (n != 4 || strncasecmp(url, "file", 4) != 0) return refuse_scheme(url, n, e);
     TRY(file_url_path(url + 5, path, e));
     return store_new_file(env, path, out, e);

@@ -73,6 +73,9 @@ struct store {
     struct env *env;
     enum object_layout layout;
     char url[1024];                        /* as shown to people: never holds a secret */
+    bool probe;    /* whether it keeps create-only is to be tried before it is trusted */
+    bool unfenced; /* the user says that it does not, and wants it all the same: put looks first */
+    int list_page; /* objects to ask for in one reply to a list; 0: as many as it gives */
     atomic_ullong requests[REQUEST_KINDS]; /* sent since it was opened, repeats included */
 };
 
@@ -82,6 +85,7 @@ struct store {
 MUST_USE rc store_open(struct env *, const char *url, struct store **out, struct err *);
 void store_free(struct store *); /* NULL is fine */
 
+MUST_USE rc store_new_s3(struct env *, const char *url, struct store **out, struct err *);
 MUST_USE rc store_new_file(struct env *, const char *root, struct store **out, struct err *);
 
 #endif
