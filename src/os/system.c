@@ -85,9 +85,14 @@ int system_cpu_count(void) {
     return n > 0 ? (int)n : 1;
 }
 
+const char *system_env(const char *name) {
+    const char *value = getenv(name);
+    return value && *value ? value : NULL;
+}
+
 const char *system_temp_dir(void) {
-    const char *dir = getenv("TMPDIR");
-    return dir && dir[0] ? dir : "/var/tmp";
+    const char *dir = system_env("TMPDIR");
+    return dir ? dir : "/var/tmp";
 }
 
 static bool usable_dir(const char *path) {

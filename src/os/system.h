@@ -17,6 +17,7 @@ int64_t system_boot_time_ms(void); /* Unix time of the boot; 0 if unknown */
 void system_host_name(char *out, size_t size);
 int system_pid(void);
 int system_cpu_count(void);
+const char *system_env(const char *name); /* NULL: not set, or empty */
 const char *system_temp_dir(void); /* $TMPDIR or /var/tmp: large files may go there */
 /* True, with its name, if `path` is on a network file system, where SQLite's WAL cannot work. */
 bool system_is_network_fs(const char *path, const char **name);
