@@ -164,7 +164,8 @@ static size_t take_header(char *line, size_t size, size_t n, void *arg) {
     n *= size;
     size_t name = 0, at, end = n;
     while (name < n && line[name] != ':') name++;
-    for (at = name + 1; at < n && (line[at] == ' ' || line[at] == '\t'); at++) {}
+    for (at = name + 1; at < n && (line[at] == ' ' || line[at] == '\t'); at++) {
+    }
     while (end > at && (unsigned char)line[end - 1] <= ' ') end--;
     for (size_t i = 0; name < n && i < sizeof known / sizeof *known; i++)
         if (strlen(known[i].name) == name && strncasecmp(line, known[i].name, name) == 0)
@@ -252,7 +253,8 @@ static rc failure(const struct transfer *t, CURLcode code, const char *why, stru
     if (code == CURLE_SSL_CACERT_BADFILE)
         return err_set(e, kind, "the certificates of AWS_CA_BUNDLE cannot be read: %s", why);
     return err_set(e, kind, "%.*s%.*s: %s", host ? (int)(host - t->request->url) : 0,
-                   t->request->url, length, host ? host : "", *why ? why : curl_easy_strerror(code));
+                   t->request->url, length, host ? host : "",
+                   *why ? why : curl_easy_strerror(code));
 }
 
 rc http_do(struct http *h, const struct http_request *q, struct http_reply *reply, struct err *e) {

@@ -99,8 +99,8 @@ rc url_decode(const char *in, char *out, struct err *e) {
         }
         int high = hex_value(in[1]), low = high < 0 ? -1 : hex_value(in[2]);
         if (low < 0 || high + low == 0)
-            return err_set(e, RC_USAGE,
-                           "URL: '%.3s' does not stand for a character (%% is %%25)", in);
+            return err_set(e, RC_USAGE, "URL: '%.3s' does not stand for a character (%% is %%25)",
+                           in);
         *out++ = (char)(high * 16 + low);
         in += 2;
     }

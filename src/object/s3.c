@@ -24,6 +24,7 @@
 #include "os/system.h"
 
 #include <curl/curl.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -159,17 +160,21 @@ static rc take_text(void *arg, const void *bytes, size_t n, struct err *e) {
 static rc sign_and_send(struct s3 *s, const struct call *c, const struct credentials *keys,
                         const char *region, int64_t skew_ms, struct http_reply *reply,
                         struct err *e) {
-    struct sigv4_request q = {.method = c->method, .query = c->query ? c->query : "",
-                              .region = region, .service = "s3"};
+    struct sigv4_request q = {
+        .method = c->method, .query = c->query ? c->query : "", .region = region, .service = "s3"};
     struct headers h = {0};
     char host[512], time[48], md5[32], hash[SHA256_HEX_SIZE];
     struct buf path AUTO(buf_deinit), url AUTO(buf_deinit), lines AUTO(buf_deinit);
     buf_init(&path, ESCAPED_MAX);
     buf_init(&url, 2 * ESCAPED_MAX);
     buf_init(&lines, 65536);
-    struct http_request r = {.method = c->method, .body = c->body, .body_file = c->body_file,
-                             .body_size = c->body_size, .into = c->into,
-                             .into_size = c->into_size, .sink = c->text ? take_text : NULL,
+    struct http_request r = {.method = c->method,
+                             .body = c->body,
+                             .body_file = c->body_file,
+                             .body_size = c->body_size,
+                             .into = c->into,
+                             .into_size = c->into_size,
+                             .sink = c->text ? take_text : NULL,
                              .sink_arg = c->text};
     if (c->text) buf_clear(c->text);
     sigv4_time(s->store.env->unix_ms(s->store.env) + skew_ms, q.time);
@@ -233,15 +238,20 @@ static bool is_one_of(const char *code, const char *const *codes) {
 }
 
 static bool is_passing(int status, const char *code) {
-    static const char *const codes[] = {"RequestTimeout", "RequestCanceled", "SlowDown",
-                                        "InternalError", "ConditionalRequestConflict", NULL};
+    static const char *const codes[] = {"RequestTimeout",
+                                        "RequestCanceled",
+                                        "SlowDown",
+                                        "InternalError",
+                                        "ConditionalRequestConflict",
+                                        NULL};
     return status == 408 || status == 409 || status == 429 || (status >= 500 && status != 501) ||
            is_one_of(code, codes);
 }
 
 static bool is_stale_key(const char *code) {
-    static const char *const codes[] = {"ExpiredToken", "InvalidToken", "TokenRefreshRequired",
-                                        "InvalidAccessKeyId", "RequestExpired", NULL};
+    static const char *const codes[] = {"ExpiredToken",         "InvalidToken",
+                                        "TokenRefreshRequired", "InvalidAccessKeyId",
+                                        "RequestExpired",       NULL};
     return is_one_of(code, codes);
 }
 
@@ -347,7 +357,7 @@ static rc call(struct s3 *s, const struct call *c, struct http_reply *reply, str
         if (r.code == RC_RETRY || r.code == RC_TIMEOUT) pause_before(s, reply->retry_after, i);
         if (c->into && reply->got) break; /* the caller goes on behind it */
     }
-    credentials_wipe(&keys);
+    OPENSSL_cleanse(&keys, sizeof keys);
     return r;
 }
 
@@ -374,14 +384,18 @@ static rc s3_put_call(struct s3 *s, struct call *c, struct err *e) {
 static rc s3_put(struct store *store, const char *key, const void *bytes, size_t size,
                  int64_t time_ms, struct err *e) {
     TRY(key_check(key, e));
-    return s3_put_call(s3_of(store), &(struct call){.key = key, .body = bytes, .body_size = size,
-                                                    .creates = true, .time_ms = time_ms}, e);
+    return s3_put_call(
+        s3_of(store),
+        &(struct call){
+            .key = key, .body = bytes, .body_size = size, .creates = true, .time_ms = time_ms},
+        e);
 }
 
 static rc s3_put_note(struct store *store, const char *key, const void *bytes, size_t size,
                       struct err *e) {
     TRY(key_check(key, e));
-    return s3_put_call(s3_of(store), &(struct call){.key = key, .body = bytes, .body_size = size}, e);
+    return s3_put_call(s3_of(store), &(struct call){.key = key, .body = bytes, .body_size = size},
+                       e);
 }
 
 /* A read that broke goes on where it broke, if it is still the same object. */
@@ -393,9 +407,14 @@ static rc s3_get(struct store *store, const char *key, uint64_t at, void *buf, s
     TRY(key_check(key, e));
     for (int attempt = 0; done < n; attempt++) {
         struct http_reply reply;
-        struct call c = {.kind = REQUEST_GET, .method = "GET", .key = key, .range = range,
-                         .into = (char *)buf + done, .into_size = n - done,
-                         .if_match = *etag ? etag : NULL, .has_customer_key = true};
+        struct call c = {.kind = REQUEST_GET,
+                         .method = "GET",
+                         .key = key,
+                         .range = range,
+                         .into = (char *)buf + done,
+                         .into_size = n - done,
+                         .if_match = *etag ? etag : NULL,
+                         .has_customer_key = true};
         snprintf(range, sizeof range, "bytes=%llu-%llu", (unsigned long long)(at + done),
                  (unsigned long long)(at + n - 1));
         rc r = call(s3_of(store), &c, &reply, e);
@@ -430,8 +449,10 @@ static int64_t http_time(const char *text) {
 static rc s3_stat(struct store *store, const char *key, struct object_info *out, struct err *e) {
     struct http_reply reply;
     TRY(key_check(key, e));
-    rc r = call(s3_of(store), &(struct call){.kind = REQUEST_HEAD, .method = "HEAD", .key = key,
-                                             .has_customer_key = true}, &reply, e);
+    rc r = call(s3_of(store),
+                &(struct call){
+                    .kind = REQUEST_HEAD, .method = "HEAD", .key = key, .has_customer_key = true},
+                &reply, e);
     if (is_ok(r) && reply.content_length < 0)
         r = err_set(e, RC_IO, "HEAD %s: no Content-Length", key);
     if (is_ok(r)) {
@@ -445,8 +466,8 @@ static rc s3_stat(struct store *store, const char *key, struct object_info *out,
 static rc s3_remove(struct store *store, const char *key, struct err *e) {
     struct http_reply reply;
     TRY(key_check(key, e));
-    rc r = call(s3_of(store), &(struct call){.kind = REQUEST_DELETE, .method = "DELETE",
-                                             .key = key}, &reply, e);
+    rc r = call(s3_of(store),
+                &(struct call){.kind = REQUEST_DELETE, .method = "DELETE", .key = key}, &reply, e);
     http_reply_deinit(&reply);
     return r.code == RC_NOTFOUND ? ok() : r;
 }
@@ -501,7 +522,8 @@ static rc list_part(void *arg, const char *path, const char *text, struct err *e
         l->time_ms = 0;
     } else if (strcmp(path, "Contents/Size") == 0) {
         l->size = strtoull(text, &end, 10);
-        if (*end || *text == '-') return err_set(e, RC_CORRUPT, "the list has a size '%.20s'", text);
+        if (*end || *text == '-')
+            return err_set(e, RC_CORRUPT, "the list has a size '%.20s'", text);
     } else if (strcmp(path, "Contents/LastModified") == 0) {
         if (!s3_time(text, &l->time_ms))
             return err_set(e, RC_CORRUPT, "the list has a time '%.40s'", text);
@@ -532,8 +554,12 @@ static rc list_page(struct s3 *s, struct listing *l, struct err *e) {
     l->token[0] = 0;
     struct buf text AUTO(buf_deinit);
     buf_init(&text, LIMIT_LIST_PAGE);
-    rc r = call(s, &(struct call){.kind = REQUEST_LIST, .method = "GET", .text = &text,
-                                  .query = (const char *)query.bytes}, &reply, e);
+    rc r = call(s,
+                &(struct call){.kind = REQUEST_LIST,
+                               .method = "GET",
+                               .text = &text,
+                               .query = (const char *)query.bytes},
+                &reply, e);
     http_reply_deinit(&reply);
     TRY(r);
     TRY(s3_xml_read(text.bytes, text.size, list_part, l, e));
@@ -577,7 +603,7 @@ struct s3_upload {
     uint64_t file_size;
     struct buf part; /* else: what is not sent yet */
     size_t part_size;
-    char id[1024]; /* "" before the first part */
+    char id[1024];    /* "" before the first part */
     struct buf parts; /* <Part>s, for the completion */
     int count;
 };
@@ -637,9 +663,14 @@ static rc upload_query(const struct s3_upload *u, const char *before, struct buf
 
 static rc begin_parts(struct s3_upload *u, struct err *e) {
     struct http_reply reply;
-    rc r = call(u->s, &(struct call){.kind = REQUEST_MULTIPART, .method = "POST", .key = u->key,
-                                     .query = "uploads=", .writes = true,
-                                     .has_customer_key = true, .time_ms = u->s->store.env->unix_ms(u->s->store.env)},
+    rc r = call(u->s,
+                &(struct call){.kind = REQUEST_MULTIPART,
+                               .method = "POST",
+                               .key = u->key,
+                               .query = "uploads=",
+                               .writes = true,
+                               .has_customer_key = true,
+                               .time_ms = u->s->store.env->unix_ms(u->s->store.env)},
                 &reply, e);
     if (is_ok(r)) r = s3_xml_read(reply.text, strlen(reply.text), take_id, u, e);
     http_reply_deinit(&reply);
@@ -654,9 +685,14 @@ static rc send_part(struct s3_upload *u, struct err *e) {
     if (!*u->id) TRY(begin_parts(u, e));
     snprintf(before, sizeof before, "partNumber=%d&uploadId=", ++u->count);
     TRY(upload_query(u, before, &query, e));
-    rc r = call(u->s, &(struct call){.kind = REQUEST_MULTIPART, .method = "PUT", .key = u->key,
-                                     .query = (const char *)query.bytes, .body = u->part.bytes,
-                                     .body_size = u->part.size, .has_customer_key = true},
+    rc r = call(u->s,
+                &(struct call){.kind = REQUEST_MULTIPART,
+                               .method = "PUT",
+                               .key = u->key,
+                               .query = (const char *)query.bytes,
+                               .body = u->part.bytes,
+                               .body_size = u->part.size,
+                               .has_customer_key = true},
                 &reply, e);
     snprintf(line, sizeof line, "<Part><PartNumber>%d</PartNumber><ETag>%s</ETag></Part>", u->count,
              reply.etag);
@@ -693,9 +729,14 @@ static rc put_spooled(struct s3_upload *u, int64_t time_ms, struct err *e) {
     char hex[SHA256_HEX_SIZE];
     ENSURE(EVP_DigestFinal_ex(u->hash, hash, NULL) == 1);
     hex_of(hash, sizeof hash, hex);
-    return s3_put_call(u->s, &(struct call){.key = u->key, .body_file = u->file,
-                                            .body_size = u->file_size, .body_hash = hex,
-                                            .creates = true, .time_ms = time_ms}, e);
+    return s3_put_call(u->s,
+                       &(struct call){.key = u->key,
+                                      .body_file = u->file,
+                                      .body_size = u->file_size,
+                                      .body_hash = hex,
+                                      .creates = true,
+                                      .time_ms = time_ms},
+                       e);
 }
 
 /* A condition at the completion does not hold everywhere, so it is asked before as well. */
@@ -713,9 +754,15 @@ static rc complete_parts(struct s3_upload *u, struct err *e) {
     buf_put(&body, u->parts.bytes, u->parts.size);
     put_text(&body, "</CompleteMultipartUpload>");
     TRY(buf_check(&body, "list of parts", e));
-    r = call(u->s, &(struct call){.kind = REQUEST_MULTIPART, .method = "POST", .key = u->key,
-                                  .query = (const char *)query.bytes, .body = body.bytes,
-                                  .body_size = body.size, .has_customer_key = true}, &reply, e);
+    r = call(u->s,
+             &(struct call){.kind = REQUEST_MULTIPART,
+                            .method = "POST",
+                            .key = u->key,
+                            .query = (const char *)query.bytes,
+                            .body = body.bytes,
+                            .body_size = body.size,
+                            .has_customer_key = true},
+             &reply, e);
     http_reply_deinit(&reply);
     if (is_ok(r)) u->id[0] = 0;
     /* It may have been completed by an attempt whose reply was lost. */
@@ -733,8 +780,11 @@ static void s3_upload_abort(struct object_upload *upload) {
     struct buf query AUTO(buf_deinit) = {0};
     if (!u) return;
     if (*u->id && is_ok(upload_query(u, "uploadId=", &query, &ignored))) {
-        struct call c = {.kind = REQUEST_MULTIPART, .method = "DELETE", .key = u->key,
-                         .query = (const char *)query.bytes, .attempts = 2};
+        struct call c = {.kind = REQUEST_MULTIPART,
+                         .method = "DELETE",
+                         .key = u->key,
+                         .query = (const char *)query.bytes,
+                         .attempts = 2};
         if (!is_ok(call(u->s, &c, &reply, &ignored))) { /* the bucket's rules clean up */
         }
         http_reply_deinit(&reply);
@@ -799,7 +849,8 @@ static rc read_customer_key(struct s3 *s, struct err *e) {
     if (!plain || EVP_DecodeBlock(bytes, (const uint8_t *)key, 44) != 33)
         return err_set(e, RC_USAGE, "HOLDFAST_SSE_CUSTOMER_KEY is no 32 bytes in base64");
     if (s->at.sse_s3 || *s->at.kms_key)
-        return err_set(e, RC_USAGE, "HOLDFAST_SSE_CUSTOMER_KEY and the URL's sse exclude each other");
+        return err_set(e, RC_USAGE,
+                       "HOLDFAST_SSE_CUSTOMER_KEY and the URL's sse exclude each other");
     if (strcmp(s->at.scheme, "http") == 0 && !s->at.is_loopback)
         return err_set(e, RC_USAGE, "HOLDFAST_SSE_CUSTOMER_KEY is not sent over plain http");
     ENSURE(EVP_Digest(bytes, 32, md5, NULL, EVP_md5(), NULL));

@@ -10,11 +10,22 @@
 #include <strings.h>
 
 /* Those of one group may differ by case and hyphens only: "forcePathStyle", "force-path-style". */
-const char *const s3_url_parameters[] = {
-    "endpoint",        "region",      "profile",          "force-path-style",
-    "skip-verify",     "sign-payload", "require-content-md5", "concurrency",
-    "part-size",       "storage-class", "sse-kms-key-id", "sse",
-    "sse-customer-key", "sse-customer-algorithm", "sse-customer-key-md5", NULL};
+const char *const s3_url_parameters[] = {"endpoint",
+                                         "region",
+                                         "profile",
+                                         "force-path-style",
+                                         "skip-verify",
+                                         "sign-payload",
+                                         "require-content-md5",
+                                         "concurrency",
+                                         "part-size",
+                                         "storage-class",
+                                         "sse-kms-key-id",
+                                         "sse",
+                                         "sse-customer-key",
+                                         "sse-customer-algorithm",
+                                         "sse-customer-key-md5",
+                                         NULL};
 
 static bool has_end(const char *text, const char *end) {
     size_t n = strlen(text), m = strlen(end);
@@ -33,7 +44,8 @@ static bool is_host(const char *text) {
 }
 
 static rc parse_bool(const char *name, const char *value, bool *out, struct err *e) {
-    static const char *const yes[] = {"true", "1", "t", "yes"}, *const no[] = {"false", "0", "f", "no"};
+    static const char *const yes[] = {"true", "1", "t", "yes"}, *const no[] = {"false", "0", "f",
+                                                                               "no"};
     for (size_t i = 0; i < 4; i++) {
         if (strcasecmp(value, yes[i]) == 0) return *out = true, ok();
         if (strcasecmp(value, no[i]) == 0) return *out = false, ok();
@@ -59,7 +71,8 @@ static rc take_text(const char *name, const char *value, char *out, size_t size,
 rc s3_url_endpoint(const char *endpoint, struct s3_url *u, struct err *e) {
     const char *rest = strstr(endpoint, "://");
     size_t n = rest ? (size_t)(rest - endpoint) : 0;
-    if (rest && (n > 5 || (strncasecmp(endpoint, "http", n) != 0 && strncasecmp(endpoint, "https", n) != 0)))
+    if (rest && (n > 5 ||
+                 (strncasecmp(endpoint, "http", n) != 0 && strncasecmp(endpoint, "https", n) != 0)))
         return err_set(e, RC_USAGE, "s3 URL: an endpoint begins with https:// or http://");
     rest = rest ? rest + 3 : endpoint;
     size_t length = strcspn(rest, "/");
@@ -110,14 +123,19 @@ static rc take_parameter(struct s3_url *u, const char *typed, const char *value,
     if (strcmp(name, "concurrency") == 0) return ok(); /* parts go up one after the other */
     if (strcmp(name, "sse") == 0) {
         u->sse_s3 = strcmp(value, "AES256") == 0;
-        return u->sse_s3 ? ok() : err_set(e, RC_USAGE, "s3 URL: sse is AES256; for a KMS key "
-                                                       "give sse-kms-key-id");
+        return u->sse_s3 ? ok()
+                         : err_set(e, RC_USAGE,
+                                   "s3 URL: sse is AES256; for a KMS key "
+                                   "give sse-kms-key-id");
     }
     if (strcmp(name, "skip-verify") == 0)
-        return err_set(e, RC_USAGE, "s3 URL: skip-verify is not to be had: certificates are always "
-                                    "verified; name your own authority's in AWS_CA_BUNDLE");
-    return err_set(e, RC_USAGE, "s3 URL: %s: a key in a URL is seen by every process; it is taken "
-                                "from HOLDFAST_SSE_CUSTOMER_KEY in the environment", name);
+        return err_set(e, RC_USAGE,
+                       "s3 URL: skip-verify is not to be had: certificates are always "
+                       "verified; name your own authority's in AWS_CA_BUNDLE");
+    return err_set(e, RC_USAGE,
+                   "s3 URL: %s: a key in a URL is seen by every process; it is taken "
+                   "from HOLDFAST_SSE_CUSTOMER_KEY in the environment",
+                   name);
 }
 
 static rc take_query(struct s3_url *u, const char *query, struct err *e) {
@@ -141,10 +159,8 @@ static const struct provider {
     const char *end, *service;
     bool has_region, path_style;
 } providers[] = {
-    {".amazonaws.com", "s3.", true, false},
-    {".digitaloceanspaces.com", "", true, false},
-    {".backblazeb2.com", "s3.", true, true},
-    {".filebase.com", "s3.", false, true},
+    {".amazonaws.com", "s3.", true, false},  {".digitaloceanspaces.com", "", true, false},
+    {".backblazeb2.com", "s3.", true, true}, {".filebase.com", "s3.", false, true},
     {".scw.cloud", "s3.", true, false},
 };
 
@@ -175,14 +191,16 @@ static bool split_host(struct s3_url *u, const char *host) {
 static void apply_defaults(struct s3_url *u) {
     static const char *const path_style[] = {".backblazeb2.com", ".filebase.com", ".supabase.co"};
     for (size_t i = 0; i < 3; i++) u->path_style |= has_end(u->host, path_style[i]);
-    u->consistent = has_end(u->host, "fly.storage.tigris.dev") || has_end(u->host, "t3.storage.dev");
+    u->consistent =
+        has_end(u->host, "fly.storage.tigris.dev") || has_end(u->host, "t3.storage.dev");
 }
 
 static rc take_authority(struct s3_url *u, const char *host, struct err *e) {
     const char *dot = strchr(host, '.'), *port = strrchr(host, ':');
     if (strchr(host, '@'))
-        return err_set(e, RC_USAGE, "s3 URL: credentials do not belong into a URL, where every "
-                                    "process sees them: see the manual for where they are looked for");
+        return err_set(e, RC_USAGE,
+                       "s3 URL: credentials do not belong into a URL, where every "
+                       "process sees them: see the manual for where they are looked for");
     if (!is_host(host)) return err_set(e, RC_USAGE, "s3 URL: what follows s3:// is no bucket");
     if (split_host(u, host)) return ok();
     if (dot && port && dot < port) { /* bucket.host:port, MinIO's */
@@ -222,7 +240,8 @@ rc s3_url_parse(const char *url, struct s3_url *out, struct err *e) {
     size_t n = strcspn(rest, "/?"), m = strcspn(rest + n, "?");
     if (strchr(rest, '#')) return err_set(e, RC_USAGE, "s3 URL: '#' is written %%23");
     if (n == 0 || n >= sizeof host || m >= sizeof path)
-        return err_set(e, RC_USAGE, n ? "s3 URL: too long" : "s3 URL: no bucket (s3://bucket/path)");
+        return err_set(e, RC_USAGE,
+                       n ? "s3 URL: too long" : "s3 URL: no bucket (s3://bucket/path)");
     snprintf(host, sizeof host, "%.*s", (int)n, rest);
     snprintf(path, sizeof path, "%.*s", (int)m, rest + n);
     TRY(url_decode(path, decoded, e));

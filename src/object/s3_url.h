@@ -9,9 +9,10 @@
 
 struct s3_url {
     char bucket[256];
-    char root[1024]; /* "a/c"; "." for s3://bucket and "" for s3://bucket/, as Litestream has them */
-    char scheme[8];  /* "https" or "http" */
-    char host[256];  /* with its port, without the bucket; "" for Amazon's, by region */
+    char
+        root[1024]; /* "a/c"; "." for s3://bucket and "" for s3://bucket/, as Litestream has them */
+    char scheme[8]; /* "https" or "http" */
+    char host[256]; /* with its port, without the bucket; "" for Amazon's, by region */
     char region[64]; /* "": to be found */
     char profile[64], storage_class[32], kms_key[256];
     bool is_loopback, path_style, sse_s3, sign_payload, content_md5, consistent;

@@ -6,6 +6,7 @@
 #include "object/s3_xml.h"
 
 #include <expat.h>
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,6 +90,7 @@ rc s3_xml_read(const void *bytes, size_t n,
     XML_SetStartDoctypeDeclHandler(x.parser, on_doctype);
     if (XML_Parse(x.parser, bytes, (int)n, true) != XML_STATUS_OK) stop(&x, "is cut or broken");
     XML_ParserFree(x.parser);
+    OPENSSL_cleanse(x.text, sizeof x.text); /* STS's answer holds a secret */
     if (!is_ok(x.failed) && e) *e = x.why;
     return x.failed;
 }
@@ -100,8 +102,7 @@ static rc take_error(void *arg, const char *path, const char *text, struct err *
     (void)e;
     if (!text) snprintf(out->root, sizeof out->root, "%s", path); /* the outermost ends last */
     else if (strcmp(path, "Code") == 0) snprintf(out->code, sizeof out->code, "%s", text);
-    else if (strcmp(path, "Message") == 0)
-        snprintf(out->message, sizeof out->message, "%s", text);
+    else if (strcmp(path, "Message") == 0) snprintf(out->message, sizeof out->message, "%s", text);
     else if (strcmp(path, "Region") == 0) snprintf(out->region, sizeof out->region, "%s", text);
     return ok();
 }

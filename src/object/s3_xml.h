@@ -5,7 +5,7 @@
 
 #include "object/object.h"
 
-#define XML_TEXT_MAX 4096 /* of one element; S3's longest, a key escaped, has 3072 */
+#define XML_TEXT_MAX 8192 /* of one element: a session token; a key, escaped, has 3072 */
 
 /* Reads one document. `each` is told of each text: `path` is its element and its parent's, as
  * "Contents/Key", "UploadId"; and of the end of each element with `text` NULL. RC_CORRUPT: it is
