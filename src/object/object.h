@@ -53,6 +53,11 @@ struct store_ops {
     rc (*list)(struct store *, const char *dir,
                rc (*each)(void *, const struct object_info *, struct err *), void *arg,
                struct err *);
+    /* Every object whose key begins with `prefix`, ordered by key; `name` is the whole key. NULL in
+     * a store where that is not cheaper than `list`. */
+    rc (*list_keys)(struct store *, const char *prefix,
+                    rc (*each)(void *, const struct object_info *, struct err *), void *arg,
+                    struct err *);
     /* The names directly below `dir` that have objects below them, each once, in no order; of
      * files, an empty directory may be among them. */
     rc (*list_dirs)(struct store *, const char *dir,

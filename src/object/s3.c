@@ -475,7 +475,9 @@ static rc s3_remove(struct store *store, const char *key, struct err *e) {
 /* ---- lists ---- */
 
 struct listing {
-    const char *prefix; /* as the keys have it, with its slash */
+    const char *prefix; /* what keys begin with */
+    size_t strip;       /* this much of a key is not part of the name */
+    bool deep;          /* all below it, and not only what is directly there */
     rc (*each)(void *, const struct object_info *, struct err *);
     rc (*each_dir)(void *, const char *name, struct err *);
     void *arg;
@@ -485,27 +487,27 @@ struct listing {
     bool truncated, ended;
 };
 
-/* What lies directly below the prefix; NULL: something else. */
-static const char *name_below(const struct listing *l, char *key) {
+/* Of l->key, unescaped; NULL: it is not below the prefix. */
+static char *name_found(struct listing *l) {
     char name[XML_TEXT_MAX];
     size_t n = strlen(l->prefix);
     struct err ignored;
-    if (!is_ok(url_decode(key, name, &ignored)) || strncmp(name, l->prefix, n) != 0) return NULL;
-    memcpy(key, name, sizeof name);
-    return key[n] ? key + n : NULL;
+    if (!is_ok(url_decode(l->key, name, &ignored)) || strncmp(name, l->prefix, n) != 0) return NULL;
+    memcpy(l->key, name, sizeof name);
+    return l->key[n] ? l->key + l->strip : NULL;
 }
 
 static rc list_dir_found(struct listing *l, struct err *e) {
-    const char *name = name_below(l, l->key);
+    char *name = name_found(l);
     size_t n = name ? strlen(name) : 0;
     if (!l->each_dir || n < 2 || name[n - 1] != '/') return ok();
-    l->key[strlen(l->prefix) + n - 1] = 0;
+    name[n - 1] = 0;
     return l->each_dir(l->arg, name, e);
 }
 
 static rc list_object_found(struct listing *l, struct err *e) {
-    const char *name = name_below(l, l->key);
-    if (!l->each || !name || strchr(name, '/')) return ok();
+    const char *name = name_found(l);
+    if (!l->each || !name || (!l->deep && strchr(name, '/'))) return ok();
     return l->each(l->arg, &(struct object_info){name, l->size, l->time_ms}, e);
 }
 
@@ -544,7 +546,8 @@ static rc list_page(struct s3 *s, struct listing *l, struct err *e) {
         put_text(&query, "&");
     }
     if (s->store.list_page) snprintf(max, sizeof max, "&max-keys=%d", s->store.list_page);
-    put_text(&query, "delimiter=%2F&encoding-type=url&list-type=2");
+    if (!l->deep) put_text(&query, "delimiter=%2F&");
+    put_text(&query, "encoding-type=url&list-type=2");
     put_text(&query, max);
     put_text(&query, "&prefix=");
     sigv4_escape(&query, l->prefix, false);
@@ -566,11 +569,13 @@ static rc list_page(struct s3 *s, struct listing *l, struct err *e) {
     return l->ended ? ok() : err_set(e, RC_CORRUPT, "the server's list is no list");
 }
 
-static rc list(struct store *store, const char *dir, struct listing *l, struct err *e) {
+static rc list(struct store *store, const char *below, const char *end, struct listing *l,
+               struct err *e) {
     struct s3 *s = s3_of(store);
     char prefix[2 * LIMIT_KEY], token[XML_TEXT_MAX] = "";
-    TRY(key_check_dir(dir, e));
-    snprintf(prefix, sizeof prefix, "%s/%s%s", s->at.root, dir, *dir ? "/" : "");
+    TRY(key_check_dir(below, e));
+    l->strip = (size_t)snprintf(prefix, sizeof prefix, "%s/%s%s", s->at.root, below, end);
+    if (l->deep) l->strip = strlen(s->at.root) + 1;
     l->prefix = prefix;
     do {
         TRY(list_page(s, l, e));
@@ -584,13 +589,19 @@ static rc list(struct store *store, const char *dir, struct listing *l, struct e
 static rc s3_list(struct store *store, const char *dir,
                   rc (*each)(void *, const struct object_info *, struct err *), void *arg,
                   struct err *e) {
-    return list(store, dir, &(struct listing){.each = each, .arg = arg}, e);
+    return list(store, dir, *dir ? "/" : "", &(struct listing){.each = each, .arg = arg}, e);
+}
+
+static rc s3_list_keys(struct store *store, const char *prefix,
+                       rc (*each)(void *, const struct object_info *, struct err *), void *arg,
+                       struct err *e) {
+    return list(store, prefix, "", &(struct listing){.deep = true, .each = each, .arg = arg}, e);
 }
 
 static rc s3_list_dirs(struct store *store, const char *dir,
                        rc (*each)(void *, const char *name, struct err *), void *arg,
                        struct err *e) {
-    return list(store, dir, &(struct listing){.each_dir = each, .arg = arg}, e);
+    return list(store, dir, *dir ? "/" : "", &(struct listing){.each_dir = each, .arg = arg}, e);
 }
 
 /* ---- large objects ---- */
@@ -822,6 +833,7 @@ static const struct store_ops s3_ops = {
     .get = s3_get,
     .stat = s3_stat,
     .list = s3_list,
+    .list_keys = s3_list_keys,
     .list_dirs = s3_list_dirs,
     .remove = s3_remove,
     .upload_open = s3_upload_open,
@@ -869,12 +881,7 @@ static rc open_s3(struct s3 *s, const char *url, struct err *e) {
     TRY(http_new(s->store.env, &s->http, e));
     TRY(credentials_new(s->store.env, s->http, s->at.profile, s->at.region, &s->credentials, e));
     choose_region(s);
-    int n = snprintf(s->store.url, sizeof s->store.url, "s3://%s%s%s", s->at.bucket,
-                     *s->at.root ? "/" : "", s->at.root);
-    if (*s->at.host && n > 0 && n < (int)sizeof s->store.url)
-        snprintf(s->store.url + n, sizeof s->store.url - (size_t)n, "?endpoint=%s://%s",
-                 s->at.scheme, s->at.host);
-    return ok();
+    return s3_url_format(&s->at, s->store.url, sizeof s->store.url, e);
 }
 
 rc store_new_s3(struct env *env, const char *url, struct store **out, struct err *e) {

@@ -2,6 +2,7 @@
 #include "object/s3_url.h"
 
 #include "object/key.h"
+#include "object/sigv4.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -82,6 +83,7 @@ rc s3_url_endpoint(const char *endpoint, struct s3_url *u, struct err *e) {
     if (length >= sizeof u->host || !is_host(u->host))
         return err_set(e, RC_USAGE, "s3 URL: the endpoint is no host");
     u->is_loopback = is_loopback(u->host);
+    if (!u->path_style_said) u->path_style = true; /* a name before a host may lead nowhere */
     bool plain = n ? n == 4 : u->is_loopback;
     snprintf(u->scheme, sizeof u->scheme, plain ? "http" : "https");
     return ok();
@@ -115,7 +117,10 @@ static rc take_parameter(struct s3_url *u, const char *typed, const char *value,
         return take_text(name, value, u->storage_class, sizeof u->storage_class, e);
     if (strcmp(name, "sse-kms-key-id") == 0)
         return take_text(name, value, u->kms_key, sizeof u->kms_key, e);
-    if (strcmp(name, "force-path-style") == 0) return parse_bool(name, value, &u->path_style, e);
+    if (strcmp(name, "force-path-style") == 0) {
+        u->path_style_said = true;
+        return parse_bool(name, value, &u->path_style, e);
+    }
     if (strcmp(name, "sign-payload") == 0) return parse_bool(name, value, &u->sign_payload, e);
     if (strcmp(name, "require-content-md5") == 0)
         return parse_bool(name, value, &u->content_md5, e);
@@ -189,8 +194,8 @@ static bool split_host(struct s3_url *u, const char *host) {
 }
 
 static void apply_defaults(struct s3_url *u) {
-    static const char *const path_style[] = {".backblazeb2.com", ".filebase.com", ".supabase.co"};
-    for (size_t i = 0; i < 3; i++) u->path_style |= has_end(u->host, path_style[i]);
+    if (!*u->host && !u->path_style_said) /* a certificate's * stands for no dot */
+        u->path_style = strchr(u->bucket, '.') != NULL;
     u->consistent =
         has_end(u->host, "fly.storage.tigris.dev") || has_end(u->host, "t3.storage.dev");
 }
@@ -253,5 +258,27 @@ rc s3_url_parse(const char *url, struct s3_url *out, struct err *e) {
         return err_set(e, RC_USAGE, "s3 URL: sse and sse-kms-key-id exclude each other");
     apply_defaults(&u);
     *out = u;
+    return ok();
+}
+
+rc s3_url_format(const struct s3_url *u, char *out, size_t size, struct err *e) {
+    const char *style = u->path_style == (*u->host != 0) ? ""
+                        : u->path_style                  ? "force-path-style=true&"
+                                                         : "force-path-style=false&";
+    char endpoint[300] = "";
+    struct buf root AUTO(buf_deinit);
+    buf_init(&root, 4 * sizeof u->root);
+    if (strcmp(u->root, ".") != 0) {
+        buf_u8(&root, '/');
+        sigv4_escape(&root, u->root, true);
+    }
+    buf_u8(&root, 0);
+    TRY(buf_check(&root, "URL", e));
+    if (*u->host) snprintf(endpoint, sizeof endpoint, "endpoint=%s://%s&", u->scheme, u->host);
+    int n = snprintf(out, size, "s3://%s%s?%s%s%s%s%s%s%s", u->bucket, (const char *)root.bytes,
+                     endpoint, style, *u->region ? "region=" : "", u->region, *u->region ? "&" : "",
+                     *u->profile ? "profile=" : "", u->profile);
+    if (n < 0 || (size_t)n >= size) return err_set(e, RC_USAGE, "s3 URL: too long");
+    while (n > 0 && (out[n - 1] == '&' || out[n - 1] == '?')) out[--n] = 0;
     return ok();
 }

@@ -15,7 +15,7 @@ struct s3_url {
     char host[256]; /* with its port, without the bucket; "" for Amazon's, by region */
     char region[64]; /* "": to be found */
     char profile[64], storage_class[32], kms_key[256];
-    bool is_loopback, path_style, sse_s3, sign_payload, content_md5, consistent;
+    bool path_style, path_style_said, is_loopback, sse_s3, sign_payload, content_md5, consistent;
     uint64_t part_size; /* 0: by the object's size */
 };
 
@@ -23,6 +23,9 @@ struct s3_url {
 MUST_USE rc s3_url_parse(const char *url, struct s3_url *out, struct err *e);
 /* "endpoint=..." of the environment, as "http://host:port". */
 MUST_USE rc s3_url_endpoint(const char *endpoint, struct s3_url *out, struct err *e);
+/* The one form of all that lead to the same objects: what is needed to read them. RC_USAGE: too
+ * long. */
+MUST_USE rc s3_url_format(const struct s3_url *, char *out, size_t size, struct err *e);
 extern const char *const s3_url_parameters[]; /* their names, then NULL */
 
 #endif

@@ -127,13 +127,35 @@ static rc take_object(void *arg, const struct object_info *info, struct err *e) 
     return append(l->found, &f, e);
 }
 
+/* "000<level>/NAME" */
+static rc take_key(void *arg, const struct object_info *info, struct err *e) {
+    struct level_list *l = arg;
+    if (strlen(info->name) < 5 || info->name[3] < '0' || info->name[3] > '9' ||
+        info->name[4] != '/')
+        return ok();
+    l->level = info->name[3] - '0';
+    struct object_info below = *info;
+    below.name += 5;
+    return take_object(arg, &below, e);
+}
+
 static rc list_levels(struct store *store, struct level_list *l, struct err *e) {
+    if (store->ops->list_keys) return store->ops->list_keys(store, "000", take_key, l, e);
     for (; l->level < LIMIT_LEVELS; l->level++) {
         char dir[KEY_SIZE];
         key_of_level(store->layout == LAYOUT_BUCKET, l->level, dir);
         TRY(store->ops->list(store, dir, take_object, l, e));
     }
     return ok();
+}
+
+/* A list may name an object twice. */
+static void drop_twins(struct listing *l) {
+    size_t kept = 0;
+    for (size_t i = 0; i < l->count; i++)
+        if (!kept || compare(&l->files[kept - 1], &l->files[i]) != 0)
+            l->files[kept++] = l->files[i];
+    l->count = kept;
 }
 
 /* One after the other and upwards: what retention takes away in a level was covered by one above
@@ -147,6 +169,7 @@ rc replica_list(struct store *store, struct listing *out, size_t *strangers, str
         return err_prefix(e, r, "list %s", store->url);
     }
     if (all.count) qsort(all.files, all.count, sizeof *all.files, compare);
+    drop_twins(&all);
     *out = all;
     if (strangers) *strangers = l.strangers;
     return ok();
