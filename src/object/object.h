@@ -72,7 +72,9 @@ struct store {
     const struct store_ops *ops;
     struct env *env;
     enum object_layout layout;
-    char url[1024];                        /* as shown to people: never holds a secret */
+    bool probe;     /* only trying tells whether put is create-only: a bucket */
+    bool unfenced;  /* it is not, and the user says that nobody else writes: look, then replace */
+    char url[1024]; /* as shown to people: never holds a secret */
     atomic_ullong requests[REQUEST_KINDS]; /* sent since it was opened, repeats included */
 };
 
