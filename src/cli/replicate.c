@@ -41,6 +41,7 @@ static const char help[] =
     "  -verify D            how often the replica is read back and proven (24h; 0: never)\n"
     "  -frames              write LZ4 frames, for Litestream before 0.5.16\n"
     "  -drain D             at the end, how long to try to ship what is left (30s)\n"
+    "  -unfenced            go on with a store that cannot keep a second writer out\n"
     "  -take-over           go on with a replica that another machine or tool wrote\n"
     "  -adopt-local         this database is right, whatever the replica holds\n"
     "  -adopt-replica       the replica is right: keep this database aside, restore, go on\n"
@@ -438,6 +439,7 @@ enum {
     VERIFY,
     FRAMES,
     DRAIN,
+    UNFENCED,
     TAKE,
     LOCAL,
     REPLICA,
@@ -457,6 +459,7 @@ static const struct option options[] = {
     {"verify", required_argument, NULL, VERIFY},
     {"frames", no_argument, NULL, FRAMES},
     {"drain", required_argument, NULL, DRAIN},
+    {"unfenced", no_argument, NULL, UNFENCED},
     {"take-over", no_argument, NULL, TAKE},
     {"adopt-local", no_argument, NULL, LOCAL},
     {"adopt-replica", no_argument, NULL, REPLICA},
@@ -503,6 +506,7 @@ static bool take_option(struct replicate *r, int option, const char *value) {
         return true;
     case EXEC_STRICT: r->exec_strict = true; return true;
     case FRAMES: o->encoding = LTX_FRAMES; return true;
+    case UNFENCED: o->unfenced = true; return true;
     case TAKE: o->take_over = true; return true;
     case LOCAL: o->adopt_local = true; return true;
     case REPLICA: r->adopt_replica = true; return true;

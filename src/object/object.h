@@ -77,9 +77,9 @@ struct store {
     const struct store_ops *ops;
     struct env *env;
     enum object_layout layout;
+    bool probe;     /* only trying tells whether put is create-only: a bucket */
+    bool unfenced;  /* it is not, and the user says that nobody else writes: look, then replace */
     char url[1024]; /* as shown to people: never holds a secret */
-    bool probe;     /* whether it keeps create-only is to be tried before it is trusted */
-    bool unfenced;  /* the user says that it does not, and wants it all the same: put looks first */
     int list_page;  /* objects to ask for in one reply to a list; 0: as many as it gives */
     atomic_ullong requests[REQUEST_KINDS]; /* sent since it was opened, repeats included */
 };

@@ -249,9 +249,7 @@ static void history_was_read(struct task *t) {
     struct dest *d = (struct dest *)((char *)t - offsetof(struct dest, open_task));
     d->history_read = is_ok(t->result);
     if (d->history_read) return;
-    EVENT(d->source, "destination.retry", "to", d->store->url, "err", t->err.text);
-    d->state = DEST_CLOSED; /* begin anew, after a while */
-    d->retry_ns = mono(d->source) + backoff_ns(d->source, d->attempts++);
+    dest_retry(d, "destination.retry", t->err.text); /* begin anew, after a while */
 }
 
 static bool need_history(struct dest *d) {

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #define OWNER_KEY "holdfast/owner.json"
+#define PROBE_KEY "holdfast/probe"
 #define FILE_ID_SIZE 48
 #define FENCE_MAX (256u + 2 * LIMIT_PAGE_SIZE)
 
@@ -181,21 +182,27 @@ static rc read_replica(struct task *t, struct err *e) {
     return ok();
 }
 
+void dest_retry(struct dest *d, const char *event, const char *words) {
+    int64_t wait = backoff_ns(d->source, d->attempts++);
+    char in[24];
+    d->state = DEST_CLOSED;
+    d->retry_ns = mono(d->source) + wait;
+    EVENT(d->source, event, "to", d->store->url, "in_ms", u64_text(in, (uint64_t)wait / 1000000),
+          "err", words);
+}
+
 static void replica_was_read(struct task *t) {
     struct dest *d = dest_of_open(t);
-    struct source *s = d->source;
     if (is_ok(t->result)) {
         d->state = DEST_KNOWN; /* `attempts` go on: it may answer and take nothing */
         return;
     }
-    d->state = DEST_CLOSED;
     if (t->result.code == RC_CORRUPT || t->result.code == RC_USAGE || t->result.code == RC_UNFIT) {
         d->state = DEST_REFUSED;
         d->refusal = t->err;
         return;
     }
-    d->retry_ns = mono(s) + backoff_ns(s, d->attempts++);
-    EVENT(s, "destination.retry", "to", d->store->url, "err", t->err.text);
+    dest_retry(d, "destination.retry", t->err.text);
 }
 
 void dest_open_start(struct dest *d) {
@@ -292,6 +299,28 @@ static rc pin_what_was(struct dest *d, struct err *e) {
                        e);
 }
 
+/* The same key twice: the second must be refused, as at every start but the first is the first. */
+static rc create_twice(struct store *store, struct err *e) {
+    TRY(store->ops->put(store, PROBE_KEY, "x", 1, 0, e));
+    TRY(store->ops->put(store, PROBE_KEY, "x", 1, 0, e));
+    return err_set(e, RC_UNFIT, "it replaces what it was asked not to");
+}
+
+/* Before anything is put that matters. */
+static rc probe(struct dest *d, struct err *e) {
+    if (!d->store->probe || d->store->unfenced) return ok();
+    rc r = create_twice(d->store, e);
+    if (r.code == RC_CONFLICT) return ok();
+    if (r.code != RC_UNFIT) return r;
+    d->store->unfenced = d->source->opt.unfenced;
+    if (d->store->unfenced) return ok();
+    return err_set(e, RC_UNFIT,
+                   "%s has no conditional writes (%.300s): of two that write there neither would"
+                   " notice, and commits would be lost: use another store, or, if nobody else can"
+                   " ever write there, -unfenced",
+                   d->store->url, e->text);
+}
+
 static rc put_fence(struct task *t, struct err *e) {
     struct dest *d = dest_of_open(t);
     struct ltx_header h;
@@ -313,6 +342,7 @@ static rc put_fence(struct task *t, struct err *e) {
     free(page);
     TRY(r);
     key_of_file(d->store->layout == LAYOUT_BUCKET, 0, h.min_txid, h.max_txid, key);
+    TRY(probe(d, e));
     TRY(pin_what_was(d, e));
     TRY(slot_put(d, key, b.bytes, b.size, h.timestamp_ms, checksum, &adopted, e));
     d->fence = (struct replica_file){.min_txid = h.min_txid,
@@ -335,20 +365,22 @@ void dest_fence_stands(struct dest *d, const struct replica_file *fence) {
     compact_schedule(d);
     EVENT(d->source, "destination.ready", "to", d->store->url, "txid", u64_text(text, d->txid),
           "class", class_name(d->class));
+    if (d->store->unfenced)
+        EVENT(d->source, "destination.unfenced", "to", d->store->url, "warning",
+              "a second writer would not be noticed: commits of both could be lost");
 }
 
 static void fence_was_put(struct task *t) {
     struct dest *d = dest_of_open(t);
-    struct source *s = d->source;
-    struct err e;
-    if (is_ok(t->result) && is_ok(listing_add(&d->files, d->fence, &e))) {
+    if (is_ok(t->result)) t->result = listing_add(&d->files, d->fence, &t->err);
+    if (is_ok(t->result)) {
         dest_fence_stands(d, &d->fence);
-        return;
+    } else if (t->result.code == RC_UNFIT) {
+        d->state = DEST_REFUSED;
+        d->refusal = t->err;
+    } else { /* somebody took the slot, or it is not known: read the replica again */
+        dest_retry(d, "fence.retry", t->err.text);
     }
-    EVENT(s, "fence.retry", "to", d->store->url, "err", is_ok(t->result) ? e.text : t->err.text);
-    /* Somebody took the slot, or it is not known: read the replica again. */
-    d->state = DEST_CLOSED;
-    d->retry_ns = mono(s) + backoff_ns(s, d->attempts++);
 }
 
 rc dest_fence_start(struct dest *d, struct err *e) {

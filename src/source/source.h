@@ -29,6 +29,7 @@ struct source_options {         /* zero means default */
     struct retention retention; /* 5 min, 24 h */
     int64_t verify_ms;          /* 24 h; negative: never */
     enum ltx_encoding encoding;
+    bool unfenced;    /* go on with a store that cannot keep a second writer out */
     bool take_over;   /* append although the replica was another's */
     bool observe;     /* only look: no lock, nothing is shipped (status, audit) */
     bool adopt_local; /* the local database is right, whatever the replica holds */

@@ -1,6 +1,7 @@
 """What the end-to-end tests share: the command, its log, databases, and comparing them.
 
-Every test has a Box: a directory with a database, a replica and a runtime directory of its own. The
+Every test has a Box: a directory with a database, a replica (there or in a bucket, see places.py) and
+a runtime directory of its own. The
 command is the one that was built; the application is this process or writer.py, through the sqlite3
 module. Nothing sleeps: whatever is waited for is an event in the log, or a question asked again until
 a deadline.
@@ -162,10 +163,11 @@ def as_user(user, argv):
 
 
 class Box:
-    def __init__(self, path):
+    def __init__(self, path, bucket=None):
         self.path = path
         self.db = path / "app.db"
-        self.replica = path / "replica"
+        self.places = bucket or path  # below it are replicas
+        self.replica = self.places / "replica"
         self.runtime = path / "run"
         self.runtime.mkdir(parents=True)
         self.stack = contextlib.ExitStack()
@@ -236,6 +238,16 @@ class Box:
 
     def list(self, to=None):
         return self.holdfast("list", "-json", to or self.replica).json
+
+    # ---- what is in the replica ----
+
+    def level(self, n, replica=None):
+        """Where the files of a level are."""
+        return (replica or self.replica) / (f"ltx/{n}" if self.places == self.path else f"{n:04x}")
+
+    def files(self, n, replica=None):
+        """Those of a level, by name."""
+        return sorted(self.level(n, replica).glob("*.ltx"))
 
     # ---- the application ----
 
@@ -344,9 +356,49 @@ def quieten(box, app, r):
     until(lambda: holds_mark_0(box, r), "all checkpointed, holding mark 0")
 
 
+def url(replica):
+    """As events name it."""
+    return f"file://{replica}" if isinstance(replica, pathlib.Path) else str(replica)
+
+
+def shown(replica):
+    """What each message about it has at least."""
+    return str(replica) if isinstance(replica, pathlib.Path) else replica.shown
+
+
+def time_of(file):
+    """What point-in-time restore goes by; ns."""
+    return file.stat().st_mtime_ns
+
+
+def set_time(file, ns):
+    if isinstance(file, pathlib.Path):
+        os.utime(file, ns=(ns, ns))
+    else:
+        file.set_time(ns)
+
+
+def copy_replica(source, to, times=True):
+    """From a directory, or within a bucket; without `times` as a copy that lost them."""
+    for file in source.rglob("*"):
+        if not file.is_file():
+            continue
+        name = str(file.relative_to(source))
+        if isinstance(source, pathlib.Path) and not isinstance(to, pathlib.Path):
+            name = re.sub(r"^ltx/(\d)/", lambda level: f"{int(level[1]):04x}/", name)
+        copy = to / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(file.read_bytes())
+        if times:
+            set_time(copy, time_of(file))
+        elif isinstance(copy, pathlib.Path):
+            set_time(copy, 0)
+
+
 def contents(directory):
     """Every file below, and the digest of its bytes."""
-    directory = pathlib.Path(directory)
+    if isinstance(directory, str):
+        directory = pathlib.Path(directory)
     return {
         str(f.relative_to(directory)): hashlib.sha256(f.read_bytes()).hexdigest()
         for f in sorted(directory.rglob("*"))

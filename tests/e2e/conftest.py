@@ -1,14 +1,2 @@
-import shutil
-
-import pytest
-
-from box import Box
+from places import box, pytest_collection_modifyitems, pytest_configure  # noqa: F401
 from s3box import certificates, s3, s3box, service  # noqa: F401
-
-
-@pytest.fixture
-def box(tmp_path):
-    b = Box(tmp_path)
-    with b.stack:
-        yield b
-    shutil.rmtree(tmp_path, ignore_errors=True)

@@ -5,10 +5,12 @@ import subprocess
 import pytest
 
 from box import COMMAND
+from places import NO_REPLICA
 
 COMMANDS = ["replicate", "restore", "list", "verify", "status"]
 
 
+@NO_REPLICA
 @pytest.mark.parametrize("dashes", ["-h", "-help", "--help"])
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_every_option_and_an_example(box, command, dashes):
@@ -16,17 +18,20 @@ def test_help_has_every_option_and_an_example(box, command, dashes):
     assert said.startswith(f"holdfast {command}") and re.search(rf"\n  holdfast {command} .*/backup/app", said)
 
 
+@NO_REPLICA
 def test_help_of_all(box):
     for ask in ("-h", "--help", "-help", "help"):
         said = box.holdfast(ask).out
         assert all(re.search(rf"^  holdfast {c} ", said, re.M) for c in COMMANDS)
 
 
+@NO_REPLICA
 def test_version(box):
     for ask in ("--version", "-version", "version"):
         assert re.fullmatch(r"holdfast \d+\.\d+\.\d+\n", box.holdfast(ask).out)
 
 
+@NO_REPLICA
 def test_every_option_of_the_help_is_taken(box):
     """With one dash and with two: the option is known, whatever else is wrong."""
     for command in COMMANDS:
@@ -89,6 +94,7 @@ WRONG = [
 ]
 
 
+@NO_REPLICA
 @pytest.mark.parametrize("args,words", WRONG, ids=[" ".join(a) or "nothing" for a, _ in WRONG])
 def test_wrong_arguments(box, args, words):
     """Exit 2, the thing is named, and how it is used; nothing is made."""
@@ -119,5 +125,7 @@ def test_an_answer_that_cannot_be_written_is_an_error(box):
     box.wait_safe()
     r.stop()
     with open("/dev/full", "w") as full:
-        ended = subprocess.run([COMMAND, "list", box.replica], stdout=full, stderr=subprocess.PIPE, text=True)
+        ended = subprocess.run(
+            [COMMAND, "list", str(box.replica)], stdout=full, stderr=subprocess.PIPE, text=True, env=box.env()
+        )
     assert ended.returncode == 1 and "standard output" in ended.stderr

@@ -36,7 +36,7 @@ def test_frames_for_older_litestream(box):
 
 def test_attached_databases(box):
     """One transaction over two files, each replicated by itself."""
-    two, there = box.path / "two.db", box.path / "replica-two"
+    two, there = box.path / "two.db", box.places / "replica-two"
     app = box.new_app()
     app.execute(f"ATTACH '{two}' AS two")
     app.execute("PRAGMA two.journal_mode=WAL")

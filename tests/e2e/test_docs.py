@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from box import COMMAND, ROOT
+from places import NO_REPLICA
 
 COMMANDS = ["replicate", "restore", "status", "list", "verify"]
 MAN = (ROOT / "docs/holdfast.1.scd").read_text()
@@ -22,12 +23,14 @@ def section_of_man(command):
     return re.search(rf"^## holdfast {command}\b(.*?)(?=^##? )", MAN, re.M | re.S).group(1)
 
 
+@NO_REPLICA
 @pytest.mark.parametrize("command", COMMANDS)
 def test_man_page_has_the_options_of_the_help_and_no_others(box, command):
     said = set(re.findall(r"^\*-([a-z][a-z0-9-]+)\*", section_of_man(command), re.M))
     assert said == options_of_help(box, command)
 
 
+@NO_REPLICA
 @pytest.mark.parametrize("command", COMMANDS)
 def test_man_page_has_the_defaults_of_the_help(box, command):
     """'(30s,5m,1h)' at the end of an option's line of the help is 'Default: 30s,5m,1h.' in the manual."""
@@ -38,6 +41,7 @@ def test_man_page_has_the_defaults_of_the_help(box, command):
     assert lines or command in ("restore", "list", "verify")
 
 
+@NO_REPLICA
 def test_man_page_has_every_command_of_the_help(box):
     said = re.findall(r"^  holdfast ([a-z]+) ", box.holdfast("-h").out, re.M)
     assert said == [c for c in re.findall(r"^## holdfast ([a-z]+)", MAN, re.M)]
@@ -48,6 +52,7 @@ def test_man_page_has_the_exit_codes_of_the_code():
     assert ["0", *code] == re.findall(r"^(?:\[\[|\|) +\*(\d+)\*$", MAN, re.M)
 
 
+@pytest.mark.file_only("the samples are about directories")
 def test_readme_samples_run(box):
     """In order, in one directory; the run in the background ends with the test."""
     c = box.new_app(20)

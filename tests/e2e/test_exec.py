@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from box import COMMAND, FAST, NOBODY, Replicator, add_rows, assert_same, count_rows, give, remove, until
+from box import COMMAND, FAST, NOBODY, Replicator, add_rows, assert_same, count_rows, give, remove, until, url
 
 # An application that says each signal it gets on its standard error and ends at SIGTERM.
 APP = f"""exec {shlex.quote(sys.executable)} -c '
@@ -40,10 +40,6 @@ def words(r, text, since=0):
 
     return until(lambda: next((e["words"] for e in r.log[since:] if e["event"] is None and text in e["words"]), None),
                  Missing())
-
-
-def url(path):
-    return f"file://{path}"
 
 
 def app_pid(r):
@@ -187,6 +183,7 @@ def open_replica(box):
         os.chown(path, NOBODY, NOBODY)
 
 
+@pytest.mark.file_only("about permissions of directories")
 def test_missing_database_and_a_silent_destination_start_nothing(box):
     """The other destination is empty: that proves nothing about the silent one."""
     r = run(box, "echo started >&2", "-exec-wait", "0.5s", to=[box.path / "empty", box.replica],
@@ -196,6 +193,7 @@ def test_missing_database_and_a_silent_destination_start_nothing(box):
     assert not box.db.exists() and not r.events("exec.start")
 
 
+@pytest.mark.file_only("about permissions of directories")
 def test_one_backup_of_two_destinations_is_enough(box):
     replicated(box, 7)
     lose(box)
@@ -213,6 +211,7 @@ def test_one_backup_of_two_destinations_is_enough(box):
     assert r.events("start.without", to=url(box.replica)) and words(r, "7")
 
 
+@pytest.mark.file_only("about permissions of directories")
 def test_silent_destination_does_not_keep_a_database_that_is_here_from_its_application(box):
     box.new_app(5).close()
     user = closed_replica(box)
@@ -224,12 +223,14 @@ def test_silent_destination_does_not_keep_a_database_that_is_here_from_its_appli
     r.stop()
 
 
+@pytest.mark.file_only("about permissions of directories")
 def test_strict_does_not_start_without_a_destination(box):
     box.new_app(5).close()
     r = run(box, "echo started >&2", "-exec-wait", "0.3s", "-exec-strict", user=closed_replica(box))
     assert str(box.replica) in r.end(8) and not r.events("exec.start")
 
 
+@pytest.mark.file_only("about permissions of directories")
 def test_signal_before_the_application_has_started(box):
     r = run(box, "echo started >&2", user=closed_replica(box))
     r.wait("start.retry")
@@ -238,6 +239,7 @@ def test_signal_before_the_application_has_started(box):
     assert not r.events("exec.start")
 
 
+@pytest.mark.file_only("a directory is moved away")
 def test_newest_of_two_destinations_is_restored_and_the_other_follows(box):
     """The first one was away when the machine died."""
     second = box.path / "second"
@@ -271,6 +273,7 @@ def test_newest_of_two_destinations_is_restored_and_the_other_follows(box):
 # ---- what the application gets ----
 
 
+@pytest.mark.file_only("the keys are not those of the server")
 def test_application_gets_no_secrets_no_descriptors_and_default_signals(box, monkeypatch):
     secrets = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN",
                "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN",
@@ -361,6 +364,7 @@ def test_last_commits_of_the_application_are_shipped(box, code):
     assert_same(box.db, box.restore())
 
 
+@pytest.mark.file_only("a directory is moved away")
 @pytest.mark.parametrize("its,ours", [(0, 7), (3, 3)])
 def test_not_all_shipped_is_said(box, its, ours):
     """7 for an application that ended well; else its own status, and the log has it."""
@@ -450,6 +454,7 @@ def test_service_manager_is_told(box, monkeypatch, abstract):
         r.end(0)
 
 
+@pytest.mark.file_only("about permissions of directories")
 def test_not_ready_before_the_application_runs(box, monkeypatch):
     """A silent destination: nothing is said until it has been waited for."""
     name = "\0holdfast-test-silent-%d" % os.getpid()

@@ -2,7 +2,7 @@
 acknowledged."""
 import signal
 
-from box import add_rows, assert_same, contents, count_rows
+from box import add_rows, assert_same, count_rows
 
 
 def taken_over(box, *args):
@@ -22,9 +22,9 @@ def taken_over(box, *args):
 def test_second_replicate_of_a_database_is_refused(box):
     box.new_app()
     first = box.replicate()
-    words = box.start(to=box.path / "elsewhere").end(9)
+    words = box.start(to=box.places / "elsewhere").end(9)
     assert f"process {first.pid}" in words and str(box.db) in words
-    assert not (box.path / "elsewhere").exists()
+    assert not (box.places / "elsewhere").exists()
 
 
 def test_loser_of_a_replica_is_fenced(box):
@@ -73,8 +73,8 @@ def test_thawed_loser_never_acknowledges(box):
     a.send(signal.SIGSTOP)
     b = take_over()
     fence = int(b.ready["txid"])
-    gone = f"ltx/0/{fence + 1:016x}-{fence + 1:016x}.ltx"
-    while gone in contents(box.replica) or not b.events("retention"):
+    gone = box.level(0) / f"{fence + 1:016x}-{fence + 1:016x}.ltx"
+    while gone.exists() or not b.events("retention"):
         box.sql("INSERT INTO t(v) VALUES ('b')", db=box.other)
         b.wait("compact", since=b.mark(), level=1)
     box.wait_safe(db=box.other)

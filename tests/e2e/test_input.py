@@ -5,7 +5,8 @@ import subprocess
 
 import pytest
 
-from box import NOBODY, add_rows, assert_same, contents, give
+from box import NOBODY, add_rows, assert_same, contents, give, shown
+from places import NO_REPLICA
 
 
 def replicated(box, slots=4):
@@ -97,7 +98,7 @@ def test_directory_that_may_not_be_written(box):
     box.db = home / "app.db"
     box.new_app(5).close()
     give(NOBODY, box.db)
-    said = box.start(user=NOBODY, to=box.path / "replica").end(1)
+    said = box.start(user=NOBODY).end(1)
     assert str(box.db) in said
 
 
@@ -137,6 +138,7 @@ URLS = [
 ]
 
 
+@NO_REPLICA
 @pytest.mark.parametrize("url,code,words", URLS, ids=[u[0] or "empty" for u in URLS])
 def test_url(box, url, code, words):
     box.new_app(5)
@@ -146,6 +148,7 @@ def test_url(box, url, code, words):
     assert not (box.path / "out.db").exists()
 
 
+@pytest.mark.file_only("a file in the place of the directory")
 def test_replica_that_is_a_file(box):
     box.new_app(5)
     box.replica.write_text("a file")
@@ -154,6 +157,7 @@ def test_replica_that_is_a_file(box):
         assert str(box.replica) in said and "not a directory" in said
 
 
+@pytest.mark.file_only("about permissions of directories")
 def test_replica_that_may_not_be_read(box):
     box.for_nobody()
     replicated(box)
@@ -164,6 +168,7 @@ def test_replica_that_may_not_be_read(box):
         assert str(box.replica) in said and "permission" in said.lower()
 
 
+@pytest.mark.file_only("about permissions of directories")
 def test_replica_that_may_not_be_written(box):
     """It is said, and tried again: whoever mends it need not start it anew."""
     box.for_nobody()
@@ -208,6 +213,7 @@ def test_output_in_no_directory(box):
     assert not (box.path / "none").exists()
 
 
+@pytest.mark.file_only("about permissions of directories")
 def test_output_in_a_directory_that_may_not_be_written(box):
     box.for_nobody()
     replicated(box)
@@ -220,8 +226,9 @@ def test_output_in_a_directory_that_may_not_be_written(box):
 def test_options_that_make_nothing_of_it(box):
     replicated(box)
     out = box.path / "out.db"
-    said = box.holdfast("restore", "-if-replica-exists", box.path / "none", out).out
-    assert str(box.path / "none") in said and not out.exists()
+    none = box.places / "none"
+    said = box.holdfast("restore", "-if-replica-exists", none, out).out
+    assert shown(none) in said and not out.exists()
     box.holdfast("restore", "-if-db-not-exists", box.replica, out)
     before = out.read_bytes()
     assert "exists" in box.holdfast("restore", "-if-db-not-exists", box.replica, out).out
@@ -232,12 +239,12 @@ def test_options_that_make_nothing_of_it(box):
 
 
 def test_no_backup(box):
-    (box.path / "empty").mkdir()
-    for url in (box.path / "none", box.path / "empty"):
+    (box.places / "empty").mkdir()
+    for url in (box.places / "none", box.places / "empty"):
         for args in (["restore", url, "out.db"], ["list", url], ["verify", url]):
             said = box.holdfast(*args, code=3).err
-            assert str(url) in said and "no backup" in said
-    assert not (box.path / "none").exists() and not (box.path / "out.db").exists()
+            assert shown(url) in said and "no backup" in said
+    assert not (box.places / "none").exists() and not (box.path / "out.db").exists()
 
 
 def test_txid_beyond_the_end(box):
@@ -286,6 +293,7 @@ def test_disk_full_at_restore(box, small_disk):
     assert list(small_disk.iterdir()) == []
 
 
+@pytest.mark.file_only("the disk of the replica is full")
 def test_disk_full_at_the_replica(box, small_disk):
     """It is said and tried again; with room it goes on, and nothing half-written stays."""
     app = box.new_app(20)

@@ -1,11 +1,10 @@
 """restore, list and verify as a person or a script meets them."""
-import os
-import shutil
+import shlex
 import subprocess
 
 import pytest
 
-from box import COMMAND, add_rows, assert_same
+from box import COMMAND, add_rows, assert_same, copy_replica
 
 
 @pytest.fixture
@@ -35,9 +34,10 @@ def test_list_is_in_order_and_every_point_can_be_restored(replica):
 
 def test_list_says_what_leads_nowhere(replica):
     last = max(p["txid"] for p in replica.list())
-    for above in replica.replica.glob("ltx/[1-9]/*"):  # they would lead over it
-        above.unlink()
-    (replica.replica / f"ltx/0/{last - 1:016x}-{last - 1:016x}.ltx").unlink()
+    for n in range(1, 10):
+        for above in replica.files(n):  # they would lead over it
+            above.unlink()
+    (replica.level(0) / f"{last - 1:016x}-{last - 1:016x}.ltx").unlink()
     assert replica.list()[-1]["txid"] == last - 2
     assert "and 1 objects that end where nothing can be restored" in replica.holdfast("list", replica.replica).out
 
@@ -45,10 +45,8 @@ def test_list_says_what_leads_nowhere(replica):
 def test_copy_without_times_is_restored_by_time(replica):
     """cp without -p: the headers still know when it was, and list shows what restore goes by."""
     points = {p["txid"]: p for p in replica.list()}
-    copy = replica.path / "copy"
-    shutil.copytree(replica.replica, copy, copy_function=shutil.copyfile)
-    for path in copy.rglob("*.ltx"):
-        os.utime(path, (0, 0))
+    copy = replica.places / "copy"
+    copy_replica(replica.replica, copy, times=False)
     assert replica.list(copy) == replica.list()
     for txid in list(replica.images)[:-1]:
         after = points[txid + 1]["time"]  # strictly before
@@ -67,19 +65,19 @@ def test_json_is_one_object(replica):
     assert done["restored"] is False and "out.db exists already" in done["error"]
     done = replica.holdfast("restore", "-json", "-if-db-not-exists", replica.replica, out).json
     assert done["restored"] is False and "error" not in done
-    done = replica.holdfast("restore", "-json", "-if-replica-exists", replica.path / "none", replica.path / "o").json
+    done = replica.holdfast("restore", "-json", "-if-replica-exists", replica.places / "none", replica.path / "o").json
     assert done["restored"] is False and "error" not in done
     assert replica.holdfast("verify", "-json", replica.replica).json["ok"] is True
 
 
 def test_if_replica_exists_forgives_only_that(replica):
-    none, out = replica.path / "none", replica.path / "o.db"
+    none, out = replica.places / "none", replica.path / "o.db"
     assert "no backup at" in replica.holdfast("restore", "-if-replica-exists", none, out).out
     assert not out.exists() and not none.exists()
     replica.holdfast("restore", none, out, code=3)
     replica.holdfast("restore", "-if-replica-exists", replica.replica, replica.path / "nodir" / "o.db", code=1)
     replica.holdfast("restore", "-if-replica-exists", "-txid", 99, replica.replica, out, code=3)
-    for first in replica.replica.glob(f"ltx/*/{1:016x}-*.ltx"):
+    for first in list(replica.replica.rglob(f"{1:016x}-*.ltx")):
         first.unlink()
     replica.holdfast("restore", "-if-replica-exists", replica.replica, out, code=4)
     assert not out.exists()
@@ -100,7 +98,7 @@ def test_bar_on_a_terminal_only(replica):
     assert replica.holdfast("restore", replica.replica, out).err == ""
     out.unlink()
     run = subprocess.run(
-        ["script", "-qec", f"{COMMAND} restore {replica.replica} {out}", "/dev/null"],
+        ["script", "-qec", shlex.join([COMMAND, "restore", str(replica.replica), str(out)]), "/dev/null"],
         capture_output=True, env=replica.env(), stdin=subprocess.DEVNULL,
     )
     assert run.returncode == 0 and b"\r\033[K" in run.stdout and b"restored" in run.stdout

@@ -7,6 +7,8 @@ import pytest
 
 from box import NOBODY, add_rows, give, holds_mark_0, quieten, until
 
+pytestmark = pytest.mark.file_only("about the runtime directory")
+
 
 @pytest.fixture(params=["/run/holdfast-test-{}", "/run/holdfast/test-{}", "/dev/shm/holdfast-test-{}"])
 def service(request, box):

@@ -5,11 +5,10 @@ which side holds what and what goes on, and what it says then works.
 """
 import json
 import os
-import shutil
 
 import pytest
 
-from box import ROOT, add_rows, assert_same, contents, count_rows, quieten, remove, snapshot, until
+from box import ROOT, add_rows, assert_same, contents, copy_replica, count_rows, quieten, remove, snapshot, until, url
 
 
 def shipped(box, *args, rows=10):
@@ -129,7 +128,7 @@ def test_copy_elsewhere_is_refused_until_it_takes_over(box):
     other = box.restore()
     words = box.refused(db=other, runtime=box.path / "run", code=5)
     assert "FOREIGN" in words and str(box.db) in words and str(other) in words
-    assert f"holdfast replicate -take-over {other} file://{box.replica}" in words
+    assert f"holdfast replicate -take-over {other} {url(box.replica)}" in words
     r = box.replicate("-take-over", db=other)
     assert r.ready["class"] == "equal"
 
@@ -137,14 +136,14 @@ def test_copy_elsewhere_is_refused_until_it_takes_over(box):
 def test_power_loss_is_behind(box):
     lost_tail(box)
     words = box.refused(code=6)
-    assert "BEHIND" in words and str(box.db) in words and str(box.replica) in words
-    assert f"holdfast restore -fast-forward file://{box.replica} {box.db}" in words
-    assert f"holdfast replicate -adopt-local {box.db} file://{box.replica}" in words
+    assert "BEHIND" in words and str(box.db) in words and url(box.replica) in words
+    assert f"holdfast restore -fast-forward {url(box.replica)} {box.db}" in words
+    assert f"holdfast replicate -adopt-local {box.db} {url(box.replica)}" in words
 
 
 def test_behind_fast_forwards(box):
     lost_tail(box)
-    box.holdfast("restore", "-fast-forward", f"file://{box.replica}", box.db)
+    box.holdfast("restore", "-fast-forward", url(box.replica), box.db)
     assert_same(box.after, box.db)
     goes_on(box, "equal")
 
@@ -193,9 +192,9 @@ def fork(box):
 def test_other_commits_after_a_power_loss_are_a_fork(box):
     fork(box)
     words = box.refused(code=5)
-    assert "FORK" in words and str(box.db) in words and str(box.replica) in words
-    assert f"'holdfast replicate -adopt-local {box.db} file://{box.replica}'" in words
-    assert f"'holdfast replicate -adopt-replica {box.db} file://{box.replica}'" in words
+    assert "FORK" in words and str(box.db) in words and url(box.replica) in words
+    assert f"'holdfast replicate -adopt-local {box.db} {url(box.replica)}'" in words
+    assert f"'holdfast replicate -adopt-replica {box.db} {url(box.replica)}'" in words
 
 
 def test_fork_is_not_fast_forwarded_and_stays_a_fork(box):
@@ -298,10 +297,10 @@ def test_other_page_size_is_incompatible(box):
     assert "INCOMPATIBLE" in words and "8192" in words and "4096" in words and "new URL" in words
     assert "INCOMPATIBLE" in box.refused("-adopt-local", code=5)
     assert "INCOMPATIBLE" in box.refused("-take-over", code=5)
-    r = box.replicate(to=box.path / "new")
+    r = box.replicate(to=box.places / "new")
     assert r.ready["class"] == "new"
     r.stop()
-    assert_same(box.db, box.restore(to=box.path / "new"))
+    assert_same(box.db, box.restore(to=box.places / "new"))
 
 
 def unproven(box):
@@ -316,8 +315,8 @@ def test_another_file_in_its_place_is_unproven(box):
     unproven(box)
     words = box.refused(code=5)
     assert "UNPROVEN" in words and str(box.db) in words
-    assert f"'holdfast replicate -adopt-local {box.db} file://{box.replica}'" in words
-    assert f"'holdfast replicate -adopt-replica {box.db} file://{box.replica}'" in words
+    assert f"'holdfast replicate -adopt-local {box.db} {url(box.replica)}'" in words
+    assert f"'holdfast replicate -adopt-replica {box.db} {url(box.replica)}'" in words
     assert "UNPROVEN" in box.refused("-take-over", code=5)
 
 
@@ -337,7 +336,7 @@ def test_unproven_adopted_from_the_replica(box):
 def test_one_refusing_destination_stops_all(box):
     """A fork at one destination: nothing goes to the other either."""
     fork(box)
-    other = box.path / "other"
+    other = box.places / "other"
     other.mkdir()
     assert "FORK" in box.refused(to=[other, box.replica], code=5)
     assert contents(other) == {}
@@ -345,11 +344,11 @@ def test_one_refusing_destination_stops_all(box):
 
 def test_replica_of_another_tool_is_taken_over(box):
     real = ROOT / "tests/fixtures/v05-real-l0/replica"
-    shutil.copytree(real, box.replica)
+    copy_replica(real, box.replica)
     box.db.write_bytes(box.restore().read_bytes())
     box.sql("PRAGMA journal_mode=WAL")
     words = box.refused(code=5)
-    assert "another tool" in words and f"'holdfast replicate -take-over {box.db} file://{box.replica}'" in words
+    assert "another tool" in words and f"'holdfast replicate -take-over {box.db} {url(box.replica)}'" in words
     goes_on(box, "unproven", "-take-over")
 
 

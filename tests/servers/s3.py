@@ -126,7 +126,7 @@ class Stat:
             then = datetime.datetime.fromisoformat(when.replace("Z", "+00:00"))
         else:
             then = email.utils.parsedate_to_datetime(headers["last-modified"])
-        self.st_mtime = then.timestamp()
+        self.st_mtime_ns = round(then.timestamp() * 1000) * 1_000_000
 
 
 class Path:
@@ -217,11 +217,8 @@ class Path:
     def read_text(self):
         return self.read_bytes().decode()
 
-    def write_bytes(self, data, keep_time=False, **headers):
-        """`keep_time`: of the object that it replaces."""
-        if keep_time and TIME in (old := self.headers()):
-            headers[TIME] = old[TIME]
-        self.client.ask("PUT", self._at(), headers=headers, body=bytes(data))
+    def write_bytes(self, data):
+        self.client.ask("PUT", self._at(), body=bytes(data))
 
     def write_text(self, text):
         self.write_bytes(text.encode())
@@ -231,10 +228,15 @@ class Path:
             self.headers()
         self.client.ask("DELETE", self._at())
 
-    def copy_to(self, other):
+    def copy_to(self, other, **headers):
         """Bytes and metadata, to another key of the same server."""
-        source = escape(self._at(), "/-_.~")
-        self.client.ask("PUT", other._at(), headers={"x-amz-copy-source": source})
+        headers["x-amz-copy-source"] = escape(self._at(), "/-_.~")
+        self.client.ask("PUT", other._at(), headers=headers)
+
+    def set_time(self, ns):
+        then = datetime.datetime.fromtimestamp(ns // 1_000_000 / 1000, datetime.timezone.utc)
+        when = then.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self.copy_to(self, **{"x-amz-metadata-directive": "REPLACE", TIME: when})
 
     def rename(self, other):
         self.copy_to(other)

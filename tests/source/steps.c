@@ -21,8 +21,9 @@ static char db_path[TEMP_PATH * 2];
 static sem_t woken;
 static enum fault (*trouble)(const char *op, const char *key);
 static int64_t verify_ms = -1;
+static bool unfenced;
 static struct {
-    int retries, gets, ships, verified;
+    int retries, gets, ships, verified, unfenced;
     char last_error[ERR_TEXT_MAX];
 } seen;
 
@@ -79,6 +80,7 @@ static void on_event(void *arg, const char *name, const char *const *pairs, int 
     (void)arg;
     if (strcmp(name, "ship") == 0) seen.ships++;
     if (strcmp(name, "verify") == 0) seen.verified++;
+    if (strcmp(name, "destination.unfenced") == 0) seen.unfenced++;
     if (strstr(name, "retry")) {
         seen.retries++;
         snprintf(seen.last_error, sizeof seen.last_error, "%s", pairs[count - 1]);
@@ -133,7 +135,8 @@ static void setup(void) {
 }
 
 static void start(void) {
-    struct source_options options = {.verify_ms = verify_ms, .event = on_event, .wake = on_wake};
+    struct source_options options = {
+        .verify_ms = verify_ms, .unfenced = unfenced, .event = on_event, .wake = on_wake};
     struct store *faulty;
     must(source_open(&source, &env, db_path, &options, &err));
     must(store_new_fault(replica, decide, NULL, &faulty, &err));
@@ -466,6 +469,88 @@ START_TEST(an_owner_that_cannot_be_read_is_not_taken_for_none) {
 }
 END_TEST
 
+/* ---- stores without conditional writes ---- */
+
+static rc put_that_replaces(struct store *s, const char *key, const void *bytes, size_t size,
+                            int64_t time_ms, struct err *e) {
+    (void)time_ms;
+    return s->ops->put_note(s, key, bytes, size, e);
+}
+
+static rc put_that_cannot(struct store *s, const char *key, const void *bytes, size_t size,
+                          int64_t time_ms, struct err *e) {
+    (void)s, (void)key, (void)bytes, (void)size, (void)time_ms;
+    return err_set(e, RC_UNFIT, "501 Not Implemented");
+}
+
+typedef rc put(struct store *, const char *, const void *, size_t, int64_t, struct err *);
+static put *const loose_puts[] = {put_that_replaces, put_that_cannot};
+
+static void become_loose(put *how) {
+    static struct store_ops loose;
+    loose = *replica->ops;
+    loose.put = how;
+    replica->ops = &loose;
+    replica->probe = true;
+}
+
+START_TEST(a_store_without_conditional_writes_is_refused) {
+    struct listing files = {0};
+    become_loose(loose_puts[_i]);
+    start();
+    rc r = ok();
+    for (int i = 0; is_ok(r) && i < 1000; i++) r = step();
+    ck_assert_int_eq(r.code, RC_UNFIT);
+    ck_assert_msg(strstr(err.text, "-unfenced") && strstr(err.text, "mem:"), "%s", err.text);
+    must(replica_list(replica, &files, NULL, &err));
+    ck_assert_uint_eq(files.count, 0);
+    stop();
+}
+END_TEST
+
+START_TEST(a_store_without_conditional_writes_is_used_when_told) {
+    unfenced = true;
+    become_loose(put_that_replaces);
+    start();
+    run_until_shipped();
+    ck_assert(source->dest[0].store->unfenced);
+    ck_assert_int_eq(seen.unfenced, 1);
+    stop();
+}
+END_TEST
+
+/* At its first start and its second; and told or not. */
+START_TEST(a_store_with_conditional_writes_passes) {
+    replica->probe = true;
+    for (int i = 0; i < 2; i++) {
+        start();
+        run_until_shipped();
+        ck_assert(!source->dest[0].store->unfenced);
+        stop();
+        unfenced = true;
+    }
+    ck_assert_int_eq(seen.unfenced, 0);
+    ck_assert_int_eq(seen.retries, 0);
+}
+END_TEST
+
+static enum fault no_probe(const char *op, const char *key) {
+    return strcmp(op, "put") == 0 && strstr(key, "probe") ? FAULT_LOSE_REPLY : FAULT_NONE;
+}
+
+START_TEST(a_probe_without_an_answer_is_tried_again) {
+    replica->probe = true;
+    trouble = no_probe;
+    start();
+    run_for(60 * (int64_t)SECOND);
+    ck_assert_int_ge(seen.retries, 3);
+    trouble = NULL;
+    run_until_shipped();
+    ck_assert(!source->dest[0].store->unfenced);
+    stop();
+}
+END_TEST
+
 /* ---- fast-forward ---- */
 
 static struct env_files files;
@@ -560,6 +645,10 @@ int main(void) {
     tcase_add_test(t, broken_pins_stop_retention);
     tcase_add_test(t, what_rightly_went_is_not_missed);
     tcase_add_test(t, an_owner_that_cannot_be_read_is_not_taken_for_none);
+    tcase_add_loop_test(t, a_store_without_conditional_writes_is_refused, 0, 2);
+    tcase_add_test(t, a_store_without_conditional_writes_is_used_when_told);
+    tcase_add_test(t, a_store_with_conditional_writes_passes);
+    tcase_add_test(t, a_probe_without_an_answer_is_tried_again);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);

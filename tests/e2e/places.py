@@ -1,0 +1,55 @@
+"""Where replicas are: every test that has a box is made for each place, a directory and, where
+scripts/test has started Ceph, a bucket. The exceptions are marked:
+
+    @pytest.mark.file_only("why it is about a directory, or about no replica at all")
+"""
+import os
+import shutil
+import subprocess
+import sys
+import uuid
+
+import pytest
+
+from box import COMMAND, ROOT, Box
+
+sys.path.insert(0, str(ROOT / "tests/servers"))
+
+import s3  # noqa: E402
+
+NO_REPLICA = pytest.mark.file_only("there is no replica in it")
+
+
+def knows_s3():
+    said = subprocess.run([COMMAND, "list", "s3://bucket/app"], capture_output=True, text=True).stderr
+    return "not in this version" not in said
+
+
+PLACES = ["file", "s3"] if "HOLDFAST_TEST_S3" in os.environ and knows_s3() else ["file"]
+
+
+def bucket(server="S3"):
+    """Of scripts/test, below a prefix of its own."""
+    keys = os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"], os.environ["AWS_REGION"]
+    client = s3.Client(os.environ[f"HOLDFAST_TEST_{server}"], *keys)
+    return s3.Path(client, os.environ[f"HOLDFAST_TEST_{server}_BUCKET"], uuid.uuid4().hex[:12])
+
+
+@pytest.fixture(params=PLACES)
+def box(request, tmp_path):
+    b = Box(tmp_path, bucket() if request.param == "s3" else None)
+    with b.stack:
+        yield b
+    shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "file_only(reason): not made for replicas in a bucket")
+
+
+def pytest_collection_modifyitems(items):
+    def is_made(item):
+        place = getattr(item, "callspec", None) and item.callspec.params.get("box")
+        return place != "s3" or not item.get_closest_marker("file_only")
+
+    items[:] = filter(is_made, items)
