@@ -22,8 +22,8 @@ ROOMS = {
     "cli": ["base", "os", "format", "object", "replica", "source"],
 }
 CORE = [room for room in ROOMS if room != "cli"]
-CORE_LINES_MAX = 9000
-FILE_LINES_MAX = 700
+CORE_LINES_MAX = 10600
+FILE_LINES_MAX = 900
 COLUMNS_MAX = 100
 
 # Headers that any room may include: the C library's own computing, and the format's libraries.

@@ -100,8 +100,18 @@ static const struct {
     {"file://host/d", "'host'", NULL},
     {"file://d", "file:///dir", NULL},
     {"file://local/d", "'local'", NULL},
-    {"s3://key:secret@bucket/d", "not in this version", "secret"},
-    {"S3://bucket", "not in this version", NULL},
+    {"s3://key:secret@bucket/d", "credentials do not belong", "secret"},
+    {"s3:bucket/d", "s3://bucket/path", NULL},
+    {"s3:///d", "no bucket", NULL},
+    {"s3://b/d?skipVerify=true", "always verified", NULL},
+    {"s3://b/d?sseCustomerKey=c2VjcmV0", "HOLDFAST_SSE_CUSTOMER_KEY", "c2VjcmV0"},
+    {"s3://b/d?regoin=x", "did you mean 'region'", NULL},
+    {"s3://b/d?secret-access-key=hunter2", "unknown parameter", "hunter2"},
+    {"s3://b/d?endpoint=ftp://h", "https:// or http://", NULL},
+    {"s3://b/d?endpoint=http://h/path", "without a path", NULL},
+    {"s3://b/d?part-size=4000000", "5242880", NULL},
+    {"s3://b/d?force-path-style=perhaps", "true or false", NULL},
+    {"s3://b/d?sse=AES256&sse-kms-key-id=k", "exclude each other", NULL},
     {"fil:///d", "did you mean 'file'", NULL},
     {"flie:d", "did you mean 'file'", NULL},
     {"files:d", "did you mean 'file'", NULL},
@@ -119,6 +129,45 @@ START_TEST(what_cannot_be_meant_is_refused_with_advice) {
         ck_assert_msg(!strstr(last_err.text, bad[_i].not_words), "%s", last_err.text);
     ck_assert_ptr_null(strchr(last_err.text, '\n'));
     ck_assert_ptr_null(s);
+}
+END_TEST
+
+static const struct {
+    const char *url, *canonical;
+} buckets[] = {
+    {"s3://bucket", "s3://bucket"},
+    {"S3://bucket/a//b/../c/", "s3://bucket/a/c"},
+    {"s3://bucket/", "s3://bucket/"},
+    {"s3://bucket/a%20b%25", "s3://bucket/a%20b%25"},
+    {"s3://b/a?endpoint=localhost:9000", "s3://b/a?endpoint=http://localhost:9000"},
+    {"s3://b/a?endpoint=10.0.0.1:9000", "s3://b/a?endpoint=https://10.0.0.1:9000"},
+    {"s3://b/a?endpoint=http://10.0.0.1:9000/", "s3://b/a?endpoint=http://10.0.0.1:9000"},
+    {"s3://b/a?endpoint=h.example&forcePathStyle=false",
+     "s3://b/a?endpoint=https://h.example&force-path-style=false"},
+    {"s3://b.localhost:9000/a", "s3://b/a?endpoint=http://localhost:9000"},
+    {"s3://b.s3.eu-west-1.amazonaws.com/a", "s3://b/a?region=eu-west-1"},
+    {"s3://b.s3.amazonaws.com/a", "s3://b/a"},
+    {"s3://b.nyc3.digitaloceanspaces.com/a",
+     "s3://b/a?endpoint=https://nyc3.digitaloceanspaces.com&force-path-style=false&region=nyc3"},
+    {"s3://b.s3.us-west-002.backblazeb2.com/a",
+     "s3://b/a?endpoint=https://s3.us-west-002.backblazeb2.com&region=us-west-002"},
+    {"s3://b.s3.filebase.com/a", "s3://b/a?endpoint=https://s3.filebase.com"},
+    {"s3://b.s3.fr-par.scw.cloud/a",
+     "s3://b/a?endpoint=https://s3.fr-par.scw.cloud&force-path-style=false&region=fr-par"},
+    {"s3://b/a?region=x&storageClass=STANDARD_IA&partSize=5242880&concurrency=2&signPayload=true"
+     "&requireContentMD5=true",
+     "s3://b/a?region=x"},
+};
+
+START_TEST(a_bucket_has_one_name) {
+    struct store *s;
+    OK(store_open(env, buckets[_i].url, &s, e));
+    ck_assert_str_eq(s->url, buckets[_i].canonical);
+    struct store *same;
+    OK(store_open(env, s->url, &same, e));
+    ck_assert_str_eq(same->url, s->url);
+    store_free(same);
+    store_free(s);
 }
 END_TEST
 
@@ -154,6 +203,7 @@ int main(void) {
     tcase_add_checked_fixture(t, setup, teardown);
     ADD_ROWS(t, a_path_or_file_url_leads_to_its_directory, good);
     ADD_ROWS(t, an_absolute_path_can_be_written_in_five_ways, absolute);
+    ADD_ROWS(t, a_bucket_has_one_name, buckets);
     ADD_ROWS(t, what_cannot_be_meant_is_refused_with_advice, bad);
     ADD_ROWS(t, a_url_too_long_is_refused, lengths);
     tcase_add_test(t, opening_makes_nothing);
