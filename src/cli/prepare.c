@@ -59,7 +59,7 @@ static rc ask(struct candidate *c, struct err *e) {
     struct listing files = {0};
     struct plan plan = {0};
     const struct replica_file *last = NULL;
-    rc r = replica_list(c->store, &files, NULL, e);
+    rc r = replica_list_backup(c->store, &files, NULL, e);
     bool empty = is_ok(r) && files.count == 0;
     if (is_ok(r) && !empty) r = plan_make(&files, (struct target){0}, &plan, e);
     for (size_t i = 0; is_ok(r) && i < files.count; i++) {
@@ -135,7 +135,7 @@ static rc restore_other_format(struct look *l, struct err *e) {
         struct listing files = {0};
         rc r = restore_from(l, &l->at[i], e);
         if (r.code != RC_NOTFOUND) return r;
-        TRY(replica_list(l->at[i].store, &files, NULL, e));
+        TRY(replica_list_backup(l->at[i].store, &files, NULL, e));
         bool still_empty = files.count == 0;
         listing_deinit(&files);
         if (!still_empty) return err_set(e, RC_RETRY, "%s: just begun", l->at[i].store->url);

@@ -32,6 +32,12 @@ MUST_USE rc listing_add(struct listing *, struct replica_file, struct err *); /*
 void listing_remove(struct listing *, const struct replica_file *);
 /* All ten levels. Names that are not ours are ignored and counted in *strangers (may be NULL). */
 MUST_USE rc replica_list(struct store *, struct listing *out, size_t *strangers, struct err *);
+/* The same for who reads; empty where there is nothing but fences, as nothing was shipped yet. */
+MUST_USE rc replica_list_backup(struct store *, struct listing *out, size_t *strangers,
+                                struct err *);
+/* Slot 1 of a new replica holds an empty database of one page. */
+void replica_empty_page(uint8_t *page, uint32_t page_size);
+uint64_t replica_empty_sum(uint32_t page_size);
 /* Replace each time_ms by the one in the file's header: mtimes do not survive cp. A header that
  * cannot be read leaves it as it was. `parallel` 0: the number of CPUs. */
 MUST_USE rc listing_read_times(struct store *, struct listing *, int parallel, struct err *);

@@ -108,7 +108,7 @@ static rc list_and_plan(struct restore *r, struct plan *p, struct err *e) {
     struct listing *l = &r->listing;
     bool by_time = r->opt->target.time_ms != 0;
     fetch_phase(&r->fetch, 0);
-    TRY(replica_list(r->store, l, NULL, e));
+    TRY(replica_list_backup(r->store, l, NULL, e));
     if (l->count == 0) return err_set(e, RC_NOTFOUND, "no backup at %s", r->store->url);
     if (by_time) TRY(listing_read_times(r->store, l, r->parallel, e));
     rc planned = make_plan(r, p, e);

@@ -336,7 +336,7 @@ static rc verify_once(struct store *store, int parallel, struct progress *progre
     *out = (struct verify_result){0};
     if (progress) atomic_store(&progress->phase, 0);
     if (progress) atomic_store(&progress->bytes_done, 0);
-    TRY(replica_list(store, &l, NULL, e));
+    TRY(replica_list_backup(store, &l, NULL, e));
     rc r = verify_all(store, &l, parallel, progress, out, e);
     listing_deinit(&l);
     return r;

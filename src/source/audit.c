@@ -210,13 +210,13 @@ static void judge(struct dest *d, int64_t late_ms, struct status *out) {
     int64_t now = unix_now(d->source);
     bool appendable = d->state == DEST_CLASSED && d->class != CLASS_NEW && d->class != CLASS_AHEAD;
     snprintf(out->class, sizeof out->class, "%s", class_name(d->class));
-    out->txid = d->tail.txid;
-    out->txid_time_ms = d->tail.header.timestamp_ms;
     out->safety = SAFETY_UNSAFE;
     if (d->class == CLASS_NEW) {
         snprintf(out->reason, sizeof out->reason, "nothing has been replicated yet");
         return;
     }
+    out->txid = d->tail.txid;
+    out->txid_time_ms = d->tail.header.timestamp_ms;
     if (!appendable) {
         snprintf(out->reason, sizeof out->reason, "%.500s",
                  d->refusal.text[0]

@@ -322,7 +322,7 @@ static rc class_by_sum(struct dest *d, struct err *e) {
 /* Fences before the first shipment: nothing has been acknowledged here, to anybody. */
 static bool holds_fences_only(const struct dest *d) {
     const struct ltx_header *t = &d->tail.header;
-    return t->chain.present && t->commit == 1 && t->chain.sum == dest_empty_sum(t->page_size);
+    return t->chain.present && t->commit == 1 && t->chain.sum == replica_empty_sum(t->page_size);
 }
 
 static rc find_class(struct dest *d, struct err *e) {

@@ -244,8 +244,7 @@ void compact_schedule(struct dest *d);
 /* open.c */
 void dest_open_start(struct dest *d);
 void dest_retry(struct dest *d, const char *event,
-                const char *words);          /* later, from its reading on */
-uint64_t dest_empty_sum(uint32_t page_size); /* of the empty database in slot 1 */
+                const char *words); /* later, from its reading on */
 void dest_fence_stands(struct dest *d,
                        const struct replica_file *fence); /* from now on we may append */
 rc dest_fence_start(struct dest *d, struct err *e);

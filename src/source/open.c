@@ -8,7 +8,6 @@
  */
 #include "source/internal.h"
 
-#include "base/hash.h"
 #include "format/names.h"
 #include "os/system.h"
 #include "replica/notes.h"
@@ -246,27 +245,6 @@ rc slot_put(struct dest *d, const char *key, const void *bytes, size_t size, int
     return slot_resolve(d, key, file_checksum, adopted, e);
 }
 
-/* An empty database of one page: TXID 1 must be complete. */
-static void empty_database(uint8_t *page, uint32_t page_size) {
-    memset(page, 0, page_size);
-    memcpy(page, "SQLite format 3", 16);
-    put_u16be(page + 16, (uint16_t)(page_size == 65536 ? 1 : page_size));
-    page[18] = page[19] = 2;
-    page[21] = 64;
-    page[22] = page[23] = 32;
-    put_u32be(page + 28, 1); /* pages */
-    put_u32be(page + 44, 4); /* schema format */
-    put_u32be(page + 56, 1); /* UTF-8 */
-    page[100] = 13;          /* an empty leaf */
-    put_u16be(page + 105, (uint16_t)(page_size == 65536 ? 0 : page_size));
-}
-
-uint64_t dest_empty_sum(uint32_t page_size) {
-    uint8_t page[LIMIT_PAGE_SIZE];
-    empty_database(page, page_size);
-    return page_sum(1, page, page_size);
-}
-
 static rc append_to(void *arg, const void *bytes, size_t n, struct err *e) {
     buf_put(arg, bytes, n);
     return buf_check(arg, "fence", e);
@@ -332,9 +310,9 @@ static rc put_fence(struct task *t, struct err *e) {
     struct buf b AUTO(buf_deinit);
     buf_init(&b, FENCE_MAX);
     if (!page) return err_set(e, RC_NOMEM, "no memory");
-    empty_database(page, d->source->live.page_size);
+    replica_empty_page(page, d->source->live.page_size);
     fence_header(d, &h);
-    if (d->tail.empty) h.chain.sum = dest_empty_sum(h.page_size);
+    if (d->tail.empty) h.chain.sum = replica_empty_sum(h.page_size);
     rc r = ltx_writer_init(&w, &h, d->source->opt.encoding, append_to, &b, e);
     if (is_ok(r) && d->tail.empty) r = ltx_writer_page(&w, 1, page, e);
     if (is_ok(r)) r = ltx_writer_finish(&w, &checksum, &size, e);

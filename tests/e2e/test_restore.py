@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from box import COMMAND, add_rows, assert_same, copy_replica
+from box import COMMAND, add_rows, assert_same, copy_replica, snapshot
 
 
 @pytest.fixture
@@ -81,6 +81,28 @@ def test_if_replica_exists_forgives_only_that(replica):
         first.unlink()
     replica.holdfast("restore", "-if-replica-exists", replica.replica, out, code=4)
     assert not out.exists()
+
+
+def test_fences_alone_are_no_backup(box):
+    """The first shipment never came."""
+    app = box.new_app()
+    r = box.replicate()
+    box.wait_safe()
+    r.stop()
+    for f in box.replica.glob("ltx/*/*.ltx"):
+        if f.name != f"{1:016x}-{1:016x}.ltx":
+            f.unlink()
+    out = box.path / "o.db"
+    for command in (["restore", box.replica, out], ["list", box.replica], ["verify", box.replica]):
+        assert "no backup at" in box.holdfast(*command, code=3).err
+    assert "no backup at" in box.holdfast("restore", "-if-replica-exists", box.replica, out).out
+    assert not out.exists()
+    status = box.status(code=2)
+    assert status["class"] == "new" and status["txid"] == 0
+    box.replicate()
+    add_rows(app, 1)
+    box.wait_safe()
+    assert_same(snapshot(app), box.restore())
 
 
 def test_if_db_not_exists(replica):

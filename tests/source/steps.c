@@ -469,6 +469,43 @@ START_TEST(an_owner_that_cannot_be_read_is_not_taken_for_none) {
 }
 END_TEST
 
+static enum fault no_shipment(const char *op, const char *key) {
+    bool ready = source->dest[0].state == DEST_READY;
+    return ready && strcmp(op, "put") == 0 && strstr(key, "ltx/") ? FAULT_FAIL : FAULT_NONE;
+}
+
+START_TEST(fences_alone_are_no_backup) {
+    struct restore_result restored;
+    struct verify_result verified;
+    struct listing files = {0};
+    trouble = no_shipment;
+    for (int life = 0; life < 2; life++) {
+        start();
+        run_for(60 * (int64_t)SECOND);
+        ck_assert_int_eq(source->dest[0].class, CLASS_NEW);
+        stop();
+    }
+    must(replica_list(replica, &files, NULL, &err));
+    ck_assert_uint_eq(files.count, 2);
+    listing_deinit(&files);
+    must(replica_list_backup(replica, &files, NULL, &err));
+    ck_assert_uint_eq(files.count, 0);
+    char out[TEMP_PATH * 2 + 8];
+    snprintf(out, sizeof out, "%s.out", db_path);
+    rc r = replica_restore(replica, out, &(struct restore_options){0}, &restored, &err);
+    ck_assert_int_eq(r.code, RC_NOTFOUND);
+    r = replica_verify(replica, 1, NULL, &verified, &err);
+    ck_assert_int_eq(r.code, RC_NOTFOUND);
+    trouble = NULL;
+    start();
+    run_until_shipped();
+    ck_assert_int_eq(source->dest[0].class, CLASS_NEW);
+    stop();
+    must(replica_restore(replica, out, &(struct restore_options){0}, &restored, &err));
+    ck_assert_uint_eq(restored.txid, 4);
+}
+END_TEST
+
 /* ---- stores without conditional writes ---- */
 
 static rc put_that_replaces(struct store *s, const char *key, const void *bytes, size_t size,
@@ -649,6 +686,7 @@ int main(void) {
     tcase_add_test(t, a_store_without_conditional_writes_is_used_when_told);
     tcase_add_test(t, a_store_with_conditional_writes_passes);
     tcase_add_test(t, a_probe_without_an_answer_is_tried_again);
+    tcase_add_test(t, fences_alone_are_no_backup);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
