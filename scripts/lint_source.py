@@ -23,7 +23,7 @@ ROOMS = {
 }
 CORE = [room for room in ROOMS if room != "cli"]
 CORE_LINES_MAX = 10600
-FILE_LINES_MAX = 900
+FILE_LINES_MAX = 700
 COLUMNS_MAX = 100
 
 # Headers that any room may include: the C library's own computing, and the format's libraries.
@@ -35,7 +35,7 @@ WITH_SYSTEM = {"os", "cli"}
 EXCEPTIONS = {
     "object/credentials.c": {"pthread.h"},  # one thread asks for all
     "object/http.c": {"pthread.h"},  # a stack of connections for all threads
-    "object/s3.c": {"pthread.h"},  # region and clock are found out by any thread
+    "object/s3_call.h": {"pthread.h"},  # region and clock are found out by any thread
     "object/s3_xml.c": {"time.h"},  # times in words; the clock is not asked, here and below
     "object/sigv4.c": {"time.h"},
     "base/log.c": {"time.h", "unistd.h"},  # a line for a person carries the time; nothing is decided by it

@@ -112,6 +112,10 @@ void buf_put(struct buf *b, const void *bytes, size_t n) {
     if (p) memcpy(p, bytes, n);
 }
 
+void buf_text(struct buf *b, const char *text) {
+    buf_put(b, text, strlen(text));
+}
+
 void buf_u8(struct buf *b, uint8_t v) {
     buf_put(b, &v, 1);
 }

@@ -213,7 +213,7 @@ static void set_options(CURL *c, struct transfer *t, char *why) {
     curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS,
                      (long)(q->timeout_ms ? q->timeout_ms : CONNECT_MS));
     curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)deadline_ms(q));
-    curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, SILENCE_S);
+    curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, q->silence_s ? (long)q->silence_s : SILENCE_S);
     curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, SILENT_BYTES);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, take_body);
     curl_easy_setopt(c, CURLOPT_WRITEDATA, t);

@@ -31,6 +31,7 @@ struct http_request {
     rc (*sink)(void *arg, const void *bytes, size_t n, struct err *);
     void *sink_arg;
     int64_t timeout_ms; /* for all of it; 0: 30 s and what the bytes need at 64 KiB/s */
+    int silence_s;      /* gives up when hardly anything moves for this long; 0: 15 */
     bool no_proxy;      /* $http_proxy and the like are not for this one (metadata services) */
 };
 

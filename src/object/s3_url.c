@@ -19,6 +19,7 @@ const char *const s3_url_parameters[] = {"endpoint",
                                          "sign-payload",
                                          "require-content-md5",
                                          "concurrency",
+                                         "timeout",
                                          "part-size",
                                          "storage-class",
                                          "sse-kms-key-id",
@@ -89,11 +90,14 @@ rc s3_url_endpoint(const char *endpoint, struct s3_url *u, struct err *e) {
     return ok();
 }
 
-static rc take_part_size(const char *value, struct s3_url *u, struct err *e) {
+static rc take_number(const char *name, const char *value, uint64_t least, uint64_t most,
+                      uint64_t *out, struct err *e) {
     char *end;
-    u->part_size = strtoull(value, &end, 10);
-    if (*end || u->part_size < 5u << 20 || u->part_size > 1u << 30)
-        return err_set(e, RC_USAGE, "s3 URL: part-size is bytes, from 5242880 (5 MiB) to 1 GiB");
+    uint64_t n = strtoull(value, &end, 10);
+    if (*end || !*value || n < least || n > most)
+        return err_set(e, RC_USAGE, "s3 URL: %s is a number from %llu to %llu", name,
+                       (unsigned long long)least, (unsigned long long)most);
+    *out = n;
     return ok();
 }
 
@@ -124,7 +128,10 @@ static rc take_parameter(struct s3_url *u, const char *typed, const char *value,
     if (strcmp(name, "sign-payload") == 0) return parse_bool(name, value, &u->sign_payload, e);
     if (strcmp(name, "require-content-md5") == 0)
         return parse_bool(name, value, &u->content_md5, e);
-    if (strcmp(name, "part-size") == 0) return take_part_size(value, u, e);
+    if (strcmp(name, "part-size") == 0)
+        return take_number("part-size (bytes)", value, 5u << 20, 1u << 30, &u->part_size, e);
+    if (strcmp(name, "timeout") == 0)
+        return take_number("timeout (seconds)", value, 1, 300, &u->timeout_s, e);
     if (strcmp(name, "concurrency") == 0) return ok(); /* parts go up one after the other */
     if (strcmp(name, "sse") == 0) {
         u->sse_s3 = strcmp(value, "AES256") == 0;

@@ -16,6 +16,7 @@ struct s3_url {
     char region[64]; /* "": to be found */
     char profile[64], storage_class[32], kms_key[256];
     bool path_style, path_style_said, is_loopback, sse_s3, sign_payload, content_md5, consistent;
+    uint64_t timeout_s; /* of silence; 0: http.c's */
     uint64_t part_size; /* 0: by the object's size */
 };
 

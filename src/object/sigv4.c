@@ -32,10 +32,6 @@ void sha256_hex(const void *bytes, size_t n, char out[SHA256_HEX_SIZE]) {
     hex_of(hash, sizeof hash, out);
 }
 
-static void put_text(struct buf *b, const char *text) {
-    buf_put(b, text, strlen(text));
-}
-
 void sigv4_escape(struct buf *out, const char *text, bool keep_slash) {
     for (; *text; text++) {
         char c = *text, escaped[4];
@@ -48,27 +44,27 @@ void sigv4_escape(struct buf *out, const char *text, bool keep_slash) {
 
 static void signed_headers(const struct sigv4_request *q, struct buf *out) {
     for (int i = 0; i < q->header_count; i++) {
-        if (i) put_text(out, ";");
-        put_text(out, q->headers[i].name);
+        if (i) buf_text(out, ";");
+        buf_text(out, q->headers[i].name);
     }
 }
 
 static void canonical_request(const struct sigv4_request *q, struct buf *out) {
     const char *parts[] = {q->method, q->path, q->query};
     for (size_t i = 0; i < 3; i++) {
-        put_text(out, parts[i]);
-        put_text(out, "\n");
+        buf_text(out, parts[i]);
+        buf_text(out, "\n");
     }
     for (int i = 0; i < q->header_count; i++) {
-        put_text(out, q->headers[i].name);
-        put_text(out, ":");
-        put_text(out, q->headers[i].value);
-        put_text(out, "\n");
+        buf_text(out, q->headers[i].name);
+        buf_text(out, ":");
+        buf_text(out, q->headers[i].value);
+        buf_text(out, "\n");
     }
-    put_text(out, "\n");
+    buf_text(out, "\n");
     signed_headers(q, out);
-    put_text(out, "\n");
-    put_text(out, q->payload_hash);
+    buf_text(out, "\n");
+    buf_text(out, q->payload_hash);
 }
 
 static void hmac(uint8_t key[HASH_SIZE], const char *text) {
@@ -104,13 +100,13 @@ rc sigv4_sign(const struct sigv4_request *q, const struct credentials *c, struct
     snprintf(scope, sizeof scope, "%.8s/%.64s/%.32s/aws4_request", q->time, q->region, q->service);
     snprintf(text, sizeof text, "AWS4-HMAC-SHA256\n%s\n%s\n%s", q->time, scope, hash);
     sign(q, c->secret_key, text, signature);
-    put_text(out, "AWS4-HMAC-SHA256 Credential=");
-    put_text(out, c->access_key);
-    put_text(out, "/");
-    put_text(out, scope);
-    put_text(out, ", SignedHeaders=");
+    buf_text(out, "AWS4-HMAC-SHA256 Credential=");
+    buf_text(out, c->access_key);
+    buf_text(out, "/");
+    buf_text(out, scope);
+    buf_text(out, ", SignedHeaders=");
     signed_headers(q, out);
-    put_text(out, ", Signature=");
+    buf_text(out, ", Signature=");
     buf_put(out, signature, sizeof signature); /* with its NUL */
     return buf_check(out, "signature", e);
 }
