@@ -26,6 +26,7 @@ int cmd_restore(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 int cmd_verify(int argc, char **argv);
 int cmd_status(int argc, char **argv);
+int cmd_doctor(int argc, char **argv);
 
 /* "holdfast: words" on stderr; the exit code for the result. */
 int cli_fail(rc r, const struct err *e);

@@ -15,6 +15,7 @@ static const struct {
     {"status", cmd_status, "am I safe right now?"},
     {"list", cmd_list, "the restore points of a replica"},
     {"verify", cmd_verify, "read a whole replica and prove it"},
+    {"doctor", cmd_doctor, "try what a store can do"},
 };
 #define COMMAND_COUNT (sizeof commands / sizeof *commands)
 

@@ -28,11 +28,16 @@
 #define TIMEOUT_MS 30000
 #define SLOWEST_BYTES_MS 64 /* of the overall deadline */
 
+struct handle {
+    CURL *curl;
+    curl_socket_t socket; /* of its newest connection, which is most likely the one in use */
+};
+
 struct http {
     struct env *env;
     pthread_mutex_t lock;
     /* guarded by lock */
-    CURL *handles[HANDLES_KEPT];
+    struct handle handles[HANDLES_KEPT];
     int count;
 };
 
@@ -41,7 +46,7 @@ struct transfer {
     struct http *http;
     const struct http_request *request;
     struct http_reply *reply;
-    CURL *curl;
+    struct handle handle;
     uint64_t sent;
     size_t text_size;
     rc failed; /* of our side */
@@ -65,27 +70,28 @@ rc http_new(struct env *env, struct http **out, struct err *e) {
 
 void http_free(struct http *h) {
     if (!h) return;
-    while (h->count) curl_easy_cleanup(h->handles[--h->count]);
+    while (h->count) curl_easy_cleanup(h->handles[--h->count].curl);
     pthread_mutex_destroy(&h->lock);
     free(h);
 }
 
-static CURL *take_handle(struct http *h) {
+static struct handle take_handle(struct http *h) {
+    struct handle x = {NULL, CURL_SOCKET_BAD};
     pthread_mutex_lock(&h->lock);
-    CURL *c = h->count ? h->handles[--h->count] : NULL;
+    if (h->count) x = h->handles[--h->count];
     pthread_mutex_unlock(&h->lock);
-    if (c) curl_easy_reset(c); /* its connections stay */
-    return c ? c : curl_easy_init();
+    if (x.curl) curl_easy_reset(x.curl); /* its connections stay */
+    else x.curl = curl_easy_init();
+    return x;
 }
 
-static void give_handle(struct http *h, CURL *c) {
+static void give_handle(struct http *h, struct handle x) {
+    bool kept;
     pthread_mutex_lock(&h->lock);
-    if (h->count < HANDLES_KEPT) {
-        h->handles[h->count++] = c;
-        c = NULL;
-    }
+    kept = h->count < HANDLES_KEPT;
+    if (kept) h->handles[h->count++] = x;
     pthread_mutex_unlock(&h->lock);
-    if (c) curl_easy_cleanup(c);
+    if (!kept) curl_easy_cleanup(x.curl);
 }
 
 /* ---- what libcurl calls ---- */
@@ -115,7 +121,7 @@ static int seek_body(void *arg, curl_off_t at, int whence) {
 
 static bool is_success(struct transfer *t) {
     long status = 0;
-    curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(t->handle.curl, CURLINFO_RESPONSE_CODE, &status);
     return status >= 200 && status < 300;
 }
 
@@ -163,6 +169,7 @@ static size_t take_header(char *line, size_t size, size_t n, void *arg) {
     };
     n *= size;
     size_t name = 0, at, end = n;
+    if (n == 2) system_ack_now(((struct transfer *)arg)->handle.socket); /* a body may wait */
     while (name < n && line[name] != ':') name++;
     for (at = name + 1; at < n && (line[at] == ' ' || line[at] == '\t'); at++) {
     }
@@ -171,6 +178,12 @@ static size_t take_header(char *line, size_t size, size_t n, void *arg) {
         if (strlen(known[i].name) == name && strncasecmp(line, known[i].name, name) == 0)
             snprintf(known[i].value, known[i].size, "%.*s", (int)(end - at), line + at);
     return n;
+}
+
+static int take_socket(void *arg, curl_socket_t socket, curlsocktype purpose) {
+    (void)purpose;
+    ((struct transfer *)arg)->handle.socket = socket;
+    return CURL_SOCKOPT_OK;
 }
 
 /* ---- a request ---- */
@@ -219,6 +232,8 @@ static void set_options(CURL *c, struct transfer *t, char *why) {
     curl_easy_setopt(c, CURLOPT_WRITEDATA, t);
     curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, take_header);
     curl_easy_setopt(c, CURLOPT_HEADERDATA, t);
+    curl_easy_setopt(c, CURLOPT_SOCKOPTFUNCTION, take_socket);
+    curl_easy_setopt(c, CURLOPT_SOCKOPTDATA, t);
     set_method(c, t);
 }
 
@@ -263,12 +278,13 @@ rc http_do(struct http *h, const struct http_request *q, struct http_reply *repl
     curl_off_t length = -1;
     *reply = (struct http_reply){.content_length = -1};
     struct transfer t = {.http = h, .request = q, .reply = reply, .e = e};
-    CURL *c = t.curl = take_handle(h);
+    t.handle = take_handle(h);
+    CURL *c = t.handle.curl;
     struct curl_slist *headers = header_list(q);
     reply->text = calloc(1, HTTP_TEXT_MAX + 1);
     if (!c || !headers || !reply->text) {
         curl_slist_free_all(headers);
-        if (c) give_handle(h, c);
+        if (c) give_handle(h, t.handle);
         return err_set(e, RC_NOMEM, "no memory for a request");
     }
     set_options(c, &t, why);
@@ -278,7 +294,7 @@ rc http_do(struct http *h, const struct http_request *q, struct http_reply *repl
     curl_easy_getinfo(c, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
     reply->status = (int)status;
     reply->content_length = length;
-    give_handle(h, c);
+    give_handle(h, t.handle);
     curl_slist_free_all(headers);
     return code == CURLE_OK ? ok() : failure(&t, code, why, e);
 }

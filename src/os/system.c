@@ -15,8 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/inotify.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <time.h>
@@ -83,6 +85,10 @@ rc system_real_path(const char *path, char out[LIMIT_PATH], struct err *e) {
 int system_cpu_count(void) {
     long n = sysconf(_SC_NPROCESSORS_ONLN);
     return n > 0 ? (int)n : 1;
+}
+
+void system_ack_now(int socket) {
+    setsockopt(socket, IPPROTO_TCP, TCP_QUICKACK, &(int){1}, sizeof(int));
 }
 
 const char *system_env(const char *name) {

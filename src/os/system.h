@@ -51,6 +51,10 @@ struct foreign_lock {
 void system_locks(uint64_t inode, void (*each)(void *, const struct foreign_lock *), void *arg);
 void system_process_name(int pid, char *out, size_t size);
 
+/* Acknowledge what has arrived on a TCP socket now. A sender that waits for that with the rest of
+ * its reply (Nagle's algorithm) would be kept waiting for 40 ms. */
+void system_ack_now(int socket);
+
 /* Wakes a thread when files change, or when told to. */
 struct watch;
 MUST_USE rc watch_new(struct watch **out, struct err *e);

@@ -1,0 +1,269 @@
+/* holdfast doctor URL: try what replication needs of a store, and say what to do about the rest.
+ *
+ * It works in a place of its own below the replica's root, "holdfast/doctor-<random>", touches
+ * nothing else, and takes away what it made, also when a step fails.
+ */
+#include "cli/cli.h"
+#include "object/object.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char help[] = "holdfast doctor [-json] URL\n"
+                           "  Try what replication needs of a store; say what works and which "
+                           "settings to use. Leaves nothing.\n"
+                           "\n"
+                           "  -json  machine-readable\n"
+                           "\n"
+                           "  holdfast doctor s3://bucket/app\n";
+
+#define KEYS 3
+#define SMALL 1000
+#define LARGE ((8u << 20) + 1) /* two parts */
+#define TIME_MS 1700000000123  /* of an object, to be found again to the millisecond */
+
+struct doctor {
+    struct env *env;
+    struct store *store;
+    char dir[64];
+    char keys[KEYS][96], large_key[96];
+    uint8_t small[SMALL], *large;
+    unsigned seen; /* keys that a list named, one bit each */
+    bool seen_twice;
+    json_t *report;
+    bool json, create_only;
+    rc worst;
+};
+
+static rc put(struct doctor *d, struct err *e) {
+    for (int i = 0; i < KEYS; i++)
+        TRY(d->store->ops->put(d->store, d->keys[i], d->small, SMALL, TIME_MS, e));
+    return ok();
+}
+
+/* A store that overwrites says that all went well. */
+static rc put_again(struct doctor *d, struct err *e) {
+    rc r = d->store->ops->put(d->store, d->keys[0], "other", 5, TIME_MS, e);
+    d->create_only = r.code == RC_CONFLICT;
+    if (d->create_only) return ok();
+    if (!is_ok(r)) return r;
+    return err_set(e, RC_UNFIT,
+                   "what was there was replaced: two writers would not notice each other");
+}
+
+static rc get(struct doctor *d, struct err *e) {
+    uint8_t got[SMALL];
+    TRY(d->store->ops->get(d->store, d->keys[1], 0, got, SMALL, e));
+    return memcmp(got, d->small, SMALL) == 0 ? ok()
+                                             : err_set(e, RC_CORRUPT, "other bytes came back");
+}
+
+static rc range(struct doctor *d, struct err *e) {
+    uint8_t got[100];
+    TRY(d->store->ops->get(d->store, d->keys[1], 450, got, sizeof got, e));
+    return memcmp(got, d->small + 450, sizeof got) == 0
+               ? ok()
+               : err_set(e, RC_CORRUPT, "the bytes of another range came back");
+}
+
+static rc metadata(struct doctor *d, struct err *e) {
+    struct object_info info;
+    TRY(d->store->ops->stat(d->store, d->keys[1], &info, e));
+    if (info.size_bytes != SMALL) return err_set(e, RC_CORRUPT, "its size is not what was put");
+    if (info.time_ms == TIME_MS) return ok();
+    return err_set(e, RC_UNFIT, "its time was not kept: Litestream restores by time less exactly");
+}
+
+static rc see(void *arg, const struct object_info *info, struct err *e) {
+    struct doctor *d = arg;
+    (void)e;
+    for (int i = 0; i < KEYS; i++) {
+        if (strcmp(info->name, strrchr(d->keys[i], '/') + 1) != 0) continue;
+        d->seen_twice |= d->seen >> i & 1;
+        d->seen |= 1u << i;
+    }
+    return ok();
+}
+
+static rc list(struct doctor *d, struct err *e) {
+    d->seen = 0;
+    d->store->list_page = 1;
+    rc r = d->store->ops->list(d->store, d->dir, see, d, e);
+    d->store->list_page = 0;
+    TRY(r);
+    if (d->seen == (1u << KEYS) - 1 && !d->seen_twice) return ok();
+    return err_set(e, RC_CORRUPT, "the list is not what was put");
+}
+
+static rc multipart(struct doctor *d, struct err *e) {
+    struct object_upload *u;
+    uint8_t end[2];
+    struct object_info info;
+    TRY(d->store->ops->upload_open(d->store, d->large_key, LARGE, &u, e));
+    rc r = d->store->ops->upload_write(u, d->large, LARGE, e);
+    if (!is_ok(r)) {
+        d->store->ops->upload_abort(u);
+        return r;
+    }
+    TRY(d->store->ops->upload_commit(u, TIME_MS, e));
+    TRY(d->store->ops->stat(d->store, d->large_key, &info, e));
+    if (info.size_bytes != LARGE) return err_set(e, RC_CORRUPT, "its size is not what was sent");
+    TRY(d->store->ops->get(d->store, d->large_key, LARGE - 2, end, 2, e));
+    return memcmp(end, d->large + LARGE - 2, 2) == 0
+               ? ok()
+               : err_set(e, RC_CORRUPT, "other bytes came back");
+}
+
+static rc clean_up(struct doctor *d, struct err *e) {
+    rc worst = ok();
+    struct object_info info;
+    struct err ignored;
+    for (int i = 0; i <= KEYS; i++) {
+        const char *key = i < KEYS ? d->keys[i] : d->large_key;
+        rc r = d->store->ops->remove(d->store, key, is_ok(worst) ? e : &ignored);
+        if (is_ok(r) && d->store->ops->stat(d->store, key, &info, &ignored).code != RC_NOTFOUND)
+            r = err_set(e, RC_IO, "%s/%s is still there", d->store->url, key);
+        if (is_ok(worst)) worst = r;
+    }
+    return worst;
+}
+
+/* `needed_for` is told when the step fails. */
+static const struct step {
+    const char *name;
+    rc (*run)(struct doctor *, struct err *);
+    const char *needed_for;
+} steps[] = {
+    {"put", put, "replicate cannot work"},
+    {"conditional put", put_again,
+     "replicate refuses the store; -unfenced goes on without, and then nobody else may ever write "
+     "there"},
+    {"get", get, "nothing can be restored"},
+    {"range", range, "nothing can be restored"},
+    {"metadata", metadata, "times are read from the objects instead"},
+    {"list", list, "a replica of more objects than one list holds cannot be read"},
+    {"multipart", multipart, "snapshots and compactions over 8 MiB cannot be stored"},
+    {"delete", clean_up,
+     "old objects stay for ever: let a rule of the bucket remove them; the doctor's own stay too"},
+};
+
+static void run_step(struct doctor *d, const struct step *step) {
+    struct err e = {0};
+    int64_t began = d->env->mono_ns(d->env);
+    rc r = step->run(d, &e);
+    double ms = (double)(d->env->mono_ns(d->env) - began) / 1e6;
+    bool minor = step->run == metadata;
+    if (!is_ok(r) && !minor && (is_ok(d->worst) || r.code == RC_UNFIT)) d->worst = r;
+    json_t *o = json_pack("{s:s, s:b, s:f, s:s}", "step", step->name, "ok", is_ok(r), "ms", ms,
+                          "error", is_ok(r) ? "" : e.text);
+    json_array_append_new(d->report, o);
+    if (d->json) return;
+    printf("%-5s %-16s %8.1f ms", is_ok(r) ? "ok" : minor ? "note" : "FAIL", step->name, ms);
+    if (!is_ok(r)) printf("  %s\n%34s%s", e.text, "", step->needed_for);
+    putchar('\n');
+    fflush(stdout);
+}
+
+/* "s3://bucket/root?..." */
+static bool split_bucket(const char *url, char bucket[256], char root[1024]) {
+    if (strncmp(url, "s3://", 5) != 0) return false;
+    size_t n = strcspn(url + 5, "/?");
+    const char *rest = url + 5 + n;
+    snprintf(bucket, 256, "%.*s", (int)n, url + 5);
+    if (*rest == '/') rest++;
+    snprintf(root, 1024, "%.*s", (int)strcspn(rest, "?"), rest);
+    return true;
+}
+
+static json_t *policy_of(const char *bucket, const char *root) {
+    char objects[1400], arn[300], below[1100];
+    snprintf(below, sizeof below, "%s%s*", root, *root ? "/" : "");
+    snprintf(arn, sizeof arn, "arn:aws:s3:::%s", bucket);
+    snprintf(objects, sizeof objects, "%s/%s", arn, below);
+    return json_pack("{s:s, s:[{s:s, s:[s,s,s,s], s:s}, {s:s, s:s, s:s, s:{s:{s:s}}}]}", "Version",
+                     "2012-10-17", "Statement", "Effect", "Allow", "Action", "s3:PutObject",
+                     "s3:GetObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "Resource",
+                     objects, "Effect", "Allow", "Action", "s3:ListBucket", "Resource", arn,
+                     "Condition", "StringLike", "s3:prefix", below);
+}
+
+static void print_report(struct doctor *d) {
+    char bucket[256], root[1024];
+    json_t *policy = NULL;
+    const char *unfenced = d->create_only ? "" : "-unfenced ";
+    if (split_bucket(d->store->url, bucket, root)) policy = policy_of(bucket, root);
+    if (d->json) {
+        json_t *o = json_pack("{s:b, s:s, s:O, s:o*}", "ok", is_ok(d->worst), "url", d->store->url,
+                              "steps", d->report, "policy", policy);
+        if (o) json_dumpf(o, stdout, JSON_COMPACT);
+        putchar('\n');
+        json_decref(o);
+        return;
+    }
+    printf("\nuse: holdfast replicate %sDB '%s'\n", unfenced, d->store->url);
+    if (strstr(d->store->url, "endpoint=http://"))
+        puts("note: plain http: who is on the way can read and change all of it");
+    if (!policy) return;
+    puts("least rights (without s3:DeleteObject nothing is ever removed; restore needs GetObject "
+         "and "
+         "ListBucket only):");
+    json_dumpf(policy, stdout, JSON_INDENT(2));
+    putchar('\n');
+    json_decref(policy);
+}
+
+static rc prepare(struct doctor *d, const char *url, struct err *e) {
+    uint64_t id;
+    TRY(env_new_system(1, &d->env, e));
+    TRY(store_open(d->env, url, &d->store, e));
+    d->large = malloc(LARGE);
+    d->report = json_array();
+    if (!d->large || !d->report) return err_set(e, RC_NOMEM, "no memory");
+    d->env->random(d->env, &id, sizeof id);
+    d->env->random(d->env, d->small, SMALL);
+    d->env->random(d->env, d->large, LARGE);
+    snprintf(d->dir, sizeof d->dir, "holdfast/doctor-%016" PRIx64, id);
+    for (int i = 0; i < KEYS; i++) snprintf(d->keys[i], sizeof d->keys[i], "%s/%d", d->dir, i);
+    snprintf(d->large_key, sizeof d->large_key, "%s/large", d->dir);
+    return ok();
+}
+
+static int doctor(const char *url, bool json) {
+    struct doctor d = {.json = json};
+    struct err e;
+    rc r = prepare(&d, url, &e);
+    if (is_ok(r)) {
+        if (!json) printf("%s\n", d.store->url);
+        for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) run_step(&d, &steps[i]);
+        print_report(&d);
+        r = d.worst;
+        err_fill(&e, r.code, "doctor: not all that is needed works");
+    }
+    free(d.large);
+    json_decref(d.report);
+    store_free(d.store);
+    env_free_system(d.env);
+    return is_ok(r) ? 0 : cli_fail(r, &e);
+}
+
+int cmd_doctor(int argc, char **argv) {
+    static const struct option options[] = {
+        {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+    bool json = false;
+    int option;
+    opterr = 0;
+    while ((option = getopt_long_only(argc, argv, ":h", options, NULL)) != -1) {
+        if (option == 'h') {
+            fputs(help, stdout);
+            return 0;
+        }
+        if (option == 'j') json = true;
+        else return cli_bad_option(help, option, argv);
+    }
+    if (argc - optind != 1) return cli_usage(help, "doctor needs a URL");
+    return doctor(argv[optind], json);
+}
