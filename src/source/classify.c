@@ -23,8 +23,8 @@
 #define RESETS_MAX 1000000u /* salts go up by one at each */
 
 const char *class_name(enum class c) {
-    static const char *const names[] = {"new",   "continues", "ahead",        "equal",   "behind",
-                                        "older", "fork",      "incompatible", "unproven"};
+    static const char *const names[] = {"new",   "continues", "ahead",        "equal",    "behind",
+                                        "older", "fork",      "incompatible", "unproven", "gone"};
     return names[c];
 }
 
@@ -325,10 +325,17 @@ static bool holds_fences_only(const struct dest *d) {
     return t->chain.present && t->commit == 1 && t->chain.sum == replica_empty_sum(t->page_size);
 }
 
+/* The run before us, of this boot, had shipped all of it here. */
+static bool was_there(const struct dest *d) {
+    const struct run_record *r = &d->source->run.found;
+    int i = run_record_find(r, d->store->url);
+    return i >= 0 && !r->dest[i].full && r->dest[i].node[1];
+}
+
 static rc find_class(struct dest *d, struct err *e) {
     bool told = false;
     if (d->tail.empty) {
-        d->class = CLASS_NEW;
+        d->class = was_there(d) ? CLASS_GONE : CLASS_NEW;
         return ok();
     }
     if (d->tail.header.page_size != d->source->live.page_size) {
@@ -371,6 +378,14 @@ static void refuse(struct dest *d) {
                  "INCOMPATIBLE: %s has pages of %u bytes, the replica %s (TXID %" PRIu64
                  ") of %u: replicate to a new URL",
                  db, s->live.page_size, url, n, d->tail.header.page_size);
+        return;
+    case CLASS_GONE:
+        err_fill(
+            &d->refusal, RC_CONFLICT,
+            "GONE: the run before shipped %s to %s, and nothing is there now (a disk that is not"
+            " mounted?): bring it back, or begin a new replica with 'holdfast replicate"
+            " -adopt-local %s %s'",
+            db, url, db, url);
         return;
     case CLASS_BEHIND:
     case CLASS_OLDER:

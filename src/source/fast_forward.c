@@ -145,7 +145,8 @@ rc source_fast_forward(struct env *env, struct store *store, const char *db, int
         *result = (struct restore_result){.txid = local.tip};
         return ok();
     }
-    if (local.class == CLASS_NEW) return err_set(e, RC_NOTFOUND, "%s: no backup there", store->url);
+    if (local.class == CLASS_NEW || local.class == CLASS_GONE)
+        return err_set(e, RC_NOTFOUND, "%s: no backup there", store->url);
     if (local.class != CLASS_BEHIND && local.class != CLASS_OLDER) {
         *e = local.refusal;
         return (rc){e->code};

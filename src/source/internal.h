@@ -84,6 +84,7 @@ enum class {
     CLASS_FORK,
     CLASS_INCOMPATIBLE,
     CLASS_UNPROVEN,
+    CLASS_GONE,
 };
 const char *class_name(enum class);
 

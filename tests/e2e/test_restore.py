@@ -83,6 +83,7 @@ def test_if_replica_exists_forgives_only_that(replica):
     assert not out.exists()
 
 
+@pytest.mark.file_only("objects are taken away by hand")
 def test_fences_alone_are_no_backup(box):
     """The first shipment never came."""
     app = box.new_app()

@@ -5,6 +5,7 @@ which side holds what and what goes on, and what it says then works.
 """
 import json
 import os
+import shutil
 
 import pytest
 
@@ -331,6 +332,45 @@ def test_unproven_adopted_from_the_replica(box):
     unproven(box)
     goes_on(box, "equal", "-adopt-replica")
     assert len(list(box.path.glob("app.db.before-*"))) == 1
+
+
+@pytest.mark.file_only("a directory is taken away")
+def test_replica_that_is_gone(box):
+    """A disk that is not mounted: its mount point is an empty directory."""
+    app = shipped(box)
+    os.rename(box.replica, box.path / "disk")
+    box.replica.mkdir()
+    add_rows(app, 1)
+    words = box.refused(code=5)
+    assert "GONE" in words and f"'holdfast replicate -adopt-local {box.db} file://{box.replica}'" in words
+    assert "GONE" in box.status(code=2)["reason"]
+    box.replica.rmdir()
+    os.rename(box.path / "disk", box.replica)
+    goes_on(box, "continues")
+
+
+@pytest.mark.file_only("a directory is taken away")
+def test_replica_that_is_gone_is_begun_anew(box):
+    shipped(box)
+    shutil.rmtree(box.replica)
+    box.replica.mkdir()
+    box.refused(code=5)
+    goes_on(box, "gone", "-adopt-local")
+    goes_on(box, "continues")
+
+
+@pytest.mark.file_only("a directory is taken away")
+def test_replica_that_never_had_a_shipment_is_not_missed(box):
+    """A run that could not write there, which the run file knows as well."""
+    app = box.new_app()
+    box.replica.mkdir()
+    (box.replica / "ltx").mkdir()
+    (box.replica / "ltx/0").write_text("in the way")
+    r = box.start()
+    r.wait("fence.retry")
+    r.kill()
+    shutil.rmtree(box.replica)
+    goes_on(box, "new")
 
 
 def test_one_refusing_destination_stops_all(box):
