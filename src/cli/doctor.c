@@ -30,7 +30,7 @@ struct doctor {
     struct env *env;
     struct store *store;
     char dir[64];
-    char keys[KEYS][96], large_key[96];
+    char keys[KEYS][96], timed_key[96], large_key[96];
     uint8_t small[SMALL], *large;
     unsigned seen; /* keys that a list named, one bit each */
     bool seen_twice;
@@ -41,18 +41,26 @@ struct doctor {
 
 static rc put(struct doctor *d, struct err *e) {
     for (int i = 0; i < KEYS; i++)
-        TRY(d->store->ops->put(d->store, d->keys[i], d->small, SMALL, TIME_MS, e));
+        TRY(d->store->ops->put_note(d->store, d->keys[i], d->small, SMALL, e));
     return ok();
 }
 
-/* A store that overwrites says that all went well. */
-static rc put_again(struct doctor *d, struct err *e) {
-    rc r = d->store->ops->put(d->store, d->keys[0], "other", 5, TIME_MS, e);
+static rc put_timed(struct doctor *d, struct err *e) {
+    return d->store->ops->put(d->store, d->timed_key, d->small, SMALL, TIME_MS, e);
+}
+
+/* A store that overwrites says that all went well. The steps after this go on without. */
+static rc conditional_put(struct doctor *d, struct err *e) {
+    rc r = d->store->ops->put(d->store, d->keys[0], d->small, SMALL, TIME_MS, e);
     d->create_only = r.code == RC_CONFLICT;
-    if (d->create_only) return ok();
-    if (!is_ok(r)) return r;
-    return err_set(e, RC_UNFIT,
-                   "what was there was replaced: two writers would not notice each other");
+    if (d->create_only) return put_timed(d, e);
+    d->store->unfenced = true;
+    struct err first = *e;
+    TRY(put_timed(d, e));
+    *e = first;
+    return is_ok(r) ? err_set(e, RC_UNFIT,
+                              "it replaces what is there: two writers would not notice each other")
+                    : r;
 }
 
 static rc get(struct doctor *d, struct err *e) {
@@ -72,7 +80,7 @@ static rc range(struct doctor *d, struct err *e) {
 
 static rc metadata(struct doctor *d, struct err *e) {
     struct object_info info;
-    TRY(d->store->ops->stat(d->store, d->keys[1], &info, e));
+    TRY(d->store->ops->stat(d->store, d->timed_key, &info, e));
     if (info.size_bytes != SMALL) return err_set(e, RC_CORRUPT, "its size is not what was put");
     if (info.time_ms == TIME_MS) return ok();
     return err_set(e, RC_UNFIT, "its time was not kept: Litestream restores by time less exactly");
@@ -122,8 +130,8 @@ static rc clean_up(struct doctor *d, struct err *e) {
     rc worst = ok();
     struct object_info info;
     struct err ignored;
-    for (int i = 0; i <= KEYS; i++) {
-        const char *key = i < KEYS ? d->keys[i] : d->large_key;
+    for (int i = 0; i < KEYS + 2; i++) {
+        const char *key = i < KEYS ? d->keys[i] : i == KEYS ? d->timed_key : d->large_key;
         rc r = d->store->ops->remove(d->store, key, is_ok(worst) ? e : &ignored);
         if (is_ok(r) && d->store->ops->stat(d->store, key, &info, &ignored).code != RC_NOTFOUND)
             r = err_set(e, RC_IO, "%s/%s is still there", d->store->url, key);
@@ -139,7 +147,7 @@ static const struct step {
     const char *needed_for;
 } steps[] = {
     {"put", put, "replicate cannot work"},
-    {"conditional put", put_again,
+    {"conditional put", conditional_put,
      "replicate refuses the store; -unfenced goes on without, and then nobody else may ever write "
      "there"},
     {"get", get, "nothing can be restored"},
@@ -228,6 +236,7 @@ static rc prepare(struct doctor *d, const char *url, struct err *e) {
     d->env->random(d->env, d->large, LARGE);
     snprintf(d->dir, sizeof d->dir, "holdfast/doctor-%016" PRIx64, id);
     for (int i = 0; i < KEYS; i++) snprintf(d->keys[i], sizeof d->keys[i], "%s/%d", d->dir, i);
+    snprintf(d->timed_key, sizeof d->timed_key, "%s/timed", d->dir);
     snprintf(d->large_key, sizeof d->large_key, "%s/large", d->dir);
     return ok();
 }

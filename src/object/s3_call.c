@@ -236,11 +236,12 @@ static rc refuse(struct s3 *s, const struct call *c, const struct http_reply *re
     else if (reply->status == 501) code = RC_UNFIT;
     else if (reply->status == 416) code = RC_CORRUPT;
     else if (reply->status == 301 || reply->status == 307)
-        hint = ": the bucket is elsewhere; give its region or endpoint";
-    else if (reply->status == 403) hint = ": holdfast doctor tells what is allowed";
-    return err_set(e, code, "%s %s%s%s: %d%s%s%s%s%s", c->method, s->at.bucket, c->key ? "/" : "",
-                   c->key ? c->key : "", reply->status, *x->code ? " " : "", x->code,
-                   *x->message ? ", " : "", x->message, hint);
+        hint = " (the bucket is elsewhere: give its region or endpoint)";
+    else if (reply->status == 403) hint = " (holdfast doctor tells what is allowed)";
+    int words = (int)strcspn(x->message, ".\n"); /* one sentence is enough */
+    return err_set(e, code, "%s %s/%s%s%s: %d%s%s%s%.*s%s", c->method, s->at.bucket, s->at.root,
+                   c->key ? "/" : "", c->key ? c->key : "", reply->status, *x->code ? " " : "",
+                   x->code, *x->message ? ", " : "", words, x->message, hint);
 }
 
 static void pause_before(struct s3 *s, const char *retry_after, int attempt) {

@@ -218,6 +218,7 @@ rc slot_resolve(struct dest *d, const char *key, uint64_t file_checksum, bool *a
     uint8_t head[LTX_HEADER_SIZE], trailer[LTX_TRAILER_SIZE];
     struct object_info info;
     struct ltx_header h;
+    uint64_t min, max;
     struct store *store = d->store;
     TRY(store->ops->stat(store, key, &info, e));
     if (info.size_bytes < LTX_HEADER_SIZE + LTX_TRAILER_SIZE)
@@ -227,6 +228,8 @@ rc slot_resolve(struct dest *d, const char *key, uint64_t file_checksum, bool *a
                         e));
     TRY(ltx_header_decode(&h, head, e));
     *adopted = false;
+    if (!name_parse(strrchr(key, '/') + 1, &min, &max) || h.min_txid != min || h.max_txid != max)
+        return err_set(e, RC_CORRUPT, "%s/%s: its header is another object's", store->url, key);
     if (h.node_id == d->source->nonce) {
         *adopted = get_u64be(trailer + 8) != file_checksum;
         return ok();
