@@ -121,7 +121,7 @@ def test_database_that_is_locked_while_it_is_made_is_waited_for(box):
 
 def test_database_that_is_behind_is_brought_up_first(box):
     c = box.new_app(10)
-    r = box.replicate()
+    r = box.replicate("-keep-level0", "1m")  # while a state is told by its object
     box.wait_safe()
     c.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     box.wait_safe()
@@ -293,6 +293,16 @@ def test_application_gets_no_secrets_no_descriptors_and_default_signals(box, mon
     assert int(masks["SigIgn"], 16) == 0 and int(masks["SigBlk"], 16) == 0
     group = (box.path / "stat").read_text().rsplit(")", 1)[1].split()[2]
     assert group == r.events("exec.start")[0]["pid"]  # its own, of the shell's
+
+
+def test_descriptors_of_whoever_started_us_end_with_us(box):
+    box.new_app(3)
+    argv = ["sh", "-c", 'exec 7</dev/null; exec "$@"', "sh", COMMAND, "replicate", *FAST,
+            "-exec", f"cd {box.path}; ls /proc/self/fd > fds", box.db, box.replica]
+    r = Replicator([str(a) for a in argv], box.env())
+    box.stack.callback(r.kill)
+    r.end(0)
+    assert (box.path / "fds").read_text().split() == ["0", "1", "2", "3"]
 
 
 def test_ignored_hangup_stays_ignored(box):
