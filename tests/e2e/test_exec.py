@@ -2,6 +2,7 @@
 import contextlib
 import os
 import pty
+import select
 import shlex
 import signal
 import socket
@@ -11,9 +12,9 @@ import sys
 
 import pytest
 
-from box import COMMAND, FAST, NOBODY, Replicator, add_rows, assert_same, count_rows, give, remove, until, url
+from box import COMMAND, FAST, NOBODY, PATIENCE, Replicator, add_rows, assert_same, count_rows, give, remove, until, url
 
-# An application that says each signal it gets on its standard error and ends at SIGTERM.
+# An application that says each signal it gets on its standard error and ends at SIGTERM, or by itself.
 APP = f"""exec {shlex.quote(sys.executable)} -c '
 import os, signal, sqlite3, sys
 def say(*words): os.write(2, (" ".join(map(str, words)) + "\\n").encode())
@@ -24,6 +25,7 @@ def got(number, frame):
         os._exit(int(sys.argv[1]))
 for n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
     signal.signal(n, got)
+signal.alarm(30)
 c = sqlite3.connect("app.db", isolation_level=None)
 c.execute("PRAGMA user_version")
 say("running", os.getpid(), os.getpgrp())
@@ -477,30 +479,48 @@ def test_not_ready_before_the_application_runs(box, monkeypatch):
         assert s.recv(100) == b"STOPPING=1"
 
 
+class Terminal:
+    """holdfast replicate -exec on a terminal of its own."""
+
+    def __init__(self, box, command):
+        self.main, side = pty.openpty()
+        argv = [COMMAND, "replicate", *FAST, "-log", "logfmt", "-exec", f"cd {box.path} && {command}", box.db, box.replica]
+        self.process = subprocess.Popen(["setsid", "-c", *map(str, argv)], stdin=side, stdout=side, stderr=side, env=box.env())
+        os.close(side)
+        self.seen = b""
+        box.stack.callback(os.close, self.main)
+        box.stack.callback(self.process.wait)
+        box.stack.callback(self.process.kill)
+
+    def read_until(self, text):
+        while text not in self.seen:
+            assert select.select([self.main], [], [], PATIENCE)[0], f"no {text} in {self.seen}"
+            self.seen += os.read(self.main, 4096)
+
+    def type(self, keys):
+        os.write(self.main, keys)
+
+
 def test_control_c_reaches_the_application_once(box):
-    """It has the terminal; we go on until it has ended, and get the terminal back."""
+    """And Ctrl-Z, after which nobody would have the terminal, stops it for no longer than an instant."""
     box.new_app(3)
-    main, side = pty.openpty()
-    argv = [COMMAND, "replicate", *FAST, "-log", "logfmt", "-exec", f"cd {box.path} && {APP} 0", box.db, box.replica]
-    p = subprocess.Popen(["setsid", "-c", *map(str, argv)], stdin=side, stdout=side, stderr=side, env=box.env())
-    os.close(side)
-    seen = b""
+    t = Terminal(box, APP + "0")
+    t.read_until(b"running")
+    t.type(b"\x03")
+    t.read_until(b"got SIGINT")
+    t.type(b"\x1a")
+    t.type(b"\x1c")
+    t.read_until(b"got SIGQUIT")
+    assert t.process.poll() is None and t.seen.count(b"got SIGINT") == 1
+    t.process.send_signal(signal.SIGTERM)
+    t.read_until(b"event=stop ")
+    assert t.process.wait(10) == 0
 
-    def read_until(text):
-        nonlocal seen
-        while text not in seen:
-            seen += os.read(main, 4096)
 
-    box.stack.callback(p.wait)
-    box.stack.callback(p.kill)
-    read_until(b"running")
-    os.write(main, b"\x03")
-    read_until(b"got SIGINT")
-    os.write(main, b"\x1a")  # Ctrl-Z: nobody would get the terminal, so it goes on
-    os.write(main, b"\x1c")
-    read_until(b"got SIGQUIT")
-    assert p.poll() is None and seen.count(b"got SIGINT") == 1
-    p.send_signal(signal.SIGTERM)
-    read_until(b"event=stop ")
-    assert p.wait(10) == 0
-    os.close(main)
+def test_application_can_read_from_the_terminal(box):
+    box.new_app(3)
+    t = Terminal(box, "read line && echo said $line")
+    t.read_until(b"event=exec.start")
+    t.type(b"hello\n")
+    t.read_until(b"said hello")
+    assert t.process.wait(10) == 0
