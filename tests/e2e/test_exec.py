@@ -94,15 +94,50 @@ def test_nothing_anywhere_starts_empty_and_ships_what_the_application_makes(box)
 
 
 def test_database_that_is_made_later_is_picked_up(box):
+    """An empty file, as an application leaves it that has opened it and nothing more, may still get its page size."""
+    box.db.touch()
     r = run(box, APP + "0")
     app_pid(r)
     r.wait("database.gone")
-    assert box.db.stat().st_size == 0  # as an application leaves it that has opened it and nothing more
+    assert box.db.stat().st_size == 0
     c = box.new_app(5, page_size=8192)
     r.wait("ship")
     box.wait_safe()
     assert c.execute("PRAGMA page_size").fetchall() == [(8192,)]
     r.stop()
+    assert_same(box.db, box.restore())
+
+
+def test_empty_file_is_as_good_as_none(box):
+    """And its owner and permissions are what the restored database gets."""
+    replicated(box, 6)
+    lose(box)
+    box.db.touch()
+    box.db.chmod(0o640)
+    r = run(box, "true")
+    r.end(0)
+    assert count_rows(box.db) == 6 and box.db.stat().st_mode & 0o777 == 0o640
+    assert_same(box.db, box.restore())
+    lose(box)
+    box.db.touch()
+    (box.path / "app.db-wal").write_bytes(b"commits that nobody else has")
+    assert "app.db-wal is not" in run(box, "true").end(5)
+
+
+def test_replica_of_a_machine_that_is_lost_is_taken_over(box):
+    """Its owner is another, so without -exec that would be asked for."""
+    other = box.path / "other.db"
+    c = box.new_app(4)
+    c.execute("VACUUM INTO ?", (str(other),))
+    box.sql("PRAGMA journal_mode=WAL", db=other)
+    r = box.replicate(db=other)
+    box.wait_safe(db=other)
+    r.stop()
+    c.close()
+    lose(box)
+    r = run(box, "sqlite3 app.db \"INSERT INTO t(v) VALUES ('new')\"")
+    r.end(0)
+    assert count_rows(box.db) == 5
     assert_same(box.db, box.restore())
 
 
