@@ -190,10 +190,14 @@ static rc choose_and_restore(struct look *l, struct err *e) {
                   (const char *const[]){"to", silent->store->url, "err", silent->err.text}, 4);
     log_pairs(p->log, "restore", (const char *const[]){"db", p->db, "from", best->store->url}, 4);
     TRY(restore_from(l, best, e));
-    p->others_are_older = !silent && best->last.node_id;
-    for (int i = 0; i < p->url_count; i++)
-        if (l->at[i].answer == BACKUP && l->at[i].last.node_id != best->last.node_id)
-            p->others_are_older = false;
+    int others = 0, of_same_run = 0;
+    for (int i = 0; i < p->url_count; i++) {
+        struct candidate *c = &l->at[i];
+        if (c == best || c->answer != BACKUP) continue;
+        others++;
+        of_same_run += c->last.node_id && c->last.node_id == best->last.node_id;
+    }
+    p->others_are_older = !silent && others && others == of_same_run;
     return ok();
 }
 
