@@ -15,6 +15,8 @@
  */
 #include "cli/exec.h"
 
+#include "object/credentials.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stddef.h>
@@ -79,31 +81,27 @@ void signals_cancel(atomic_bool *flag) {
 
 /* ---- the child ---- */
 
-/* What gives access to our stores, and what whoever started us meant for our process alone. A name
- * that ends in '*' stands for all that begin so. */
+/* Beside credentials_variables: what leads to credentials, and what whoever started us meant for
+ * our process alone. A name that ends in '*' stands for all that begin so. */
 static const char *const kept_back[] = {
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
     "AWS_SECURITY_TOKEN",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_*",
     "LITESTREAM_*",
     "NOTIFY_SOCKET",
     "WATCHDOG_*",
     "LISTEN_*",
+    NULL,
 };
 
-static bool is_kept_back(const char *variable) {
-    size_t name = strcspn(variable, "=");
-    for (size_t i = 0; i < sizeof kept_back / sizeof kept_back[0]; i++) {
-        size_t n = strlen(kept_back[i]);
-        bool begins = kept_back[i][n - 1] == '*';
-        if (begins ? strncmp(variable, kept_back[i], n - 1) == 0
-                   : name == n && strncmp(variable, kept_back[i], n) == 0)
+static bool is_named(const char *variable, const char *const *names) {
+    size_t length = strcspn(variable, "=");
+    for (; *names; names++) {
+        size_t n = strlen(*names);
+        bool begins = (*names)[n - 1] == '*';
+        if (begins ? strncmp(variable, *names, n - 1) == 0
+                   : length == n && strncmp(variable, *names, n) == 0)
             return true;
     }
     return false;
@@ -114,7 +112,8 @@ static char **environment_without_secrets(void) {
     while (environ[count]) count++;
     char **out = calloc(count + 1, sizeof *out);
     for (size_t i = 0; out && i < count; i++)
-        if (!is_kept_back(environ[i])) out[kept++] = environ[i];
+        if (!is_named(environ[i], credentials_variables) && !is_named(environ[i], kept_back))
+            out[kept++] = environ[i];
     return out;
 }
 

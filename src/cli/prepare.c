@@ -119,11 +119,42 @@ static void log_restored(const struct prepare *p, const char *event, const struc
               6);
 }
 
+static rc sync_directory(const struct prepare *p, struct err *e) {
+    const char *slash = strrchr(p->db, '/');
+    char dir[LIMIT_PATH];
+    snprintf(dir, sizeof dir, "%.*s", slash ? (int)(slash - p->db) : 1, slash ? p->db : ".");
+    return p->env->files->sync_dir(p->env, dir[0] ? dir : "/", e);
+}
+
+/* In the place of an empty file, which keeps its owner and permissions. */
+static rc restore_over_empty(struct look *l, struct store *from, struct restore_options *options,
+                             struct restore_result *result, struct err *e) {
+    const struct prepare *p = l->p;
+    const struct env_files *files = p->env->files;
+    struct file_stat st;
+    char temp[LIMIT_PATH + 32];
+    snprintf(temp, sizeof temp, "%s-wal", p->db);
+    if (is_ok(files->stat(p->env, temp, &st, e)) && st.size_bytes)
+        return err_set(e, RC_CONFLICT, "%s is empty, but %s is not", p->db, temp);
+    snprintf(temp, sizeof temp, "%s.holdfast-new", p->db);
+    rc r = files->remove(p->env, temp, e); /* of a run that died */
+    if (r.code != RC_NOTFOUND) TRY(r);
+    TRY(replica_restore(from, temp, options, result, e));
+    TRY(files->copy_access(p->env, p->db, temp, e));
+    TRY(files->stat(p->env, p->db, &st, e));
+    if (st.size_bytes) return err_set(e, RC_BUSY, "%s: somebody wrote to it meanwhile", p->db);
+    TRY(files->rename(p->env, temp, p->db, true, e));
+    return sync_directory(p, e);
+}
+
 static rc restore_from(struct look *l, struct candidate *c, struct err *e) {
     struct prepare *p = l->p;
     struct restore_options options = {.progress = &l->progress};
     struct restore_result result;
-    TRY(replica_restore(c->store, p->db, &options, &result, e));
+    struct file_stat st;
+    if (is_ok(p->env->files->stat(p->env, p->db, &st, e)) && st.size_bytes == 0)
+        TRY(restore_over_empty(l, c->store, &options, &result, e));
+    else TRY(replica_restore(c->store, p->db, &options, &result, e));
     log_restored(p, "restored", c->store, &result);
     p->restored = true;
     return ok();
@@ -159,10 +190,14 @@ static rc choose_and_restore(struct look *l, struct err *e) {
                   (const char *const[]){"to", silent->store->url, "err", silent->err.text}, 4);
     log_pairs(p->log, "restore", (const char *const[]){"db", p->db, "from", best->store->url}, 4);
     TRY(restore_from(l, best, e));
-    p->others_are_older = !silent && best->last.node_id;
-    for (int i = 0; i < p->url_count; i++)
-        if (l->at[i].answer == BACKUP && l->at[i].last.node_id != best->last.node_id)
-            p->others_are_older = false;
+    int others = 0, of_same_run = 0;
+    for (int i = 0; i < p->url_count; i++) {
+        struct candidate *c = &l->at[i];
+        if (c == best || c->answer != BACKUP) continue;
+        others++;
+        of_same_run += c->last.node_id && c->last.node_id == best->last.node_id;
+    }
+    p->others_are_older = !silent && others && others == of_same_run;
     return ok();
 }
 

@@ -33,7 +33,8 @@ static rc class_of(struct env *env, struct store *store, const char *db, struct 
     if (is_ok(r)) {
         struct dest *d = &s->dest[0];
         *out = (struct local){.class = d->class, .tip = d->tail.txid, .refusal = d->refusal};
-        out->pending = d->class == CLASS_CONTINUES && d->pending.count > 0;
+        out->pending =
+            d->class == CLASS_AHEAD || (d->class == CLASS_CONTINUES && d->pending.count > 0);
         out->txid = source_known_state(d);
     }
     source_free(s);

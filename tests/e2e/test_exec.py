@@ -2,6 +2,7 @@
 import contextlib
 import os
 import pty
+import select
 import shlex
 import signal
 import socket
@@ -11,9 +12,9 @@ import sys
 
 import pytest
 
-from box import COMMAND, FAST, NOBODY, Replicator, add_rows, assert_same, count_rows, give, remove, until, url
+from box import COMMAND, FAST, NOBODY, PATIENCE, Replicator, add_rows, assert_same, count_rows, give, remove, until, url
 
-# An application that says each signal it gets on its standard error and ends at SIGTERM.
+# An application that says each signal it gets on its standard error and ends at SIGTERM, or by itself.
 APP = f"""exec {shlex.quote(sys.executable)} -c '
 import os, signal, sqlite3, sys
 def say(*words): os.write(2, (" ".join(map(str, words)) + "\\n").encode())
@@ -24,6 +25,7 @@ def got(number, frame):
         os._exit(int(sys.argv[1]))
 for n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
     signal.signal(n, got)
+signal.alarm(30)
 c = sqlite3.connect("app.db", isolation_level=None)
 c.execute("PRAGMA user_version")
 say("running", os.getpid(), os.getpgrp())
@@ -92,15 +94,50 @@ def test_nothing_anywhere_starts_empty_and_ships_what_the_application_makes(box)
 
 
 def test_database_that_is_made_later_is_picked_up(box):
+    """An empty file, as an application leaves it that has opened it and nothing more, may still get its page size."""
+    box.db.touch()
     r = run(box, APP + "0")
     app_pid(r)
     r.wait("database.gone")
-    assert box.db.stat().st_size == 0  # as an application leaves it that has opened it and nothing more
+    assert box.db.stat().st_size == 0
     c = box.new_app(5, page_size=8192)
     r.wait("ship")
     box.wait_safe()
     assert c.execute("PRAGMA page_size").fetchall() == [(8192,)]
     r.stop()
+    assert_same(box.db, box.restore())
+
+
+def test_empty_file_is_as_good_as_none(box):
+    """And its owner and permissions are what the restored database gets."""
+    replicated(box, 6)
+    lose(box)
+    box.db.touch()
+    box.db.chmod(0o640)
+    r = run(box, "true")
+    r.end(0)
+    assert count_rows(box.db) == 6 and box.db.stat().st_mode & 0o777 == 0o640
+    assert_same(box.db, box.restore())
+    lose(box)
+    box.db.touch()
+    (box.path / "app.db-wal").write_bytes(b"commits that nobody else has")
+    assert "app.db-wal is not" in run(box, "true").end(5)
+
+
+def test_replica_of_a_machine_that_is_lost_is_taken_over(box):
+    """Its owner is another, so without -exec that would be asked for."""
+    other = box.path / "other.db"
+    c = box.new_app(4)
+    c.execute("VACUUM INTO ?", (str(other),))
+    box.sql("PRAGMA journal_mode=WAL", db=other)
+    r = box.replicate(db=other)
+    box.wait_safe(db=other)
+    r.stop()
+    c.close()
+    lose(box)
+    r = run(box, "sqlite3 app.db \"INSERT INTO t(v) VALUES ('new')\"")
+    r.end(0)
+    assert count_rows(box.db) == 5
     assert_same(box.db, box.restore())
 
 
@@ -121,7 +158,7 @@ def test_database_that_is_locked_while_it_is_made_is_waited_for(box):
 
 def test_database_that_is_behind_is_brought_up_first(box):
     c = box.new_app(10)
-    r = box.replicate()
+    r = box.replicate("-keep-level0", "1m")  # while a state is told by its object
     box.wait_safe()
     c.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     box.wait_safe()
@@ -293,6 +330,16 @@ def test_application_gets_no_secrets_no_descriptors_and_default_signals(box, mon
     assert int(masks["SigIgn"], 16) == 0 and int(masks["SigBlk"], 16) == 0
     group = (box.path / "stat").read_text().rsplit(")", 1)[1].split()[2]
     assert group == r.events("exec.start")[0]["pid"]  # its own, of the shell's
+
+
+def test_descriptors_of_whoever_started_us_end_with_us(box):
+    box.new_app(3)
+    argv = ["sh", "-c", 'exec 7</dev/null; exec "$@"', "sh", COMMAND, "replicate", *FAST,
+            "-exec", f"cd {box.path}; ls /proc/self/fd > fds", box.db, box.replica]
+    r = Replicator([str(a) for a in argv], box.env())
+    box.stack.callback(r.kill)
+    r.end(0)
+    assert (box.path / "fds").read_text().split() == ["0", "1", "2", "3"]
 
 
 def test_ignored_hangup_stays_ignored(box):
@@ -467,30 +514,48 @@ def test_not_ready_before_the_application_runs(box, monkeypatch):
         assert s.recv(100) == b"STOPPING=1"
 
 
+class Terminal:
+    """holdfast replicate -exec on a terminal of its own."""
+
+    def __init__(self, box, command):
+        self.main, side = pty.openpty()
+        argv = [COMMAND, "replicate", *FAST, "-log", "logfmt", "-exec", f"cd {box.path} && {command}", box.db, box.replica]
+        self.process = subprocess.Popen(["setsid", "-c", *map(str, argv)], stdin=side, stdout=side, stderr=side, env=box.env())
+        os.close(side)
+        self.seen = b""
+        box.stack.callback(os.close, self.main)
+        box.stack.callback(self.process.wait)
+        box.stack.callback(self.process.kill)
+
+    def read_until(self, text):
+        while text not in self.seen:
+            assert select.select([self.main], [], [], PATIENCE)[0], f"no {text} in {self.seen}"
+            self.seen += os.read(self.main, 4096)
+
+    def type(self, keys):
+        os.write(self.main, keys)
+
+
 def test_control_c_reaches_the_application_once(box):
-    """It has the terminal; we go on until it has ended, and get the terminal back."""
+    """And Ctrl-Z, after which nobody would have the terminal, stops it for no longer than an instant."""
     box.new_app(3)
-    main, side = pty.openpty()
-    argv = [COMMAND, "replicate", *FAST, "-log", "logfmt", "-exec", f"cd {box.path} && {APP} 0", box.db, box.replica]
-    p = subprocess.Popen(["setsid", "-c", *map(str, argv)], stdin=side, stdout=side, stderr=side, env=box.env())
-    os.close(side)
-    seen = b""
+    t = Terminal(box, APP + "0")
+    t.read_until(b"running")
+    t.type(b"\x03")
+    t.read_until(b"got SIGINT")
+    t.type(b"\x1a")
+    t.type(b"\x1c")
+    t.read_until(b"got SIGQUIT")
+    assert t.process.poll() is None and t.seen.count(b"got SIGINT") == 1
+    t.process.send_signal(signal.SIGTERM)
+    t.read_until(b"event=stop ")
+    assert t.process.wait(10) == 0
 
-    def read_until(text):
-        nonlocal seen
-        while text not in seen:
-            seen += os.read(main, 4096)
 
-    box.stack.callback(p.wait)
-    box.stack.callback(p.kill)
-    read_until(b"running")
-    os.write(main, b"\x03")
-    read_until(b"got SIGINT")
-    os.write(main, b"\x1a")  # Ctrl-Z: nobody would get the terminal, so it goes on
-    os.write(main, b"\x1c")
-    read_until(b"got SIGQUIT")
-    assert p.poll() is None and seen.count(b"got SIGINT") == 1
-    p.send_signal(signal.SIGTERM)
-    read_until(b"event=stop ")
-    assert p.wait(10) == 0
-    os.close(main)
+def test_application_can_read_from_the_terminal(box):
+    box.new_app(3)
+    t = Terminal(box, "read line && echo said $line")
+    t.read_until(b"event=exec.start")
+    t.type(b"hello\n")
+    t.read_until(b"said hello")
+    assert t.process.wait(10) == 0

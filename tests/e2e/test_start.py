@@ -110,6 +110,16 @@ def test_application_that_ran_alone_and_closed_is_ahead(box):
     goes_on(box, "ahead")
 
 
+def test_ahead_is_not_fast_forwarded(box):
+    app = shipped(box)
+    app.close()
+    for _ in range(3):
+        box.sql("INSERT INTO t(v) VALUES ('alone')")
+    before = contents(box.path)["app.db"]
+    said = box.holdfast("restore", "-fast-forward", url(box.replica), box.db, code=5).err
+    assert "commits that the replica" in said and contents(box.path)["app.db"] == before
+
+
 def test_reboot_after_a_clean_end_continues_as_equal(box):
     shipped(box).close()
     box.forget_run()
