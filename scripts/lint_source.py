@@ -3,7 +3,8 @@
   arrows      an #include "room/..." points down the list of rooms or stays in its room
   system      only os/ and cli/ include the system's headers; the exceptions stand below, with a reason
   forbidden   functions that cannot be used safely, or that belong to os/
-  size        no file over 700 lines, no line over 100 columns; base to source at most 9,000 lines of code
+  size        no file over 700 lines, no line over 100 columns; base to source at most 9,000 lines of code,
+              the client of S3 in object/ at most 2,250 besides
 """
 import re
 import sys
@@ -22,7 +23,11 @@ ROOMS = {
     "cli": ["base", "os", "format", "object", "replica", "source"],
 }
 CORE = [room for room in ROOMS if room != "cli"]
-CORE_LINES_MAX = 10600
+CORE_LINES_MAX = 9000
+# What Amazon's interfaces ask of a client, and of nothing else here: read apart, and counted apart.
+CLIENT = {"object/" + name for name in """credentials.c credentials.h http.c http.h profile.c profile.h s3.c s3_call.c
+s3_call.h s3_upload.c s3_url.c s3_url.h s3_xml.c s3_xml.h sigv4.c sigv4.h""".split()}
+CLIENT_LINES_MAX = 2250
 FILE_LINES_MAX = 700
 COLUMNS_MAX = 100
 
@@ -98,7 +103,7 @@ def sizes(name, text, breaches):
 
 
 def main():
-    breaches, core = [], 0
+    breaches, core, client = [], 0, 0
     for room in sorted(p.name for p in (ROOT / "src").iterdir() if p.is_dir()):
         if room not in ROOMS:
             breaches.append(f"src/{room}: not one of the rooms {list(ROOMS)}")
@@ -109,15 +114,20 @@ def main():
             includes(room, name, text, breaches)
             calls(room, name, code, breaches)
             sizes(name, text, breaches)
-            if room in CORE:
-                core += sum(1 for line in code.splitlines() if line.strip())
+            lines = sum(1 for line in code.splitlines() if line.strip())
+            if name in CLIENT:
+                client += lines
+            elif room in CORE:
+                core += lines
     for path in sorted(ROOT.glob("tests/**/*.[ch]")):
         sizes(str(path.relative_to(ROOT)), path.read_text(), breaches)
     if core > CORE_LINES_MAX:
         breaches.append(f"base to source: {core} lines of code; at most {CORE_LINES_MAX}")
+    if client > CLIENT_LINES_MAX:
+        breaches.append(f"the client of S3: {client} lines of code; at most {CLIENT_LINES_MAX}")
     for breach in breaches:
         print(f"lint: {breach}", file=sys.stderr)
-    print(f"lint: {len(breaches)} breaches of the rooms' rules; the core has {core} lines of code")
+    print(f"lint: {len(breaches)} breaches of the rooms' rules; the core has {core} lines of code, its client of S3 {client}")
     return 1 if breaches else 0
 
 

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define TAIL_GUESS 32768u
-#define PIECE (256u << 10)
+#define PIECE (1u << 20)
 /* Header, end marker, the index's end and size, trailer: the least that a file can be. */
 #define LEAST (LTX_HEADER_SIZE + 6 + 1 + 8 + LTX_TRAILER_SIZE)
 
