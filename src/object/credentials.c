@@ -33,7 +33,7 @@
 #define PAUSE_NS (3 * INT64_C(1000000000))
 #define SERVICE_MS 5000
 #define INSTANCE_NS INT64_C(1000000000)
-#define PROFILE 2 /* the sources by number */
+enum { ENVIRONMENT, PROFILE = 2 }; /* the sources by number */
 #define SOURCES 5
 
 const char *const credentials_variables[] = {"AWS_ACCESS_KEY_ID",
@@ -62,6 +62,13 @@ struct credential_source {
 static bool is_plain(const char *text) {
     size_t n = 0;
     while (text && isgraph((unsigned char)text[n])) n++;
+    return n && !text[n];
+}
+
+/* What a header may have in the middle: "Basic abcd" is one token with a blank. */
+static bool is_header(const char *text) {
+    size_t n = 0;
+    while (isprint((unsigned char)text[n])) n++;
     return n && !text[n];
 }
 
@@ -129,7 +136,7 @@ static rc read_token(struct env *env, const char *path, char **out, struct err *
     if (r.code == RC_NOTFOUND) return err_set(e, RC_IO, "%s: no such file", path);
     TRY(r);
     for (size_t n = strlen(*out); n && strchr("\r\n", (*out)[n - 1]);) (*out)[--n] = 0;
-    return is_plain(*out) ? ok() : err_set(e, RC_IO, "%s: not one token", path);
+    return is_header(*out) ? ok() : err_set(e, RC_IO, "%s: not one token", path);
 }
 
 /* ---- the sources: RC_NOTFOUND says that the next one is to be asked ---- */
@@ -249,7 +256,7 @@ static rc from_container(struct credential_source *s, struct values *out, struct
                        "container's services; or it is too long");
     if (file) TRY(read_token(s->env, file, &token, e));
     if (token) given = token;
-    if (given && (!is_plain(given) || asprintf(&header, "Authorization: %s", given) < 0))
+    if (given && (!is_header(given) || asprintf(&header, "Authorization: %s", given) < 0))
         return err_set(e, RC_USAGE, "AWS_CONTAINER_AUTHORIZATION_TOKEN: not one token");
     struct http_request q = {.method = "GET",
                              .url = url,
@@ -343,7 +350,9 @@ static rc fetch(struct credential_source *s, struct credentials *out, int64_t *e
     for (int i = s->first; i < SOURCES; i++) {
         AUTO(values_wipe) struct values said = {0};
         rc r = sources[i].get(s, &said, e);
+        bool by_service = is_ok(r) && i != ENVIRONMENT && i != PROFILE;
         if (is_ok(r)) r = convert(&said, out, expires_ms, e);
+        if (!is_ok(r) && by_service) r = (rc){e->code = RC_RETRY}; /* its next answer may be good */
         if (is_ok(r)) s->first = s->from = i;
         if (is_ok(r)) return r;
         if (r.code != RC_NOTFOUND || s->from == i)

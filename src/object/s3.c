@@ -142,7 +142,7 @@ struct listing {
     char key[XML_TEXT_MAX], token[XML_TEXT_MAX];
     uint64_t size;
     int64_t time_ms;
-    bool truncated, ended;
+    bool truncated, told, ended; /* `told`: whether it is truncated */
 };
 
 /* Of l->key, unescaped; NULL: it is not below the prefix. */
@@ -187,8 +187,10 @@ static rc list_part(void *arg, const char *path, const char *text, struct err *e
     } else if (strcmp(path, "Contents/LastModified") == 0) {
         if (!s3_time(text, &l->time_ms))
             return err_set(e, RC_CORRUPT, "the list has a time '%.40s'", text);
-    } else if (strcmp(path, "IsTruncated") == 0) l->truncated = strcmp(text, "true") == 0;
-    else if (strcmp(path, "NextContinuationToken") == 0)
+    } else if (strcmp(path, "IsTruncated") == 0) {
+        l->truncated = strcmp(text, "true") == 0;
+        l->told = l->truncated || strcmp(text, "false") == 0;
+    } else if (strcmp(path, "NextContinuationToken") == 0)
         snprintf(l->token, sizeof l->token, "%s", text);
     return ok();
 }
@@ -211,7 +213,7 @@ static rc list_page(struct s3 *s, struct listing *l, struct err *e) {
     sigv4_escape(&query, l->prefix, false);
     buf_u8(&query, 0);
     TRY(buf_check(&query, "list", e));
-    l->truncated = l->ended = false;
+    l->truncated = l->told = l->ended = false;
     l->token[0] = 0;
     struct buf text AUTO(buf_deinit);
     buf_init(&text, LIMIT_LIST_PAGE);
@@ -224,7 +226,8 @@ static rc list_page(struct s3 *s, struct listing *l, struct err *e) {
     http_reply_deinit(&reply);
     TRY(r);
     TRY(s3_xml_read(text.bytes, text.size, list_part, l, e));
-    return l->ended ? ok() : err_set(e, RC_CORRUPT, "the server's list is no list");
+    if (l->ended && l->told) return ok();
+    return err_set(e, RC_CORRUPT, "the server's list is no list, or does not say if it is whole");
 }
 
 static rc list(struct store *store, const char *below, const char *end, struct listing *l,

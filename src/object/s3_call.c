@@ -253,7 +253,10 @@ static void pause_before(struct s3 *s, const char *retry_after, int attempt) {
     env->random(env, &random, sizeof random);
     ms = 1 + (int64_t)(random % (uint64_t)most);
     if (*retry_after) {
-        int64_t asked = strtoll(retry_after, &end, 10) * 1000;
+        int64_t asked = strtoll(retry_after, &end, 10);
+        asked = asked > RETRY_AFTER_MAX_MS / 1000 ? RETRY_AFTER_MAX_MS
+                : asked > 0                       ? asked * 1000
+                                                  : 0;
         time_t date = *end ? curl_getdate(retry_after, NULL) : -1;
         if (date > 0) asked = (int64_t)date * 1000 - env->unix_ms(env);
         if (asked > RETRY_AFTER_MAX_MS) asked = RETRY_AFTER_MAX_MS;

@@ -166,6 +166,7 @@ static rc put_spooled(struct s3_upload *u, int64_t time_ms, struct err *e) {
 /* A condition at the completion does not hold everywhere, so it is asked before as well. */
 static rc complete_parts(struct s3_upload *u, struct err *e) {
     struct http_reply reply;
+    struct s3_error x;
     struct object_info info;
     struct buf query AUTO(buf_deinit) = {0}, body AUTO(buf_deinit);
     buf_init(&body, PARTS_MAX * 256 + 128);
@@ -187,14 +188,17 @@ static rc complete_parts(struct s3_upload *u, struct err *e) {
                                .body_size = body.size,
                                .has_customer_key = true},
                 &reply, e);
+    if (is_ok(r)) s3_xml_error(reply.text, &x);
     http_reply_deinit(&reply);
-    if (is_ok(r)) u->id[0] = 0;
-    /* It may have been completed by an attempt whose reply was lost. */
-    if (r.code == RC_NOTFOUND && is_ok(u->s->store.ops->stat(&u->s->store, u->key, &info, e))) {
-        u->id[0] = 0;
-        return ok();
-    }
-    return r;
+    bool said = is_ok(r) && strcmp(x.root, "CompleteMultipartUploadResult") == 0;
+    if (!is_ok(r) && r.code != RC_NOTFOUND) return r;
+    /* It may have been completed by an attempt whose reply was lost or says nothing. */
+    if (!said && !is_ok(u->s->store.ops->stat(&u->s->store, u->key, &info, e)))
+        return is_ok(r)
+                   ? err_set(e, RC_RETRY, "%s: the server did not say that it is complete", u->key)
+                   : r;
+    u->id[0] = 0;
+    return ok();
 }
 
 void s3_upload_abort(struct object_upload *upload) {
