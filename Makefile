@@ -12,6 +12,11 @@ demo:
 	@scripts/build $(BUILD)
 	@scripts/demo $(BUILD)
 
+demo-s3:
+	@scripts/setup build ceph
+	@scripts/build $(BUILD)
+	@scripts/demo $(BUILD) --s3
+
 test:
 	@scripts/setup build test
 	@scripts/build $(BUILD) -Dtests=enabled
@@ -52,4 +57,4 @@ fmt:
 install: all
 	@meson install -C $(BUILD) --no-rebuild
 
-.PHONY: all setup demo test soak bench lint deb fuzz san fmt install
+.PHONY: all setup demo demo-s3 test soak bench lint deb fuzz san fmt install

@@ -132,7 +132,6 @@ URLS = [
     ("fiel:///backup/app", 2, "fiel.*did you mean.*file"),
     ("s4://bucket/app", 2, "s4.*did you mean.*s3"),
     ("gopher://host/app", 2, "gopher"),
-    ("s3://bucket/app", 2, "s3 URLs are not in this version"),
     ("file:///backup/app?region=eu", 2, "region"),
     ("", 2, "empty"),
 ]
@@ -146,6 +145,15 @@ def test_url(box, url, code, words):
         said = box.holdfast(*args, code=code).err
         assert re.search(words, said), said
     assert not (box.path / "out.db").exists()
+
+
+@NO_REPLICA
+def test_bucket_without_an_endpoint_is_amazons_by_https(box, monkeypatch):
+    """A proxy that is not there keeps it on this machine."""
+    for name, value in {"https_proxy": "http://127.0.0.1:1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}.items():
+        monkeypatch.setenv(name, value)
+    said = box.holdfast("list", "s3://bucket/app?region=eu-north-1", code=None, patience=30).err
+    assert "https://bucket.s3.eu-north-1.amazonaws.com: Failed to connect to 127.0.0.1 port 1" in said
 
 
 @pytest.mark.file_only("a file in the place of the directory")

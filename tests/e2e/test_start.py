@@ -25,7 +25,7 @@ def lost_tail(box):
     """The state `before` of a database (a path), from a moment at which it was durable, and its replica,
     which went on. No run file, as after a power loss."""
     app = box.new_app(5)
-    r = box.replicate()
+    r = box.replicate("-keep-level0", "1h")  # no slot is gone before its successor is there
     box.wait_safe()
     before = box.copy("before.db")
     add_rows(app, 5)

@@ -141,9 +141,8 @@ class Path:
         return f"s3://{self.bucket}/{self.key}"
 
     def __str__(self):
-        """The URL for a command line."""
-        c = self.client
-        return f"{self.shown}?endpoint={c.endpoint}&region={c.region}&force-path-style=true"
+        """The URL for a command line, and as holdfast writes it. An endpoint of one's own is path style."""
+        return f"{self.shown}?endpoint={self.client.endpoint}&region={self.client.region}"
 
     def __repr__(self):
         return self.shown
