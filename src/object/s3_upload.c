@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PUT_MAX (5ull << 30) /* S3's */
 #define PART_SIZE (8u << 20)
 #define PARTS_MAX 9000u /* S3 has 10,000 */
 
@@ -133,6 +134,12 @@ static rc send_part(struct s3_upload *u, struct err *e) {
 rc s3_upload_write(struct object_upload *upload, const void *bytes, size_t n, struct err *e) {
     struct s3_upload *u = (struct s3_upload *)upload;
     struct env *env = u->s->store.env;
+    if (u->file && u->file_size + n > PUT_MAX)
+        return err_set(
+            e, RC_UNFIT,
+            "%s: over 5 GiB in one transaction, or in the first shipment of a database: a "
+            "bucket does not take that in one request",
+            u->key);
     if (u->file) {
         TRY(env->files->write(env, u->file, u->file_size, bytes, n, e));
         u->file_size += n;

@@ -123,7 +123,8 @@ static void ship_failed(struct dest *d, struct task *t) {
     char in[24];
     unpin(d);
     if (t->result.code == RC_FENCED ||
-        t->result.code == RC_CORRUPT) { /* the slot is taken for good */
+        t->result.code == RC_CORRUPT || /* the slot is taken for good */
+        t->result.code == RC_UNFIT) {   /* or can never be */
         d->state = DEST_REFUSED;
         d->refusal = t->err;
         return;
