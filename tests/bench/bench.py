@@ -20,6 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 MB = 1_000_000
+sys.path.insert(0, str(ROOT / "tests/servers"))
 
 
 class Failure(Exception):
@@ -79,12 +80,15 @@ class Bench:
 
     # ---- processes ----
 
-    def write(self, *words):
-        """The writer in one of its modes; its last line."""
+    def lines(self, *words):
+        """What the writer says in one of its modes."""
         p = subprocess.run([self.writer, *map(str, words)], env=self.env, stdout=subprocess.PIPE, text=True)
         if p.returncode != 0:
             raise Failure(f"bench_writer {words[0]} failed")
-        return [words_of(line) for line in p.stdout.splitlines()]
+        return p.stdout
+
+    def write(self, *words):
+        return [words_of(line) for line in self.lines(*words).splitlines()]
 
     def measure(self, *command):
         """Run it to its end: seconds, user, system, peak_kb, as numbers."""
@@ -126,11 +130,12 @@ class Replicate:
 
     def _read(self):
         for line in self.process.stderr:
+            now = time.monotonic_ns()
             with self.news:
-                self.events.append(words_of(line) or {"event": "text", "text": line.strip()})
+                self.events.append((words_of(line) or {"event": "text", "text": line.strip()}) | {"at_ns": now})
                 self.news.notify_all()
         with self.news:
-            self.events.append({"event": "ended"})
+            self.events.append({"event": "ended", "at_ns": time.monotonic_ns()})
             self.news.notify_all()
 
     def wait(self, name, seconds=120, since=0, **wanted):
@@ -156,6 +161,13 @@ class Replicate:
                 return int(line.split()[1])
         raise Failure("no VmHWM in /proc")
 
+    def requests(self):
+        """Made so far, by kind."""
+        since = len(self.events)
+        os.kill(int(words_of(self.note.read_text())["pid"]), signal.SIGUSR1)
+        event = self.wait("requests", since=since)
+        return {key: int(value) for key, value in event.items() if key != "at_ns" and value.isdigit()}
+
     def end(self):
         """SIGTERM; the stop line and what it used, as numbers."""
         self.process.send_signal(signal.SIGTERM)
@@ -165,7 +177,7 @@ class Replicate:
             raise Failure(f"replicate: exit {code}: {self.events[-3:]}")
         use = {key: float(value) for key, value in words_of(self.note.read_text()).items()}
         stop = [event for event in self.events if event["event"] == "stop"][-1]
-        use.update({key: float(value) for key, value in stop.items() if key not in ("time", "event")})
+        use.update({key: float(value) for key, value in stop.items() if key not in ("time", "event", "at_ns")})
         return use
 
     def __enter__(self):

@@ -4,6 +4,7 @@
  *     bench_writer touch DB ROWS SEED             changes random rows of it, ten a transaction
  *     bench_writer lone DB LTX0 COUNT SYNC SEED   single commits; waits for the object of each
  *     bench_writer saturated DB SECONDS SYNC AUTO commits as fast as they go
+ *     bench_writer stamps DB SECONDS RATE SEED    when each commit was made, and where in the log
  *     bench_writer create-paced DB                the tables for paced
  *     bench_writer paced DB SECONDS RATE UPGRADES serial|apart SEED
  *     bench_writer large DB MB SEED               one transaction of about MB
@@ -353,6 +354,56 @@ static void saturated(const char *path, double seconds, const char *sync,
     sqlite3_close(db);
 }
 
+/* ---- commits and where they are in the log ---- */
+
+/* SQLite calls it when a commit has just become visible. The salts tell one log from the next. */
+static int stamp(void *arg, sqlite3 *db, const char *name, int frames) {
+    static const int AUTOMATIC = 1000; /* SQLite's own checkpoints, which this hook replaces */
+    uint8_t salt[8];
+    sqlite3_file *log;
+    int64_t now = now_ns();
+    (void)arg;
+    sqlite3_file_control(db, name, SQLITE_FCNTL_JOURNAL_POINTER, &log);
+    if (log->pMethods->xRead(log, salt, sizeof salt, 16) != SQLITE_OK) die("salts", "unreadable");
+    printf("%lld ", (long long)now);
+    for (int i = 0; i < 8; i++) printf("%02x", salt[i]);
+    printf(" %d\n", frames);
+    if (frames >= AUTOMATIC) sqlite3_wal_checkpoint_v2(db, name, SQLITE_CHECKPOINT_PASSIVE, 0, 0);
+    return SQLITE_OK;
+}
+
+/* Rows that are updated, and one that is added; the gaps are from half to one and a half of
+ * 1/RATE; RATE 0: none. A stop by SIGTERM is between two transactions. */
+static volatile sig_atomic_t told_to_stop;
+
+static void be_told(int number) {
+    (void)number;
+    told_to_stop = 1;
+}
+
+static void stamps(const char *path, double seconds, double rate, uint64_t seed) {
+    sqlite3 *db = open_database(path);
+    pragma(db, "synchronous", "NORMAL");
+    signal(SIGTERM, be_told);
+    sqlite3_wal_hook(db, stamp, NULL);
+    sqlite3_stmt *begin = prepare(db, "BEGIN IMMEDIATE"), *commit = prepare(db, "COMMIT");
+    sqlite3_stmt *update = prepare(db, "UPDATE hot SET n = n + 1 WHERE id = ?");
+    sqlite3_stmt *insert = prepare(db, "INSERT INTO journal(v) VALUES (hex(randomblob(100)))");
+    int64_t due = now_ns(), until = due + (int64_t)(seconds * 1e9);
+    while (!told_to_stop && now_ns() < until) {
+        sqlite3_bind_int64(update, 1, (int64_t)(random_from(&seed) % HOT_ROWS));
+        step(begin), step(update), step(insert), step(commit);
+        if (rate == 0) continue;
+        due += (int64_t)((0.5 + (double)(random_from(&seed) % 1000000) / 1e6) * 1e9 / rate);
+        if (due < now_ns()) due = now_ns(); /* what was missed is not made up for */
+        else fflush(stdout);
+        sleep_until(due);
+    }
+    sqlite3_finalize(begin), sqlite3_finalize(commit);
+    sqlite3_finalize(update), sqlite3_finalize(insert);
+    sqlite3_close(db);
+}
+
 /* One connection that writes at a pace, one that upgrades reads to writes. An application whose
  * writers take turns (serial) can only be refused by somebody else. */
 struct paced {
@@ -530,6 +581,8 @@ int main(int argc, char **argv) {
         lone(argv[2], argv[3], (int)strtol(argv[4], NULL, 10), argv[5], seed_of(argv[6]));
     else if (is(mode, "saturated") && argc == 6)
         saturated(argv[2], strtod(argv[3], NULL), argv[4], argv[5]);
+    else if (is(mode, "stamps") && argc == 6)
+        stamps(argv[2], strtod(argv[3], NULL), strtod(argv[4], NULL), seed_of(argv[5]));
     else if (is(mode, "create-paced")) create_paced(argv[2]);
     else if (is(mode, "paced") && argc == 8)
         paced(argv[2], strtod(argv[3], NULL), strtod(argv[4], NULL), strtod(argv[5], NULL),

@@ -1,0 +1,93 @@
+#!/usr/bin/python3 -B
+"""s3_commits: from a commit to its reply from the bucket, where a PUT takes 27 ms.
+
+Ceph behind a proxy that makes each request take at least --ms (tests/servers/delay). Measured is the time from the
+moment at which SQLite has made a commit visible to the line of the log (the event ship) that says that the object
+with this commit was acknowledged, as the benchmark reads it; which object that is, the places in the log tell
+(stamps.py). Beside it stands the plain PUT: create-only, of the size of a lone commit's object, one after the
+other on one connection, through the same proxy, before and after each run.
+
+Lone commits come 125 to 375 ms apart, with -interval 20ms, so that each is shipped at once. Under load (100/s,
+and as fast as one thread can) a commit waits for the interval, and with a short one for the PUT before its own;
+so one that comes at a random moment waits for 1.5 PUTs on average.
+"""
+import uuid
+
+import bench
+import own
+import stamps
+
+LOADS = (("lone", 4, "20ms"), ("100/s", 100, "20ms"), ("100/s", 100, "1s"),
+         ("saturated", 0, "20ms"), ("saturated", 0, "1s"))  # rate, -interval
+
+
+def plain_puts(place, count, size):
+    """ms of each; the signature is not in it."""
+    c, box, out = place.client, place.box(f"plain-{uuid.uuid4().hex[:8]}"), []
+    c.list(place.bucket, "none")  # the connection
+    for i in range(count):
+        body = bytes(size)
+        path = (box / str(i))._at()
+        headers, _ = c.signed("PUT", path, {}, {"if-none-match": "*"}, body)
+        start = bench.time.monotonic_ns()
+        status, _, _ = c.exchange(c.own.connection, "PUT", path, headers, body)
+        out.append((bench.time.monotonic_ns() - start) / 1e6)
+        if status != 200:
+            raise bench.Failure(f"a plain PUT: {status}")
+    return out
+
+
+def one(b, place, rate, interval, seconds):
+    """ms of each commit, and how many objects it took."""
+    name = uuid.uuid4().hex[:8]
+    folder, box = b.place / name, place.box(name)
+    folder.mkdir()
+    db = folder / "app.db"
+    b.write("create-paced", db)
+    with bench.Replicate(b, db, box, "-interval", interval, "-keep-level0", "1h", "-levels", "1h,1h,1h") as r:
+        first = int(r.wait("ship")["txid"])
+        lines = b.lines("stamps", db, seconds, rate, b.args.seed)
+        r.end()
+    commits, logs = stamps.commits(lines)
+    seen = {int(e["txid"]): e["at_ns"] for e in r.events if e["event"] == "ship"}
+    objects = stamps.objects(box, logs, after=first)
+    pairs = stamps.covers(commits, objects)
+    if any(o is None or o.txid not in seen for _, o in pairs):
+        raise bench.Failure(f"{sum(o is None for _, o in pairs)} of {len(pairs)} commits are in no object")
+    bench.shutil.rmtree(folder)
+    return [(seen[o.txid] - c.ns) / 1e6 for c, o in pairs], len({o.txid for _, o in pairs})
+
+
+def row(name, values, put=None, objects=""):
+    p50, p99 = bench.quantile(values, 0.5), bench.quantile(values, 0.99)
+    ratios = f"{p50 / bench.median(put):9.2f}{p99 / bench.median(put):9.2f}" if put else " " * 18
+    print(f"  {name:28}{len(values):8}{objects:>8}{p50:10.2f}{p99:10.2f}{max(values):10.2f}{ratios}"
+          f"   load {bench.os.getloadavg()[0]:.1f}", flush=True)
+    return p50, p99
+
+
+def measure(b):
+    puts, seconds = (20, 4) if b.args.quick else (100, b.args.seconds)
+    with own.Ceph(b.place / "ceph") as ceph:
+        b.env.update(ceph.env())
+        print(f"  {'ms':28}{'count':>8}{'objects':>8}{'p50':>10}{'p99':>10}{'max':>10}{'p50/PUT':>9}{'p99/PUT':>9}")
+        row("plain PUT to Ceph", plain_puts(ceph, puts, 600))
+        with own.delayed(ceph, 0) as near:
+            row("the same through the proxy", plain_puts(near, puts, 600))
+        with own.delayed(ceph, b.args.ms) as slow:
+            for name, rate, interval in LOADS:
+                put = plain_puts(slow, puts, 600)
+                ways, objects = one(b, slow, rate, interval, seconds)
+                put += plain_puts(slow, puts, 600)
+                own_ms = bench.quantile(put, 0.5)
+                row("plain PUT, delayed", put)
+                p50, p99 = row(f"{name}, -interval {interval}", ways, put, objects)
+                if name == "lone":
+                    b.verdict("lone, p50 without the PUT", p50 - own_ms, 2.5, 5, unit=" ms")
+                elif interval == "20ms":
+                    b.verdict(f"{name}, p50 in PUTs", p50 / own_ms, 1.7, 2)
+                else:
+                    b.verdict(f"{name}, p99 without interval and PUT", p99 - own_ms - 1000, 30, 100, unit=" ms")
+
+
+bench.main(__doc__, measure, ms=(27.0, "that a request takes"), seconds=(20, "of writing, each"))
