@@ -235,9 +235,9 @@ rc slot_resolve(struct dest *d, const char *key, uint64_t file_checksum, bool *a
         return ok();
     }
     if (!is_ok(read_owner(d, e))) d->owner[0] = 0; /* the words do without it */
-    return err_set(e, RC_FENCED, "%s/%s was written by node %016llx%s%s: another writer took over",
-                   store->url, key, (unsigned long long)h.node_id, d->owner[0] ? ", now " : "",
-                   d->owner);
+    return err_set(
+        e, RC_FENCED, "FENCED: %s/%s was written by node %016llx%s%s: another writer took over",
+        store->url, key, (unsigned long long)h.node_id, d->owner[0] ? ", now " : "", d->owner);
 }
 
 rc slot_put(struct dest *d, const char *key, const void *bytes, size_t size, int64_t time_ms,

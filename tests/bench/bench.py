@@ -132,7 +132,8 @@ class Replicate:
         for line in self.process.stderr:
             now = time.monotonic_ns()
             with self.news:
-                self.events.append((words_of(line) or {"event": "text", "text": line.strip()}) | {"at_ns": now})
+                words = words_of(line)
+                self.events.append((words if "event" in words else {"event": "text", "text": line.strip()}) | {"at_ns": now})
                 self.news.notify_all()
         with self.news:
             self.events.append({"event": "ended", "at_ns": time.monotonic_ns()})
