@@ -321,7 +321,8 @@ static rc fetch_whole(struct worker *w, const struct range *r, struct err *e) {
     struct whole x = {.w = w, .range = r, .c = r->from};
     struct ltx_reader_events events = {NULL, take_page, &x};
     uint64_t checksum;
-    return replica_read_whole(w->f->store, &w->f->files[r->file].file, events, &checksum, e);
+    return replica_read_whole(w->f->store, &w->f->files[r->file].file, range_limit(w->f), events,
+                              &checksum, e);
 }
 
 static void fetch_one(struct worker *w, const struct range *r) {

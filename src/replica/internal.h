@@ -21,8 +21,8 @@ void replica_key(const struct store *, const struct replica_file *, char key[KEY
 /* Puts the key before the words of a failure. */
 MUST_USE rc replica_name(const struct store *, const struct replica_file *, rc, struct err *);
 /* Streams a whole object through the decoder; the events get what it holds, which is good only if
- * this then succeeds. */
-MUST_USE rc replica_read_whole(struct store *, const struct replica_file *,
+ * this then succeeds. `at_once`: bytes of one read, and of memory; 0: what suits the store. */
+MUST_USE rc replica_read_whole(struct store *, const struct replica_file *, size_t at_once,
                                struct ltx_reader_events, uint64_t *checksum, struct err *);
 
 /* Retention never takes it: a fence (level 0, no pages), or level 0's TXID 1. */

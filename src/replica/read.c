@@ -136,9 +136,10 @@ static rc on_page(void *arg, uint32_t pgno, const uint8_t *page, struct err *e) 
     return n->inner.page ? n->inner.page(n->inner.arg, pgno, page, e) : ok();
 }
 
-static rc feed_all(struct store *store, const struct replica_file *f, struct ltx_reader *reader,
-                   struct err *e) {
-    size_t room = f->size_bytes < PIECE ? (size_t)f->size_bytes : PIECE;
+static rc feed_all(struct store *store, const struct replica_file *f, size_t room,
+                   struct ltx_reader *reader, struct err *e) {
+    if (room == 0) room = store->layout == LAYOUT_BUCKET ? LIMIT_RANGE : PIECE;
+    if (room > f->size_bytes) room = (size_t)f->size_bytes;
     uint8_t *bytes = malloc(room);
     char key[KEY_SIZE];
     if (!bytes) return err_set(e, RC_NOMEM, "no memory");
@@ -153,14 +154,14 @@ static rc feed_all(struct store *store, const struct replica_file *f, struct ltx
     return r;
 }
 
-rc replica_read_whole(struct store *store, const struct replica_file *f,
+rc replica_read_whole(struct store *store, const struct replica_file *f, size_t at_once,
                       struct ltx_reader_events events, uint64_t *checksum, struct err *e) {
     struct named_events named = {f, events};
     struct ltx_reader *reader = NULL;
     rc r = check_size(f, e);
     if (is_ok(r))
         r = ltx_reader_new(&reader, (struct ltx_reader_events){on_header, on_page, &named}, e);
-    if (is_ok(r)) r = feed_all(store, f, reader, e);
+    if (is_ok(r)) r = feed_all(store, f, at_once, reader, e);
     if (is_ok(r)) r = ltx_reader_finish(reader, checksum, e);
     ltx_reader_free(reader);
     return replica_name(store, f, r, e);
@@ -169,7 +170,7 @@ rc replica_read_whole(struct store *store, const struct replica_file *f,
 rc replica_read_back(struct store *store, const struct replica_file *f, const uint64_t *expect,
                      struct err *e) {
     uint64_t checksum;
-    TRY(replica_read_whole(store, f, (struct ltx_reader_events){0}, &checksum, e));
+    TRY(replica_read_whole(store, f, 0, (struct ltx_reader_events){0}, &checksum, e));
     if (!expect || checksum == *expect) return ok();
     return replica_name(store, f, err_set(e, RC_CORRUPT, "holds other bytes than were written"), e);
 }

@@ -141,7 +141,7 @@ static void digest_make(void *arg, int i) {
     struct digest *d = (struct digest *)arg + i;
     uint64_t checksum;
     buf_init(&d->pages, LIMIT_AHEAD);
-    d->result = replica_read_whole(d->store, d->file,
+    d->result = replica_read_whole(d->store, d->file, 0,
                                    (struct ltx_reader_events){digest_header, digest_page, d},
                                    &checksum, &d->err);
 }
@@ -198,7 +198,7 @@ static rc stream_page(void *arg, uint32_t pgno, const uint8_t *bytes, struct err
 static rc judge_stream(struct walk *w, const struct step *step, struct err *e) {
     struct stream s = {.w = w, .use = step->use};
     uint64_t checksum;
-    TRY(replica_read_whole(w->store, step->file,
+    TRY(replica_read_whole(w->store, step->file, 0,
                            (struct ltx_reader_events){stream_header, stream_page, &s}, &checksum,
                            e));
     return replica_name(w->store, step->file, end(w, step->use, e), e);
