@@ -28,6 +28,17 @@ soak:
 	@/usr/bin/python3 tests/soak/soak.py --holdfast $(BUILD)/holdfast --writer $(BUILD)/tests/soak/soak_writer $(ARGS)
 	@$(BUILD)/tests/sim/sim_hold $(BUILD)/tests/soak/soak_writer 120
 
+soak-s3:
+	@scripts/setup build test s3
+	@scripts/build $(BUILD) -Dtests=enabled
+	@/usr/bin/python3 -B tests/soak/outage.py --build $(BUILD) $(ARGS)
+	@/usr/bin/python3 -B tests/soak/holders.py --build $(BUILD) $(ARGS)
+
+bench-s3:
+	@scripts/setup build test s3
+	@scripts/build $(BUILD) -Dtests=enabled
+	@/usr/bin/python3 -B tests/bench/all.py s3 --build $(BUILD) $(ARGS)
+
 bench:
 	@scripts/setup build test
 	@scripts/build $(BUILD) -Dtests=enabled
@@ -57,4 +68,4 @@ fmt:
 install: all
 	@meson install -C $(BUILD) --no-rebuild
 
-.PHONY: all setup demo demo-s3 test soak bench lint deb fuzz san fmt install
+.PHONY: all setup demo demo-s3 test soak soak-s3 bench bench-s3 lint deb fuzz san fmt install

@@ -154,6 +154,12 @@ class Replicate:
                     raise Failure(f"replicate: no event {name} in {seconds} s: {self.events[-3:]}")
                 self.news.wait(left)
 
+    def wait_quiet(self, seconds):
+        """Until nothing is logged for so long."""
+        with self.news:
+            while self.news.wait(seconds):
+                pass
+
     def peak_kb(self):
         """VmHWM so far."""
         pid = words_of(self.note.read_text())["pid"]

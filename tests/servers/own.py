@@ -17,7 +17,7 @@ import s3
 HERE = Path(__file__).resolve().parent
 
 
-class Absent(Exception):
+class Absent(OSError):
     """It is not installed, or does not start."""
 
 
