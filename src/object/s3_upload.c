@@ -43,8 +43,13 @@ static void upload_free(struct s3_upload *u) {
     free(u);
 }
 
+/* A server that does not answer is found out before all is written. (A slot that is taken is the
+ * PUT's to tell, and then its caller's to compare.) */
 static rc open_spool(struct s3_upload *u, struct err *e) {
     struct env *env = u->s->store.env;
+    struct object_info info;
+    rc r = u->s->store.ops->stat(&u->s->store, u->key, &info, e);
+    if (r.code != RC_NOTFOUND) TRY(r);
     u->hash = EVP_MD_CTX_new();
     if (!u->hash || EVP_DigestInit_ex(u->hash, EVP_sha256(), NULL) != 1)
         return err_set(e, RC_NOMEM, "no memory");

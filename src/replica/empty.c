@@ -36,10 +36,30 @@ static bool may_be_fences(const struct listing *l) {
     return l->count > 0 && l->files[0].min_txid == 1;
 }
 
+/* A bucket's list may be older than the bucket: the slots behind its end are looked at. */
+static rc look_behind(struct store *store, struct listing *l, struct err *e) {
+    struct replica_file f = {0};
+    for (size_t i = 0; i < l->count; i++)
+        if (l->files[i].max_txid > f.max_txid) f.max_txid = l->files[i].max_txid;
+    for (;;) {
+        char key[KEY_SIZE];
+        struct object_info info;
+        f.min_txid = ++f.max_txid;
+        replica_key(store, &f, key);
+        rc r = store->ops->stat(store, key, &info, e);
+        if (r.code == RC_NOTFOUND) return ok();
+        TRY(r);
+        f.size_bytes = info.size_bytes;
+        f.time_ms = info.time_ms;
+        TRY(listing_add(l, f, e));
+    }
+}
+
 rc replica_list_backup(struct store *store, struct listing *out, size_t *strangers, struct err *e) {
     struct listing l = {0};
     struct ltx_header h;
     rc r = replica_list(store, &l, strangers, e);
+    if (is_ok(r) && l.count && store->layout == LAYOUT_BUCKET) r = look_behind(store, &l, e);
     if (is_ok(r) && may_be_fences(&l)) {
         r = replica_read_header(store, &l.files[0], &h, e);
         bool empty = is_ok(r) && h.chain.present && h.commit == 1 &&

@@ -22,7 +22,7 @@
 #define START_GRACE_NS                                                                             \
     10000000000 /* how long one silent destination keeps the others from starting */
 #define BACKOFF_FIRST_MS 100
-#define BACKOFF_MAX_MS 30000
+#define BACKOFF_MAX_MS 5000 /* what is committed meanwhile is in danger for as long */
 
 /* Capped exponential, full jitter. */
 int64_t backoff_ns(struct source *s, int attempts) {

@@ -222,22 +222,22 @@ rc slot_resolve(struct dest *d, const char *key, uint64_t file_checksum, bool *a
     struct store *store = d->store;
     TRY(store->ops->stat(store, key, &info, e));
     if (info.size_bytes < LTX_HEADER_SIZE + LTX_TRAILER_SIZE)
-        return err_set(e, RC_CORRUPT, "%s/%s: too short", store->url, key);
+        return err_set(e, RC_CORRUPT, "%s of %s: too short", key, store->url);
     TRY(store->ops->get(store, key, 0, head, sizeof head, e));
     TRY(store->ops->get(store, key, info.size_bytes - LTX_TRAILER_SIZE, trailer, sizeof trailer,
                         e));
     TRY(ltx_header_decode(&h, head, e));
     *adopted = false;
     if (!name_parse(strrchr(key, '/') + 1, &min, &max) || h.min_txid != min || h.max_txid != max)
-        return err_set(e, RC_CORRUPT, "%s/%s: its header is another object's", store->url, key);
+        return err_set(e, RC_CORRUPT, "%s of %s: its header is another object's", key, store->url);
     if (h.node_id == d->source->nonce) {
         *adopted = get_u64be(trailer + 8) != file_checksum;
         return ok();
     }
     if (!is_ok(read_owner(d, e))) d->owner[0] = 0; /* the words do without it */
     return err_set(
-        e, RC_FENCED, "FENCED: %s/%s was written by node %016llx%s%s: another writer took over",
-        store->url, key, (unsigned long long)h.node_id, d->owner[0] ? ", now " : "", d->owner);
+        e, RC_FENCED, "FENCED: %s of %s was written by node %016llx%s%s: another writer took over",
+        key, store->url, (unsigned long long)h.node_id, d->owner[0] ? ", now " : "", d->owner);
 }
 
 rc slot_put(struct dest *d, const char *key, const void *bytes, size_t size, int64_t time_ms,
