@@ -86,9 +86,10 @@ int cmd_list(int argc, char **argv) {
             fputs(help, stdout);
             return 0;
         }
-        if (option != 'j') return cli_bad_option(help, option, argv);
+        if (option != 'j') return cli_bad_option(help, options, option, argv);
         json = true;
     }
-    if (argc - optind != 1) return cli_usage(help, "list needs a URL");
+    int wrong = cli_arguments(help, argc, argv, 1, 1, "list needs a URL");
+    if (wrong) return wrong;
     return list(argv[optind], json);
 }

@@ -133,6 +133,12 @@ static bool take_option(struct restore_command *c, int option, const char *value
     }
 }
 
+static const char *takes(int option) {
+    return option == 't'   ? "a decimal number, or 16 hexadecimal digits"
+           : option == 'T' ? "a time like 2026-11-23T10:00:00Z, or like '10m ago'"
+                           : "a number from 1 to 64";
+}
+
 int cmd_restore(int argc, char **argv) {
     static const struct option options[] = {{"txid", required_argument, NULL, 't'},
                                             {"timestamp", required_argument, NULL, 'T'},
@@ -151,11 +157,12 @@ int cmd_restore(int argc, char **argv) {
             fputs(help, stdout);
             return 0;
         }
-        if (option == '?' || option == ':') return cli_bad_option(help, option, argv);
+        if (option == '?' || option == ':') return cli_bad_option(help, options, option, argv);
         if (!take_option(&c, option, optarg))
-            return cli_usage(help, "-%s: '%s' is not a value for it", options[index].name, optarg);
+            return cli_bad_value(help, options[index].name, optarg, takes(option));
     }
-    if (argc - optind != 2) return cli_usage(help, "restore needs a URL and an output");
+    int wrong = cli_arguments(help, argc, argv, 2, 2, "restore needs a URL and an output");
+    if (wrong) return wrong;
     if (c.options.target.txid && c.options.target.time_ms)
         return cli_usage(help, "-txid and -timestamp exclude each other");
     if (c.fast_forward && c.if_db_not_exists)
