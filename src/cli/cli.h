@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/rc.h"
 
+#include <getopt.h>
 #include <stdint.h>
 
 /* The table of the man page. */
@@ -34,7 +35,11 @@ int cli_fail(rc r, const struct err *e);
 int cli_usage(const char *help, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /* For getopt_long_only with ":h": what is wrong with the argument that it stopped at. */
-int cli_bad_option(const char *help, int got, char **argv);
+int cli_bad_option(const char *help, const struct option *, int got, char **argv);
+int cli_bad_value(const char *help, const char *name, const char *value, const char *takes);
+#define A_DURATION "a number with ms, s, m, h or d, like 250ms or 24h"
+/* 0, or what is wrong with the arguments behind the options: too few, too many, an empty one. */
+int cli_arguments(const char *help, int argc, char **argv, int least, int most, const char *needs);
 
 /* "250ms", "1s", "5m", "24h", "7d"; a bare number is seconds. To milliseconds. */
 bool parse_duration(const char *text, int64_t *ms);

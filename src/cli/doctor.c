@@ -271,8 +271,9 @@ int cmd_doctor(int argc, char **argv) {
             return 0;
         }
         if (option == 'j') json = true;
-        else return cli_bad_option(help, option, argv);
+        else return cli_bad_option(help, options, option, argv);
     }
-    if (argc - optind != 1) return cli_usage(help, "doctor needs a URL");
+    int wrong = cli_arguments(help, argc, argv, 1, 1, "doctor needs a URL");
+    if (wrong) return wrong;
     return doctor(argv[optind], json);
 }

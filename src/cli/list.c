@@ -53,7 +53,7 @@ static rc read_points(const char *url, struct env *env, struct points *out, stru
     struct listing listing = {0};
     TRY(store_open(env, url, &store, e));
     rc r = replica_list_backup(store, &listing, NULL, e);
-    if (is_ok(r) && listing.count == 0) r = err_set(e, RC_NOTFOUND, "no backup at %s", url);
+    if (is_ok(r) && listing.count == 0) r = replica_no_backup(store, e);
     if (is_ok(r)) r = listing_read_times(store, &listing, 0, e);
     if (is_ok(r)) r = listing_points(&listing, &out->files, &out->count, e);
     out->objects = listing.count;
@@ -86,9 +86,10 @@ int cmd_list(int argc, char **argv) {
             fputs(help, stdout);
             return 0;
         }
-        if (option != 'j') return cli_bad_option(help, option, argv);
+        if (option != 'j') return cli_bad_option(help, options, option, argv);
         json = true;
     }
-    if (argc - optind != 1) return cli_usage(help, "list needs a URL");
+    int wrong = cli_arguments(help, argc, argv, 1, 1, "list needs a URL");
+    if (wrong) return wrong;
     return list(argv[optind], json);
 }

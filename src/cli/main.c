@@ -1,4 +1,5 @@
 /* holdfast: the command. A table of commands; each has its own file. */
+#include "base/nearest.h"
 #include "cli/cli.h"
 
 #include <getopt.h>
@@ -57,10 +58,36 @@ int cli_usage(const char *help, const char *fmt, ...) {
     return EXIT_USAGE;
 }
 
-int cli_bad_option(const char *help, int got, char **argv) {
+#define NAMES_MOST 32
+
+static const char *nearest_option(const char *typed, const struct option *options) {
+    const char *names[NAMES_MOST + 1] = {NULL};
+    char name[NAME_LONGEST + 1];
+    for (int i = 0; i < NAMES_MOST && options[i].name; i++) names[i] = options[i].name;
+    typed += strspn(typed, "-");
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(typed, "="), typed);
+    return nearest_name(name, names);
+}
+
+int cli_bad_option(const char *help, const struct option *options, int got, char **argv) {
     const char *option = argv[optind - 1];
-    return got == ':' ? cli_usage(help, "%s needs a value", option)
-                      : cli_usage(help, "unknown option: %s", option);
+    if (got == ':') return cli_usage(help, "%s needs a value", option);
+    const char *near = nearest_option(option, options);
+    if (near) return cli_usage(help, "unknown option: %s: did you mean -%s?", option, near);
+    return cli_usage(help, "unknown option: %s", option);
+}
+
+int cli_bad_value(const char *help, const char *name, const char *value, const char *takes) {
+    return cli_usage(help, "-%s: '%s' is not a value for it, which is %s", name, value, takes);
+}
+
+int cli_arguments(const char *help, int argc, char **argv, int least, int most, const char *needs) {
+    int count = argc - optind;
+    for (int i = optind; i < argc; i++)
+        if (!argv[i][0]) return cli_usage(help, "an argument is empty: %s", needs);
+    if (count > most)
+        return cli_usage(help, "'%s' is one argument too many: %s", argv[optind + most], needs);
+    return count < least ? cli_usage(help, "%s", needs) : 0;
 }
 
 /* An answer that did not get out is none. */
@@ -68,6 +95,12 @@ static int all_written(int code) {
     if (fflush(stdout) == 0 && !ferror(stdout)) return code;
     fputs("holdfast: standard output cannot be written\n", stderr);
     return code ? code : EXIT_IO;
+}
+
+static const char *nearest_command(const char *typed) {
+    const char *names[COMMAND_COUNT + 1] = {NULL};
+    for (size_t i = 0; i < COMMAND_COUNT; i++) names[i] = commands[i].name;
+    return nearest_name(typed, names);
 }
 
 int main(int argc, char **argv) {
@@ -85,7 +118,10 @@ int main(int argc, char **argv) {
         print_help(stdout);
         return 0;
     }
-    if (name[0]) fprintf(stderr, "holdfast: no command '%s'\n\n", name);
+    if (name[0]) fprintf(stderr, "holdfast: no command '%s'", name);
+    const char *near = nearest_command(name);
+    if (near) fprintf(stderr, ": did you mean '%s'?", near);
+    if (name[0]) fputs("\n\n", stderr);
     print_help(stderr);
     return EXIT_USAGE;
 }

@@ -515,6 +515,20 @@ static bool take_option(struct replicate *r, int option, const char *value) {
     }
 }
 
+static const char *takes(int option) {
+    switch (option) {
+    case INTERVAL:
+    case SNAPSHOT:
+    case KEEP0:
+    case KEEP: return "more than 0: " A_DURATION;
+    case PAGES: return "a number from 10 to 100000000";
+    case LEVELS: return "three durations, like 30s,5m,1h";
+    case EXEC: return "a command";
+    case LOG: return "human, logfmt or json";
+    default: return A_DURATION;
+    }
+}
+
 int cmd_replicate(int argc, char **argv) {
     struct replicate r = {.drain_ns = 30000000000, .exec_wait_ns = 30000000000};
     log_init(&r.log, stderr);
@@ -528,13 +542,13 @@ int cmd_replicate(int argc, char **argv) {
             fputs(help, stdout);
             return 0;
         }
-        if (option == '?' || option == ':') return cli_bad_option(help, option, argv);
+        if (option == '?' || option == ':') return cli_bad_option(help, options, option, argv);
         if (!take_option(&r, option, optarg))
-            return cli_usage(help, "-%s: '%s' is not a value for it", options[index].name,
-                             optarg ? optarg : "");
+            return cli_bad_value(help, options[index].name, optarg ? optarg : "", takes(option));
     }
-    if (argc - optind < 2)
-        return cli_usage(help, "replicate needs a database and at least one URL");
+    int wrong =
+        cli_arguments(help, argc, argv, 2, argc, "replicate needs a database and at least one URL");
+    if (wrong) return wrong;
     if (r.adopt_replica && r.options.adopt_local)
         return cli_usage(help, "-adopt-local and -adopt-replica exclude each other");
     r.db = argv[optind];

@@ -13,7 +13,7 @@
 
 static const char help[] =
     "holdfast restore [options] URL OUT\n"
-    "  Bring a database back from a replica. OUT must not exist.\n"
+    "  Bring a database back from a replica, also one of Litestream 0.3. OUT must not exist.\n"
     "\n"
     "  -txid N            as of this TXID (decimal, or 16 hexadecimal digits)\n"
     "  -timestamp T       as of before this time: 2026-11-23T10:00:00Z, or '10m ago'\n"
@@ -40,11 +40,15 @@ static void print_json(const struct restore_command *c, const struct restore_res
     json_t *o =
         json_pack("{s:s, s:s, s:b}", "url", c->url, "path", c->out, "restored", r->page_count > 0);
     if (error) json_object_set_new(o, "error", json_string(error));
-    if (r->txid) {
-        format_time(r->time_ms, at);
-        json_object_set_new(o, "txid", json_integer((json_int_t)r->txid));
+    if (r->txid) json_object_set_new(o, "txid", json_integer((json_int_t)r->txid));
+    if (r->page_count)
+        json_object_set_new(o, "format", json_string(*r->generation ? "v0.3" : "ltx"));
+    if (*r->generation) {
+        json_object_set_new(o, "generation", json_string(r->generation));
+        json_object_set_new(o, "index", json_integer(r->index));
     }
     if (r->page_count) {
+        format_time(r->time_ms, at);
         json_t *more =
             json_pack("{s:s, s:i, s:i, s:I, s:b, s:f}", "time", at, "page_size", (int)r->page_size,
                       "pages", (int)r->page_count, "bytes_fetched", (json_int_t)r->bytes_fetched,
@@ -64,10 +68,14 @@ static void print_human(const struct restore_command *c, const struct restore_re
         return;
     }
     format_time(r->time_ms, at);
-    printf("restored %s to TXID %" PRIu64 " of %s: %u pages of %u bytes, %.1f MB fetched, %.2f s, "
-           "%s\n",
-           c->out, r->txid, at, r->page_count, r->page_size, (double)r->bytes_fetched / 1e6,
-           c->seconds, r->sum_checked ? "proven by its sum" : "checksums of all files right");
+    printf("restored %s to ", c->out);
+    if (*r->generation)
+        printf("WAL index %08" PRIx32 " of Litestream 0.3's generation %s", r->index,
+               r->generation);
+    else printf("TXID %" PRIu64, r->txid);
+    printf(" of %s: %u pages of %u bytes, %.1f MB fetched, %.2f s, %s\n", at, r->page_count,
+           r->page_size, (double)r->bytes_fetched / 1e6, c->seconds,
+           r->sum_checked ? "proven by its sum" : "checksums of all files right");
 }
 
 /* Nothing was done, and that was asked for. */
@@ -133,6 +141,12 @@ static bool take_option(struct restore_command *c, int option, const char *value
     }
 }
 
+static const char *takes(int option) {
+    return option == 't'   ? "a decimal number, or 16 hexadecimal digits"
+           : option == 'T' ? "a time like 2026-11-23T10:00:00Z, or like '10m ago'"
+                           : "a number from 1 to 64";
+}
+
 int cmd_restore(int argc, char **argv) {
     static const struct option options[] = {{"txid", required_argument, NULL, 't'},
                                             {"timestamp", required_argument, NULL, 'T'},
@@ -151,11 +165,12 @@ int cmd_restore(int argc, char **argv) {
             fputs(help, stdout);
             return 0;
         }
-        if (option == '?' || option == ':') return cli_bad_option(help, option, argv);
+        if (option == '?' || option == ':') return cli_bad_option(help, options, option, argv);
         if (!take_option(&c, option, optarg))
-            return cli_usage(help, "-%s: '%s' is not a value for it", options[index].name, optarg);
+            return cli_bad_value(help, options[index].name, optarg, takes(option));
     }
-    if (argc - optind != 2) return cli_usage(help, "restore needs a URL and an output");
+    int wrong = cli_arguments(help, argc, argv, 2, 2, "restore needs a URL and an output");
+    if (wrong) return wrong;
     if (c.options.target.txid && c.options.target.time_ms)
         return cli_usage(help, "-txid and -timestamp exclude each other");
     if (c.fast_forward && c.if_db_not_exists)

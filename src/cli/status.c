@@ -109,11 +109,12 @@ int cmd_status(int argc, char **argv) {
             fputs(help, stdout);
             return 0;
         }
-        if (option == '?' || option == ':') return cli_bad_option(help, option, argv);
+        if (option == '?' || option == ':') return cli_bad_option(help, options, option, argv);
         if (option == 'j') json = true;
         else if (!parse_duration(optarg, &late_ms))
-            return cli_usage(help, "-late: '%s' is not a value for it", optarg);
+            return cli_bad_value(help, "late", optarg, A_DURATION);
     }
-    if (argc - optind != 2) return cli_usage(help, "status needs a database and a URL");
+    int wrong = cli_arguments(help, argc, argv, 2, 2, "status needs a database and a URL");
+    if (wrong) return wrong;
     return show(argv[optind], argv[optind + 1], late_ms, json);
 }

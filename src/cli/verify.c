@@ -95,8 +95,9 @@ int cmd_verify(int argc, char **argv) {
         }
         if (option == 'j') json = true;
         else if (option == 's') db = optarg;
-        else return cli_bad_option(help, option, argv);
+        else return cli_bad_option(help, options, option, argv);
     }
-    if (argc - optind != 1) return cli_usage(help, "verify needs a URL");
+    int wrong = cli_arguments(help, argc, argv, 1, 1, "verify needs a URL");
+    if (wrong) return wrong;
     return verify(argv[optind], db, json);
 }

@@ -12,6 +12,7 @@
 #include "format/wal.h"
 
 #include "base/bytes.h"
+#include "base/limits.h"
 
 #include <string.h>
 
@@ -21,7 +22,41 @@
 #define HASH_OFFSET 16384u
 #define HASH_SLOTS 8192u
 #define HASH_PRIME 383u
-#define WALINDEX_VERSION 3007000u
+#define WAL_MAGIC 0x377f0682u
+#define WAL_VERSION 3007000u
+
+static uint32_t swapped(bool big_endian, uint32_t word) {
+    return big_endian == (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__) ? word : __builtin_bswap32(word);
+}
+
+void wal_checksum(bool big_endian, const uint8_t *bytes, size_t n, uint32_t sum[2]) {
+    for (size_t i = 0; i + 8 <= n; i += 8) {
+        uint32_t words[2];
+        memcpy(words, bytes + i, sizeof words);
+        sum[0] += swapped(big_endian, words[0]) + sum[1];
+        sum[1] += swapped(big_endian, words[1]) + sum[0];
+    }
+}
+
+rc wal_header_decode(const uint8_t bytes[WAL_HEADER_SIZE], struct wal_header *out, struct err *e) {
+    struct rd r = rd_of(bytes, WAL_HEADER_SIZE);
+    struct wal_header h;
+    uint32_t sum[2] = {0}, magic = rd_u32be(&r), version = rd_u32be(&r);
+    h.page_size = rd_u32be(&r);
+    (void)rd_u32be(&r); /* how often the log was begun anew */
+    for (int i = 0; i < 2; i++) h.salt[i] = rd_u32be(&r);
+    for (int i = 0; i < 2; i++) h.checksum[i] = rd_u32be(&r);
+    h.big_endian = magic & 1;
+    if ((magic & ~1u) != WAL_MAGIC || version != WAL_VERSION)
+        return err_set(e, RC_CORRUPT, "it does not begin with the header of a log");
+    if (h.page_size < 512 || h.page_size > LIMIT_PAGE_SIZE || (h.page_size & (h.page_size - 1)))
+        return err_set(e, RC_CORRUPT, "the log has pages of %u bytes", h.page_size);
+    wal_checksum(h.big_endian, bytes, WAL_HEADER_SIZE - 8, sum);
+    if (memcmp(sum, h.checksum, sizeof sum) != 0)
+        return err_set(e, RC_CORRUPT, "the checksum of the log's header is wrong");
+    *out = h;
+    return ok();
+}
 
 void wal_frame_header_decode(const uint8_t bytes[WAL_FRAME_HEADER_SIZE],
                              struct wal_frame_header *h) {
@@ -72,7 +107,7 @@ bool walindex_header_read(const volatile uint8_t *region0, struct walindex_heade
     copy_out(&a, region0, sizeof a);
     __sync_synchronize();
     copy_out(&b, region0 + sizeof a, sizeof b);
-    if (memcmp(&a, &b, sizeof a) != 0 || !a.initialised || a.version != WALINDEX_VERSION ||
+    if (memcmp(&a, &b, sizeof a) != 0 || !a.initialised || a.version != WAL_VERSION ||
         !checksum_right(&a))
         return false;
     out->change = a.change;

@@ -9,10 +9,24 @@
 
 #include "base/rc.h"
 
+#include <stddef.h>
 #include <stdint.h>
 
 #define WAL_HEADER_SIZE 32u
 #define WAL_FRAME_HEADER_SIZE 24u
+
+struct wal_header {
+    uint32_t page_size;
+    bool big_endian; /* the words that are summed */
+    uint32_t salt[2];
+    uint32_t checksum[2]; /* that of the first frame goes on from here */
+};
+
+/* RC_CORRUPT unless all of it is right, its checksum included. */
+MUST_USE rc wal_header_decode(const uint8_t bytes[WAL_HEADER_SIZE], struct wal_header *,
+                              struct err *e);
+/* Go on with a checksum over n bytes, a multiple of 8. */
+void wal_checksum(bool big_endian, const uint8_t *bytes, size_t n, uint32_t sum[2]);
 
 struct wal_frame_header {
     uint32_t pgno;

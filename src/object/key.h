@@ -2,6 +2,7 @@
 #ifndef OBJECT_KEY_H
 #define OBJECT_KEY_H
 
+#include "base/nearest.h"
 #include "base/rc.h"
 
 /* RC_USAGE unless `key` is shorter than LIMIT_KEY and made of parts between single slashes, none of
@@ -13,7 +14,5 @@ const char *key_name(const char *key); /* its last part */
 
 /* %41 is A. `out` has room for all of `in`. RC_USAGE. */
 MUST_USE rc url_decode(const char *in, char *out, struct err *e);
-/* What was probably meant, or NULL; `names` end with a NULL. */
-const char *nearest_name(const char *typed, const char *const *names);
 
 #endif

@@ -19,41 +19,11 @@
 #include <strings.h>
 
 #define NAME_MAX_TYPED 32 /* longer ones are nobody's typing mistake */
-#define NEAR 2            /* edits between a name and what was meant */
 
 static const char *const schemes[] = {"file", "s3", NULL};
 
 static int least(int a, int b) {
     return a < b ? a : b;
-}
-
-/* Levenshtein's, letters' case aside. */
-static int edit_distance(const char *a, const char *b) {
-    int row[NAME_MAX_TYPED + 1], n = (int)strlen(b);
-    for (int j = 0; j <= n; j++) row[j] = j;
-    for (int i = 1; a[i - 1]; i++) {
-        int diagonal = row[0];
-        row[0] = i;
-        for (int j = 1; j <= n; j++) {
-            int same = tolower((unsigned char)a[i - 1]) == tolower((unsigned char)b[j - 1]);
-            int next = least(diagonal + !same, 1 + least(row[j], row[j - 1]));
-            diagonal = row[j];
-            row[j] = next;
-        }
-    }
-    return row[n];
-}
-
-const char *nearest_name(const char *typed, const char *const *names) {
-    const char *best = NULL;
-    int best_distance = NEAR + 1;
-    for (; *names; names++) {
-        int d = edit_distance(typed, *names);
-        if (d >= best_distance || d >= (int)strlen(*names)) continue;
-        best = *names;
-        best_distance = d;
-    }
-    return best;
 }
 
 /* Letters, digits, "+-." up to a colon, as RFC 3986 3.1 has it; 0: a plain path. */

@@ -18,7 +18,7 @@ void system_host_name(char *out, size_t size);
 int system_pid(void);
 int system_cpu_count(void);
 const char *system_env(const char *name); /* NULL: not set, or empty */
-const char *system_temp_dir(void); /* $TMPDIR or /var/tmp: large files may go there */
+const char *system_temp_dir(void);        /* $TMPDIR or /var/tmp: large files may go there */
 /* True, with its name, if `path` is on a network file system, where SQLite's WAL cannot work. */
 bool system_is_network_fs(const char *path, const char **name);
 /* The absolute path without symbolic links. RC_NOTFOUND, RC_IO. */

@@ -48,7 +48,7 @@ static void fail(struct fetch *f, rc r, const struct err *e) {
 }
 
 /* All objects that are asked for were listed. */
-static void fail_object(struct fetch *f, rc r, const struct err *e) {
+void fetch_fail_object(struct fetch *f, rc r, const struct err *e) {
     if (r.code == RC_NOTFOUND) atomic_store(&f->vanished, true);
     fail(f, r, e);
 }
@@ -62,7 +62,7 @@ static bool stopped(struct fetch *f) {
     return atomic_load(&f->failed);
 }
 
-static rc outcome(struct fetch *f, struct err *e) {
+rc fetch_outcome(struct fetch *f, struct err *e) {
     if (!stopped(f)) return ok();
     if (e) *e = f->err;
     return f->result;
@@ -76,7 +76,7 @@ static void load_file(void *arg, int i) {
     struct err e;
     if (stopped(f)) return;
     rc r = replica_load(f->store, &file->file, &file->header, &file->index, &e);
-    if (!is_ok(r)) fail_object(f, r, &e);
+    if (!is_ok(r)) fetch_fail_object(f, r, &e);
 }
 
 /* Files do not fit together; `file` is where that shows. */
@@ -98,7 +98,7 @@ static rc check_page_count(struct fetch *f, struct err *e) {
 rc fetch_load(struct fetch *f, struct err *e) {
     fetch_phase(f, 1);
     TRY(f->store->env->parallel(f->store->env, f->parallel, f->file_count, load_file, f, e));
-    TRY(outcome(f, e));
+    TRY(fetch_outcome(f, e));
     const struct ltx_header *last = &f->files[f->file_count - 1].header;
     f->page_size = last->page_size;
     f->page_count = last->commit;
@@ -330,7 +330,7 @@ static void fetch_one(struct worker *w, const struct range *r) {
     struct err e;
     rc result = f->files[r->file].whole ? fetch_whole(w, r, &e) : fetch_part(w, r, &e);
     if (!is_ok(result)) {
-        fail_object(f, result, &e);
+        fetch_fail_object(f, result, &e);
         return;
     }
     result = flush(w, &e);
@@ -359,7 +359,7 @@ rc fetch_pages(struct fetch *f, struct err *e) {
     fetch_phase(f, 2);
     int workers = f->parallel < f->range_count ? f->parallel : f->range_count;
     TRY(f->store->env->parallel(f->store->env, workers, workers, work, f, e));
-    return outcome(f, e);
+    return fetch_outcome(f, e);
 }
 
 /* ---- the sum of what is there ---- */
@@ -394,7 +394,7 @@ static void sum_work(void *arg, int i) {
 rc fetch_sum_output(struct fetch *f, uint64_t *sum, struct err *e) {
     atomic_store(&f->sum_fetched, 0);
     TRY(f->store->env->parallel(f->store->env, f->parallel, f->parallel, sum_work, f, e));
-    TRY(outcome(f, e));
+    TRY(fetch_outcome(f, e));
     *sum = atomic_load(&f->sum_fetched);
     return ok();
 }

@@ -47,6 +47,9 @@ MUST_USE rc fetch_claim(struct fetch *, struct err *);
 MUST_USE rc fetch_pages(struct fetch *, struct err *);
 /* The sum over all of `out`, as it is. */
 MUST_USE rc fetch_sum_output(struct fetch *, uint64_t *sum, struct err *);
+/* For workers: the failure to get a listed object stops all; has any, or a person? */
+void fetch_fail_object(struct fetch *, rc, const struct err *);
+MUST_USE rc fetch_outcome(struct fetch *, struct err *);
 void fetch_deinit(struct fetch *);
 void fetch_phase(struct fetch *, int phase);
 

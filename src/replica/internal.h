@@ -30,9 +30,17 @@ bool file_is_permanent(const struct replica_file *);
 /* `next` follows `f` in a listing: whether files of their level are missing between them. Not
  * before a permanent one's successor, because all between may have been pruned. */
 bool level_has_gap(const struct replica_file *f, const struct replica_file *next);
+MUST_USE rc plan_too_early(int64_t first_ms, struct err *); /* RC_NOTFOUND */
+/* Of a database's file, by its first bytes and its length. */
+MUST_USE rc replica_database_size(struct env *, struct file *, uint32_t *page_size,
+                                  uint32_t *page_count, struct err *);
 /* Adds what the plans of pinned TXIDs use. A pin whose state is gone keeps nothing. */
 MUST_USE rc listing_add_pinned(const struct listing *, const uint64_t *pins, size_t count,
                                struct listing *keep, struct err *);
+/* Many: append in any order, then sort. */
+MUST_USE rc listing_append(struct listing *, const struct replica_file *, struct err *);
+void listing_sort(struct listing *);
+#define PARALLEL_MOST 64
 /* How many threads to use where `asked` were asked for; 0: the number of CPUs, at least 4. */
 int replica_parallel(int asked);
 bool listing_has(const struct listing *, const struct replica_file *);

@@ -196,13 +196,17 @@ static void format_time(int64_t ms, char out[40]) {
     snprintf(out, 40, "%s.%03dZ", text, (int)(ms - (int64_t)seconds * 1000));
 }
 
+rc plan_too_early(int64_t first_ms, struct err *e) {
+    char text[40];
+    format_time(first_ms, text);
+    return err_set(e, RC_NOTFOUND, "no backup for that time: the first is of %s", text);
+}
+
 static rc too_early(const struct listing *l, struct err *e) {
     int64_t first = INT64_MAX;
-    char text[40];
     for (size_t i = 0; i < l->count; i++)
         if (l->files[i].min_txid == 1 && l->files[i].time_ms < first) first = l->files[i].time_ms;
-    format_time(first, text);
-    return err_set(e, RC_NOTFOUND, "no backup for that time: the first is of %s", text);
+    return plan_too_early(first, e);
 }
 
 static rc no_start(const struct listing *l, struct target t, struct err *e) {

@@ -10,7 +10,6 @@
 #include <string.h>
 
 #define PARALLEL_LEAST 4 /* it is a store that is waited for, not a CPU */
-#define PARALLEL_MOST 64
 #define FENCE_SIZE (LTX_HEADER_SIZE + 6 + 1 + 8 + LTX_TRAILER_SIZE)
 
 void listing_deinit(struct listing *l) {
@@ -46,10 +45,14 @@ static rc reserve(struct listing *l, struct err *e) {
     return ok();
 }
 
-static rc append(struct listing *l, const struct replica_file *f, struct err *e) {
+rc listing_append(struct listing *l, const struct replica_file *f, struct err *e) {
     TRY(reserve(l, e));
     l->files[l->count++] = *f;
     return ok();
+}
+
+void listing_sort(struct listing *l) {
+    if (l->count) qsort(l->files, l->count, sizeof *l->files, compare);
 }
 
 /* The place of the first file that is not before `f`; whether it is `f`. */
@@ -124,7 +127,7 @@ static rc take_object(void *arg, const struct object_info *info, struct err *e) 
         l->strangers++;
         return ok();
     }
-    return append(l->found, &f, e);
+    return listing_append(l->found, &f, e);
 }
 
 /* "000<level>/NAME" */
@@ -168,7 +171,7 @@ rc replica_list(struct store *store, struct listing *out, size_t *strangers, str
         listing_deinit(&all);
         return err_prefix(e, r, "list %s", store->url);
     }
-    if (all.count) qsort(all.files, all.count, sizeof *all.files, compare);
+    listing_sort(&all);
     drop_twins(&all);
     *out = all;
     if (strangers) *strangers = l.strangers;

@@ -35,6 +35,9 @@ MUST_USE rc replica_list(struct store *, struct listing *out, size_t *strangers,
 /* The same for who reads; empty where there is nothing but fences, as nothing was shipped yet. */
 MUST_USE rc replica_list_backup(struct store *, struct listing *out, size_t *strangers,
                                 struct err *);
+/* It was empty: RC_NOTFOUND. But RC_USAGE where Litestream 0.3 left a backup, which only a restore
+ * can read. */
+MUST_USE rc replica_no_backup(struct store *, struct err *);
 /* Slot 1 of a new replica holds an empty database of one page. */
 void replica_empty_page(uint8_t *page, uint32_t page_size);
 uint64_t replica_empty_sum(uint32_t page_size);
@@ -86,15 +89,19 @@ struct restore_options {
     const char *base_path;
     struct file *base; /* the same, open, and it stays open; NULL: it is opened and closed */
     uint64_t base_txid;
+    bool ltx_only; /* leave aside what Litestream 0.3 left; a TXID or a base means that too */
 };
 struct restore_result {
-    uint64_t txid;
+    uint64_t txid;       /* 0: of a replica of Litestream 0.3, which has none but these two */
+    char generation[17]; /* "": not of such a one */
+    uint32_t index;
     int64_t time_ms; /* of the last file applied */
     uint32_t page_size, page_count;
     uint64_t bytes_fetched, bytes_written;
     bool sum_checked; /* the database's sum was known and right */
 };
-/* Builds out_path in an unnamed temp file beside it, proves it, syncs it, then names it: at no
+/* Of LTX files and of what Litestream 0.3 left it takes that which has the newer objects, by then.
+ * Builds out_path in an unnamed temp file beside it, proves it, syncs it, then names it: at no
  * moment is anything unverified visible. RC_CONFLICT if out_path exists or
  * out_path-wal, -shm or -journal does. */
 MUST_USE rc replica_restore(struct store *, const char *out_path, const struct restore_options *,

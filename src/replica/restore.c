@@ -20,6 +20,7 @@
  */
 #include "os/system.h"
 #include "replica/fetch.h"
+#include "replica/v03.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -38,6 +39,7 @@ struct restore {
     const char *base_path; /* NULL: from nothing */
     int parallel;
     struct listing listing;
+    struct v03_plan v03; /* empty: not what is restored */
     struct fetch fetch;
     struct file *base, *out;
     uint64_t base_size;
@@ -104,13 +106,34 @@ static rc prove_end(const struct restore *r, const struct plan *p, struct err *e
                       p->txid);
 }
 
+/* docs/format.md 5.4: what has the newer objects; both, up to the time asked for. */
+static rc plan_v03(struct restore *r, struct err *e) {
+    const struct target *t = &r->opt->target;
+    int64_t newest_ms = INT64_MIN;
+    if (t->txid || r->base_path || r->opt->ltx_only) return ok();
+    for (size_t i = 0; i < r->listing.count; i++) {
+        const struct replica_file *f = &r->listing.files[i];
+        if (f->time_ms > newest_ms && (!t->time_ms || f->time_ms < t->time_ms))
+            newest_ms = f->time_ms;
+    }
+    return v03_plan_make(r->store, t->time_ms, newest_ms, &r->v03, e);
+}
+
+static rc no_backup(const struct restore *r, struct err *e) {
+    if (!r->opt->target.time_ms || r->v03.first_ms == INT64_MAX)
+        return replica_no_backup(r->store, e);
+    return err_prefix(e, plan_too_early(r->v03.first_ms, e), "%s", r->store->url);
+}
+
 static rc list_and_plan(struct restore *r, struct plan *p, struct err *e) {
     struct listing *l = &r->listing;
     bool by_time = r->opt->target.time_ms != 0;
     fetch_phase(&r->fetch, 0);
     TRY(replica_list_backup(r->store, l, NULL, e));
-    if (l->count == 0) return err_set(e, RC_NOTFOUND, "no backup at %s", r->store->url);
     if (by_time) TRY(listing_read_times(r->store, l, r->parallel, e));
+    TRY(plan_v03(r, e));
+    if (r->v03.objects.count) return ok();
+    if (l->count == 0) return no_backup(r, e);
     rc planned = make_plan(r, p, e);
     if (!is_ok(planned)) return err_prefix(e, planned, "%s", r->store->url);
     if (!by_time) return ok();
@@ -136,21 +159,30 @@ static rc take_plan(struct restore *r, const struct plan *p, struct err *e) {
 /* ---- the base ---- */
 
 /* The page size stands in bytes 16 and 17 of an SQLite database; 1 means 65536. */
+rc replica_database_size(struct env *env, struct file *file, uint32_t *page_size,
+                         uint32_t *page_count, struct err *e) {
+    uint8_t bytes[2];
+    uint64_t size;
+    TRY(env->files->size(env, file, &size, e));
+    if (size < 512) return err_set(e, RC_CORRUPT, "not a database");
+    TRY(env->files->read(env, file, 16, bytes, sizeof bytes, e));
+    uint32_t said = (uint32_t)(bytes[0] << 8 | bytes[1]);
+    *page_size = said == 1 ? 65536 : said;
+    if (said == 0 || size % *page_size)
+        return err_set(e, RC_CORRUPT, "%" PRIu64 " bytes in pages of %u", size, *page_size);
+    *page_count = (uint32_t)(size / *page_size);
+    return ok();
+}
+
 static rc open_base(struct restore *r, struct err *e) {
     const char *path = r->base_path;
-    uint8_t bytes[2];
+    struct fetch *f = &r->fetch;
     if (!path) return ok();
     r->base = r->opt->base;
     if (!r->base) TRY(r->env->files->open(r->env, path, FILE_READ, &r->base, e));
-    TRY(r->env->files->size(r->env, r->base, &r->base_size, e));
-    if (r->base_size < 512) return err_set(e, RC_CORRUPT, "%s: not a database", path);
-    TRY(r->env->files->read(r->env, r->base, 16, bytes, sizeof bytes, e));
-    uint32_t size = (uint32_t)(bytes[0] << 8 | bytes[1]);
-    r->base_page_size = size == 1 ? 65536 : size;
-    if (size == 0 || r->base_size % r->base_page_size)
-        return err_set(e, RC_CORRUPT, "%s: %" PRIu64 " bytes in pages of %u", path, r->base_size,
-                       r->base_page_size);
-    r->fetch.base_pages = (uint32_t)(r->base_size / r->base_page_size);
+    rc sized = replica_database_size(r->env, r->base, &r->base_page_size, &f->base_pages, e);
+    if (!is_ok(sized)) return err_prefix(e, sized, "%s", path);
+    r->base_size = (uint64_t)f->base_pages * r->base_page_size;
     return ok();
 }
 
@@ -281,20 +313,24 @@ static rc give_name(struct restore *r, struct err *e) {
 
 static void fill_result(struct restore *r) {
     const struct fetch *f = &r->fetch;
-    const struct fetch_file *last = &f->files[f->file_count - 1];
-    r->result.txid = last->file.max_txid;
-    r->result.time_ms = last->header.timestamp_ms;
+    const struct listing *v03 = &r->v03.objects;
+    if (v03->count) {
+        memcpy(r->result.generation, r->v03.generation, sizeof r->result.generation);
+        r->result.index = (uint32_t)v03->files[v03->count - 1].min_txid;
+        r->result.time_ms = r->v03.newest_ms;
+    } else {
+        r->result.txid = f->files[f->file_count - 1].file.max_txid;
+        r->result.time_ms = f->files[f->file_count - 1].header.timestamp_ms;
+    }
     r->result.page_size = f->page_size;
     r->result.page_count = f->page_count;
     r->result.bytes_fetched = atomic_load(&f->bytes_fetched);
     r->result.bytes_written = atomic_load(&f->bytes_written);
 }
 
-static rc build(struct restore *r, struct err *e) {
+static rc build_ltx(struct restore *r, struct err *e) {
     struct fetch *f = &r->fetch;
-    TRY(r->env->files->open(r->env, r->dir, FILE_TEMP, &r->out, e));
     TRY(open_base(r, e));
-    f->out = r->out;
     TRY(fetch_load(f, e));
     if (r->base && !f->sum) {
         r->base_path = NULL; /* invariant 4: restore_once says again */
@@ -304,9 +340,15 @@ static rc build(struct restore *r, struct err *e) {
     TRY(fetch_claim(f, e));
     TRY(r->env->files->reserve(r->env, r->out, (uint64_t)f->page_count * f->page_size, e));
     TRY(fetch_pages(f, e));
-    TRY(prove(r, e));
+    return prove(r, e);
+}
+
+static rc build(struct restore *r, struct err *e) {
+    TRY(r->env->files->open(r->env, r->dir, FILE_TEMP, &r->out, e));
+    r->fetch.out = r->out;
+    TRY(r->v03.objects.count ? v03_fetch(&r->v03, &r->fetch, e) : build_ltx(r, e));
     TRY(give_name(r, e));
-    fetch_phase(f, 4);
+    fetch_phase(&r->fetch, 4);
     fill_result(r);
     return ok();
 }
@@ -320,7 +362,7 @@ static rc restore_once(struct restore *r, bool *again, struct err *e) {
     if (r->opt->progress) atomic_store(&r->opt->progress->bytes_done, 0);
     rc result = list_and_plan(r, &plan, e);
     bool planned = is_ok(result);
-    if (is_ok(result)) result = take_plan(r, &plan, e);
+    if (is_ok(result) && !r->v03.objects.count) result = take_plan(r, &plan, e);
     if (is_ok(result)) result = build(r, e);
     if (r->fetch.disagree) result = blame(r, result, e);
     bool vanished = atomic_load(&r->fetch.vanished) && result.code == RC_NOTFOUND;
@@ -330,6 +372,7 @@ static rc restore_once(struct restore *r, bool *again, struct err *e) {
     r->env->files->close(r->env, r->out);
     fetch_deinit(&r->fetch);
     plan_deinit(&plan);
+    listing_deinit(&r->v03.objects);
     listing_deinit(&r->listing);
     return result;
 }

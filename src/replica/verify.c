@@ -325,7 +325,7 @@ static rc check_levels(struct store *store, const struct listing *l, struct veri
 
 static rc verify_all(struct store *store, const struct listing *l, int parallel,
                      struct progress *progress, struct verify_result *out, struct err *e) {
-    if (!l->count) return err_set(e, RC_NOTFOUND, "no backup at %s", store->url);
+    if (!l->count) return replica_no_backup(store, e);
     TRY(verify_listing(store, l, parallel, progress, out, e));
     return check_levels(store, l, out, e);
 }

@@ -143,7 +143,7 @@ static rc audit(struct env *env, struct store *store, const char *db, struct aud
     *out = (struct audit_result){0};
     rc r = source_look_open(env, store, db, &s, e);
     *empty = is_ok(r) && s->dest[0].tail.empty;
-    if (*empty) r = err_set(e, RC_NOTFOUND, "%s: no backup there", store->url);
+    if (*empty) r = replica_no_backup(store, e);
     if (is_ok(r)) r = state_to_compare(&s->dest[0], &txid, &proven, e);
     if (is_ok(r)) r = restore_and_compare(s, txid, out, e);
     if (is_ok(r) && out->differing && !proven) r = not_continued(&s->dest[0], e);

@@ -146,13 +146,12 @@ rc source_fast_forward(struct env *env, struct store *store, const char *db, int
         *result = (struct restore_result){.txid = local.tip};
         return ok();
     }
-    if (local.class == CLASS_NEW || local.class == CLASS_GONE)
-        return err_set(e, RC_NOTFOUND, "%s: no backup there", store->url);
+    if (local.class == CLASS_NEW || local.class == CLASS_GONE) return replica_no_backup(store, e);
     if (local.class != CLASS_BEHIND && local.class != CLASS_OLDER) {
         *e = local.refusal;
         return (rc){e->code};
     }
-    struct restore_options options = {.parallel = parallel, .progress = progress};
+    struct restore_options options = {.parallel = parallel, .progress = progress, .ltx_only = true};
     if (local.txid) { /* closed after the lock: a close in between would drop it */
         TRY(env->files->open(env, db, FILE_READ, &options.base, e));
         options.base_path = db;
@@ -171,7 +170,7 @@ rc source_adopt_replica(struct env *env, struct store *store, const char *db, in
                         struct progress *progress, struct restore_result *result, char *saved,
                         struct err *e) {
     sqlite3 *alone = NULL;
-    struct restore_options options = {.parallel = parallel, .progress = progress};
+    struct restore_options options = {.parallel = parallel, .progress = progress, .ltx_only = true};
     snprintf(saved, LIMIT_PATH, "%.*s.before-%lld", LIMIT_PATH - 40, db,
              (long long)env->unix_ms(env));
     TRY(lock_alone(db, &alone, e));
