@@ -35,7 +35,7 @@ struct doctor {
     unsigned seen; /* keys that a list named, one bit each */
     bool seen_twice;
     json_t *report;
-    bool json, create_only;
+    bool json, create_only, tried_create_only, refused;
     rc worst;
 };
 
@@ -53,6 +53,7 @@ static rc put_timed(struct doctor *d, struct err *e) {
 static rc conditional_put(struct doctor *d, struct err *e) {
     rc r = d->store->ops->put(d->store, d->keys[0], d->small, SMALL, TIME_MS, e);
     d->create_only = r.code == RC_CONFLICT;
+    d->tried_create_only = d->create_only || is_ok(r) || r.code == RC_UNFIT;
     if (d->create_only) return put_timed(d, e);
     d->store->unfenced = true;
     struct err first = *e;
@@ -159,21 +160,38 @@ static const struct step {
      "old objects stay for ever: let a rule of the bucket remove them; the doctor's own stay too"},
 };
 
-static void run_step(struct doctor *d, const struct step *step) {
+static rc run_step(struct doctor *d, const struct step *step) {
     struct err e = {0};
     int64_t began = d->env->mono_ns(d->env);
     rc r = step->run(d, &e);
     double ms = (double)(d->env->mono_ns(d->env) - began) / 1e6;
     bool minor = step->run == metadata;
+    const char *means = is_ok(r) ? "" : step->needed_for;
     if (!is_ok(r) && !minor && (is_ok(d->worst) || r.code == RC_UNFIT)) d->worst = r;
-    json_t *o = json_pack("{s:s, s:b, s:f, s:s}", "step", step->name, "ok", is_ok(r), "ms", ms,
-                          "error", is_ok(r) ? "" : e.text);
-    json_array_append_new(d->report, o);
-    if (d->json) return;
+    d->refused |= strstr(e.text, ": 403") != NULL;
+    json_array_append_new(d->report,
+                          json_pack("{s:s, s:b, s:f, s:s, s:s}", "step", step->name, "ok", is_ok(r),
+                                    "ms", ms, "error", is_ok(r) ? "" : e.text, "means", means));
+    if (d->json) return r;
     printf("%-5s %-16s %8.1f ms", is_ok(r) ? "ok" : minor ? "note" : "FAIL", step->name, ms);
-    if (!is_ok(r)) printf("  %s\n%34s%s", e.text, "", step->needed_for);
+    if (!is_ok(r)) printf("  %s\n%34s%s", e.text, "", means);
     putchar('\n');
     fflush(stdout);
+    return r;
+}
+
+/* Where nothing can be put, one reason is enough; a server that does not answer is not asked to
+ * take away what it probably does not have. */
+static void run_steps(struct doctor *d) {
+    struct err ignored;
+    rc r = run_step(d, &steps[0]);
+    if (is_ok(r)) {
+        for (size_t i = 1; i < sizeof steps / sizeof *steps; i++)
+            if (!is_ok(run_step(d, &steps[i]))) { /* it is in the report */
+            }
+    } else if (r.code != RC_RETRY && r.code != RC_TIMEOUT && !is_ok(clean_up(d, &ignored))) {
+        /* there is probably nothing */
+    }
 }
 
 /* "s3://bucket/root?..." */
@@ -200,19 +218,22 @@ static json_t *policy_of(const char *bucket, const char *root) {
 }
 
 static void print_report(struct doctor *d) {
-    char bucket[256], root[1024];
+    char bucket[256], root[1024], use[1200] = "";
     json_t *policy = NULL;
-    const char *unfenced = d->create_only ? "" : "-unfenced ";
-    if (split_bucket(d->store->url, bucket, root)) policy = policy_of(bucket, root);
+    if (d->tried_create_only)
+        snprintf(use, sizeof use, "holdfast replicate %sDB '%s'",
+                 d->create_only ? "" : "-unfenced ", d->store->url);
+    if ((*use || d->refused) && split_bucket(d->store->url, bucket, root))
+        policy = policy_of(bucket, root);
     if (d->json) {
-        json_t *o = json_pack("{s:b, s:s, s:O, s:o*}", "ok", is_ok(d->worst), "url", d->store->url,
-                              "steps", d->report, "policy", policy);
+        json_t *o = json_pack("{s:b, s:s, s:s, s:O, s:o*}", "ok", is_ok(d->worst), "url",
+                              d->store->url, "use", use, "steps", d->report, "policy", policy);
         if (o) json_dumpf(o, stdout, JSON_COMPACT);
         putchar('\n');
         json_decref(o);
         return;
     }
-    printf("\nuse: holdfast replicate %sDB '%s'\n", unfenced, d->store->url);
+    if (*use) printf("\nuse: %s\n", use);
     if (strstr(d->store->url, "endpoint=http://"))
         puts("note: plain http: who is on the way can read and change all of it");
     if (!policy) return;
@@ -247,7 +268,7 @@ static int doctor(const char *url, bool json) {
     rc r = prepare(&d, url, &e);
     if (is_ok(r)) {
         if (!json) printf("%s\n", d.store->url);
-        for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) run_step(&d, &steps[i]);
+        run_steps(&d);
         print_report(&d);
         r = d.worst;
         err_fill(&e, r.code, "doctor: not all that is needed works");

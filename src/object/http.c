@@ -267,9 +267,11 @@ static rc failure(const struct transfer *t, CURLcode code, const char *why, stru
     }
     if (code == CURLE_SSL_CACERT_BADFILE)
         return err_set(e, kind, "the certificates of AWS_CA_BUNDLE cannot be read: %s", why);
-    return err_set(e, kind, "%.*s%.*s: %s", host ? (int)(host - t->request->url) : 0,
-                   t->request->url, length, host ? host : "",
-                   *why ? why : curl_easy_strerror(code));
+    return err_set(e, kind, "%.*s%.*s: %s%s", host ? (int)(host - t->request->url) : 0,
+                   t->request->url, length, host ? host : "", *why ? why : curl_easy_strerror(code),
+                   code == CURLE_PEER_FAILED_VERIFICATION
+                       ? " (AWS_CA_BUNDLE names a file with your own authority's)"
+                       : "");
 }
 
 rc http_do(struct http *h, const struct http_request *q, struct http_reply *reply, struct err *e) {

@@ -22,7 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LIST_TIMES 10
+#define VANISH_MAX 50
 #define LIMIT_SMALL (4u << 20)
 #define LIMIT_AHEAD (16u << 20)
 #define AHEAD 64u
@@ -349,14 +349,17 @@ static rc result_of(rc r, const struct verify_result *v, const struct err *why, 
     return err_set(e, r.code, "%s", why->text);
 }
 
-/* Objects may vanish between listing and reading: retention was faster. */
+/* Objects may vanish between listing and reading: retention was faster, and a new list does not have
+ * them. One that is still listed is missing. */
 rc replica_verify(struct store *store, int parallel, struct progress *progress,
                   struct verify_result *out, struct err *e) {
     struct err why;
+    char before[sizeof out->broken] = "";
     rc r = ok();
-    for (int i = 0; i < LIST_TIMES; i++) {
+    for (int i = 0; i < VANISH_MAX; i++) {
         r = verify_once(store, parallel, progress, out, &why);
-        if (r.code != RC_NOTFOUND || !out->broken[0]) break;
+        if (r.code != RC_NOTFOUND || !out->broken[0] || strcmp(out->broken, before) == 0) break;
+        memcpy(before, out->broken, sizeof before);
     }
     return result_of(r, out, &why, e);
 }

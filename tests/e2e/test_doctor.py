@@ -54,3 +54,9 @@ def test_wrong_input(box):
     box.holdfast("doctor", "s3://bucket/a?skipVerify=true", code=2)
     (box.path / "plain").write_text("")
     assert box.holdfast("doctor", box.path / "plain", code=None).code != 0
+
+
+@pytest.mark.file_only("there is no store")
+def test_what_cannot_be_reached_is_said_once(box):
+    said = box.holdfast("doctor", "s3://bucket/a?endpoint=http://127.0.0.1:9", code=1)
+    assert said.out.count("FAIL") == 1 and "use:" not in said.out and "unfenced" not in said.out
