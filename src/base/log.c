@@ -82,6 +82,21 @@ static void put_value(FILE *to, const char *text) {
     else put_quoted(to, text);
 }
 
+/* What a user names is text, whatever it looks like. */
+static bool is_number(const char *key, const char *text) {
+    const char *p = text + (*text == '-');
+    size_t whole = strspn(p, "0123456789");
+    if (strcmp(key, "db") == 0 || whole == 0 || whole > 20 || (whole > 1 && *p == '0'))
+        return false;
+    p += whole;
+    if (*p == '.') {
+        size_t rest = strspn(++p, "0123456789");
+        if (rest == 0) return false;
+        p += rest;
+    }
+    return *p == 0;
+}
+
 static void time_text(char *out, size_t size, bool date) {
     struct timespec now;
     struct tm tm;
@@ -103,7 +118,8 @@ void log_pairs(struct log *l, const char *event, const char *const *pairs, int c
             fputc(',', l->to);
             put_quoted(l->to, pairs[i]);
             fputc(':', l->to);
-            put_quoted(l->to, pairs[i + 1]);
+            if (is_number(pairs[i], pairs[i + 1])) fputs(pairs[i + 1], l->to);
+            else put_quoted(l->to, pairs[i + 1]);
         } else {
             fprintf(l->to, " %s=", pairs[i]);
             put_value(l->to, pairs[i + 1]);

@@ -31,8 +31,9 @@ static void print_human(const struct points *p) {
         printf("and %zu objects that end where nothing can be restored\n", p->objects - p->count);
 }
 
-static void print_json(const struct points *p) {
-    json_t *all = json_array();
+/* An array; of a failure an object. */
+static void print_json(const struct points *p, const char *error) {
+    json_t *all = error ? json_pack("{s:s}", "error", error) : json_array();
     for (size_t i = 0; i < p->count; i++) {
         const struct replica_file *f = &p->files[i];
         char at[32];
@@ -68,7 +69,7 @@ static int list(const char *url, bool json) {
     struct err e;
     rc r = env_new_system(1, &env, &e);
     if (is_ok(r)) r = read_points(url, env, &points, &e);
-    if (is_ok(r) && json) print_json(&points);
+    if (json) print_json(&points, is_ok(r) ? NULL : e.text);
     else if (is_ok(r)) print_human(&points);
     free(points.files);
     env_free_system(env);

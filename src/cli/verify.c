@@ -24,7 +24,7 @@ struct verification {
 };
 
 static void print_json(const struct verification *v, rc r, const struct err *e) {
-    json_t *o = json_pack("{s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "ok", is_ok(r), "err",
+    json_t *o = json_pack("{s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "ok", is_ok(r), "error",
                           is_ok(r) ? "" : e->text, "files", (json_int_t)v->replica.files, "pages",
                           (json_int_t)v->replica.pages, "bytes", (json_int_t)v->replica.bytes,
                           "txid", (json_int_t)v->replica.txid, "links_checked",

@@ -96,6 +96,16 @@ static rc not_written_since(struct env *env, const char *db, const struct writte
                    db);
 }
 
+/* Looking at a database without a log makes an empty one. SQLite takes it away when the last who
+ * has it open closes, so that nobody's is taken. */
+static void take_log_away(const char *db) {
+    sqlite3 *c = NULL;
+    if (sqlite3_open_v2(db, &c, SQLITE_OPEN_READWRITE | SQLITE_OPEN_PRIVATECACHE, NULL) ==
+        SQLITE_OK)
+        sqlite3_exec(c, "PRAGMA schema_version", NULL, NULL, NULL);
+    sqlite3_close(c);
+}
+
 static rc remove_beside(struct env *env, const char *db, const char *suffix, struct err *e) {
     char path[LIMIT_PATH + 16];
     snprintf(path, sizeof path, "%s%s", db, suffix);
@@ -131,8 +141,9 @@ static rc swap(struct env *env, struct store *store, const char *db,
 rc source_fast_forward(struct env *env, struct store *store, const char *db, int parallel,
                        struct progress *progress, struct restore_result *result, struct err *e) {
     struct local local;
-    struct written then;
+    struct written before, then;
     sqlite3 *alone = NULL;
+    when_written(env, db, &before);
     TRY(lock_alone(db, &alone,
                    e)); /* first: a refusal names who is in the way before anything else */
     when_written(env, db, &then);
@@ -143,6 +154,7 @@ rc source_fast_forward(struct env *env, struct store *store, const char *db, int
                        "%s holds commits that the replica %s lacks: nothing to fast-forward", db,
                        store->url);
     if (local.class == CLASS_CONTINUES || local.class == CLASS_EQUAL) {
+        if (!before.log.inode) take_log_away(db);
         *result = (struct restore_result){.txid = local.tip};
         return ok();
     }

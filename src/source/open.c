@@ -199,6 +199,10 @@ static void replica_was_read(struct task *t) {
     if (t->result.code == RC_CORRUPT || t->result.code == RC_USAGE || t->result.code == RC_UNFIT) {
         d->state = DEST_REFUSED;
         d->refusal = t->err;
+        if (t->result.code == RC_CORRUPT)
+            err_fill(&d->refusal, RC_CORRUPT,
+                     "%.700s: it cannot be continued: replicate %.200s to a new URL", t->err.text,
+                     d->source->live.path);
         return;
     }
     dest_retry(d, "destination.retry", t->err.text);

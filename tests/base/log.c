@@ -92,6 +92,49 @@ START_TEST(a_logfmt_line_quotes_what_needs_it) {
 }
 END_TEST
 
+static const char *const numbers[] = {"0", "7", "-3", "18446744073709551615", "0.5", "12.30"};
+static const char *const texts[] = {"",
+                                    "-",
+                                    "00",
+                                    "01",
+                                    "1.",
+                                    ".5",
+                                    "1.2.3",
+                                    "1e3",
+                                    "0x1",
+                                    "1 ",
+                                    " 1",
+                                    "+1",
+                                    "--1",
+                                    "1.x",
+                                    "000000000000002a",
+                                    "0.1.0",
+                                    "123456789012345678901"};
+
+static void *logged_value(const char *key, const char *value) {
+    logged(LOG_JSON, "e", (const char *const[]){key, value}, 2);
+    json_t *o = json_loads(line, JSON_DECODE_INT_AS_REAL, NULL);
+    ck_assert_msg(o != NULL, "%s", line);
+    return o;
+}
+
+START_TEST(a_number_is_one_in_json) {
+    json_t *o = logged_value("txid", numbers[_i]);
+    ck_assert_msg(json_is_number(json_object_get(o, "txid")), "%s", line);
+    json_decref(o);
+    o = logged_value("db", numbers[_i]);
+    ck_assert_str_eq(json_string_value(json_object_get(o, "db")), numbers[_i]);
+    json_decref(o);
+}
+END_TEST
+
+START_TEST(what_is_no_number_is_text_in_json) {
+    json_t *o = logged_value("txid", texts[_i]);
+    ck_assert_str_eq(json_string_value(json_object_get(o, "txid")), texts[_i]);
+    json_decref(o);
+}
+END_TEST
+
 START_TEST(every_two_bytes_make_json_that_parses) {
     for (int a = 1; a < 256; a++) {
         for (int b = 0; b < 256; b++) {
@@ -153,6 +196,8 @@ int main(void) {
     TCase *t = tcase_create("log");
     ADD_ROWS(t, a_json_line_parses_to_the_value, values);
     ADD_ROWS(t, a_logfmt_line_quotes_what_needs_it, values);
+    ADD_ROWS(t, a_number_is_one_in_json, numbers);
+    ADD_ROWS(t, what_is_no_number_is_text_in_json, texts);
     tcase_add_test(t, every_two_bytes_make_json_that_parses);
     tcase_add_test(t, the_time_is_utc_with_milliseconds);
     ADD_ROWS(t, a_format_has_one_name, formats);

@@ -122,6 +122,8 @@ def test_log_formats(box):
         lines = [e["words"] for e in r.log if e["event"] is None]
         if form == "json":
             assert {"time", "event", "db"} <= json.loads(lines[0]).keys()
+            ships = [e for e in map(json.loads, lines) if e["event"] == "ship"]
+            assert ships and all(type(e["txid"]) is int and type(e["to"]) is str for e in ships)
         else:
             assert re.match(r"\d\d:\d\d:\d\d\.\d\d\dZ start db=", lines[0])
 

@@ -149,7 +149,7 @@ def test_damage(damaged, kind):
     said = box.holdfast("verify", box.replica, code=4).err
     assert names_it(kind, said), said
     done = box.holdfast("verify", "-json", box.replica, code=4)
-    assert done.json["ok"] is False and names_it(kind, done.json["err"])
+    assert done.json["ok"] is False and names_it(kind, done.json["error"])
     assert contents(box.replica) == before
     if kind not in ("swapped",):  # what lies before the damage can still be had
         assert_same(box.original.states[3], box.restore("-txid", 3))

@@ -70,6 +70,13 @@ def test_json_is_one_object(replica):
     assert replica.holdfast("verify", "-json", replica.replica).json["ok"] is True
 
 
+@pytest.mark.file_only("the place is a directory that is not there")
+def test_json_of_a_failure_has_one_name(replica):
+    none = replica.places / "none"
+    for command in (["list", "-json", none], ["verify", "-json", none], ["restore", "-json", none, replica.path / "o"]):
+        assert "no backup at" in replica.holdfast(*command, code=3).json["error"]
+
+
 def test_if_replica_exists_forgives_only_that(replica):
     none, out = replica.places / "none", replica.path / "o.db"
     assert "no backup at" in replica.holdfast("restore", "-if-replica-exists", none, out).out

@@ -152,6 +152,15 @@ def test_power_loss_is_behind(box):
     assert f"holdfast replicate -adopt-local {box.db} {url(box.replica)}" in words
 
 
+def test_fast_forward_at_the_tip_leaves_nothing_behind(box):
+    shipped(box).close()
+    before = sorted(p.name for p in box.path.glob("app.db*"))
+    assert before == ["app.db"]
+    said = box.holdfast("restore", "-fast-forward", box.replica, box.db).out
+    assert "at the replica's tip already" in said
+    assert sorted(p.name for p in box.path.glob("app.db*")) == before
+
+
 def test_behind_fast_forwards(box):
     lost_tail(box)
     box.holdfast("restore", "-fast-forward", url(box.replica), box.db)
@@ -381,6 +390,19 @@ def test_replica_that_never_had_a_shipment_is_not_missed(box):
     r.kill()
     shutil.rmtree(box.replica)
     goes_on(box, "new")
+
+
+@pytest.mark.file_only("objects are taken away by hand")
+def test_replica_without_its_base_names_a_way_on(box):
+    """Neither -adopt-local can build on it."""
+    shipped(box)
+    for f in box.replica.glob(f"ltx/*/{1:016x}-*.ltx"):
+        f.unlink()
+    for args in ([], ["-adopt-local"]):
+        words = box.refused(*args, code=4)
+        assert "nothing to build on" in words and f"replicate {box.db} to a new URL" in words
+    goes_on_elsewhere = box.replicate(to=box.path / "new")
+    assert goes_on_elsewhere.ready["class"] == "new"
 
 
 def test_one_refusing_destination_stops_all(box):
