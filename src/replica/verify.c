@@ -349,8 +349,8 @@ static rc result_of(rc r, const struct verify_result *v, const struct err *why, 
     return err_set(e, r.code, "%s", why->text);
 }
 
-/* Objects may vanish between listing and reading: retention was faster, and a new list does not have
- * them. One that is still listed is missing. */
+/* Objects may vanish between listing and reading: retention was faster, and a new list does not
+ * have them. One that is still listed is missing. */
 rc replica_verify(struct store *store, int parallel, struct progress *progress,
                   struct verify_result *out, struct err *e) {
     struct err why;
