@@ -20,7 +20,7 @@ loader.load_extension(extension)
 c = sqlite3.connect("file:replica?vfs=litestream", uri=True, isolation_level=None)
 results = [c.execute(s).fetchall() for s in statements]
 if os.environ.get("LITESTREAM_HYDRATION_PATH"):
-    end = time.monotonic() + 10
+    end = time.monotonic() + 25
     log = pathlib.Path(os.environ["LITESTREAM_LOG_FILE"])
     while "hydration complete" not in log.read_text():  # its progress is above 100 before it has ended
         if time.monotonic() > end or "hydration failed" in log.read_text():
