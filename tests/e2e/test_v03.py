@@ -52,13 +52,13 @@ def test_the_latest_state_is_what_litestream_restored(v03):
 @pytest.mark.file_only("when a bucket's objects were put cannot be set")
 def test_every_time_gives_what_litestream_restored_then(box):
     fixture(box.replica, box.path)
-    for target, result, *sum in ROWS[1:-3]:
-        assert digest(box.restore("-timestamp", target)) == sum[0], target
+    for target, _, digest_then in ROWS[1:-3]:
+        assert digest(box.restore("-timestamp", target)) == digest_then, target
     assert ROWS[0][1] == "error"
     said = box.restore("-timestamp", ROWS[0][0], code=3).err
     assert "no backup for that time: the first is of 2026-11-22T21:31:19.008Z" in said
-    for target, result in ROWS[-3:-1]:  # after all objects: Litestream refuses, we give the latest
-        assert result == "error" and digest(box.restore("-timestamp", target)) == LATEST
+    for target, words in ROWS[-3:-1]:  # after all objects: Litestream refuses, we give the latest
+        assert words == "error" and digest(box.restore("-timestamp", target)) == LATEST
 
 
 def test_other_commands_say_what_it_is(v03):

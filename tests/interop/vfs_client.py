@@ -8,6 +8,7 @@ application, statements before a COMMIT are one transaction.
 """
 import json
 import os
+import pathlib
 import sqlite3
 import sys
 import time
@@ -19,10 +20,11 @@ loader.load_extension(extension)
 c = sqlite3.connect("file:replica?vfs=litestream", uri=True, isolation_level=None)
 results = [c.execute(s).fetchall() for s in statements]
 if os.environ.get("LITESTREAM_HYDRATION_PATH"):
-    end = time.monotonic() + 10
-    while float(done := c.execute("PRAGMA litestream_hydration_progress").fetchone()[0]) < 100:
-        if time.monotonic() > end:
-            sys.exit(f"hydration stands at {done} %")
+    end = time.monotonic() + 25
+    log = pathlib.Path(os.environ["LITESTREAM_LOG_FILE"])
+    while "hydration complete" not in log.read_text():  # its progress is above 100 before it has ended
+        if time.monotonic() > end or "hydration failed" in log.read_text():
+            sys.exit(f"hydration has not ended: {log.read_text()}")
         time.sleep(0.005)
 c.close()
 print(json.dumps(results))
