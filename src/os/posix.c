@@ -27,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -134,8 +135,20 @@ static rc files_truncate(struct env *env, struct file *f, uint64_t size, struct 
     return r == 0 ? ok() : err_errno(e, errno, "truncate %s", f->path);
 }
 
+/* Asked for more than there is, ext4 takes all there is before it says so, and everybody else's
+ * writes fail meanwhile: so there is a look at the room first. */
+static rc check_room(struct file *f, uint64_t size, struct err *e) {
+    struct statvfs fs;
+    struct stat st;
+    if (fstatvfs(f->fd, &fs) != 0 || fstat(f->fd, &st) != 0) return ok();
+    uint64_t room = (uint64_t)fs.f_bavail * fs.f_frsize + (uint64_t)st.st_blocks * 512;
+    return size <= room ? ok()
+                        : err_errno(e, ENOSPC, "reserve %" PRIu64 " bytes for %s", size, f->path);
+}
+
 static rc files_reserve(struct env *env, struct file *f, uint64_t size, struct err *e) {
     int r;
+    TRY(check_room(f, size, e));
     TRY(files_truncate(env, f, size, e));
     if (size == 0) return ok();
     do r = fallocate(f->fd, 0, 0, (off_t)size);

@@ -73,7 +73,9 @@ START_TEST(a_reserved_file_has_the_size_and_keeps_its_bytes) {
     }
     OK(files->read(env, f, 0, got, 3, e));
     ck_assert_mem_eq(got, "abc", 3);
-    CODE(files->reserve(env, f, (uint64_t)1 << 62, e), RC_IO);
+    CODE(files->reserve(env, f, (uint64_t)1 << 62, e), RC_FULL);
+    OK(files->size(env, f, &size, e)); /* and nothing has been tried */
+    ck_assert_uint_eq(size, 6);
     files->close(env, f);
 }
 END_TEST
