@@ -84,7 +84,7 @@ class Bench:
         """What the writer says in one of its modes."""
         p = subprocess.run([self.writer, *map(str, words)], env=self.env, stdout=subprocess.PIPE, text=True)
         if p.returncode != 0:
-            raise Failure(f"bench_writer {words[0]} failed")
+            raise Failure(f"bench_writer {words[0]}: exit {p.returncode}")
         return p.stdout
 
     def write(self, *words):

@@ -29,11 +29,12 @@ def objects(box, logs, after=0):
         txid = int(path.name[:16], 16)
         if txid <= after:
             continue
-        head = path.client.ask("GET", path._at(), headers={"range": "bytes=0-99"})[1]
+        headers, head = path.client.ask("GET", path._at(), headers={"range": "bytes=0-99"})
+        whole = int(headers["content-range"].rpartition("/")[2])
         page_size, = struct.unpack(">I", head[8:12])
         offset, size = struct.unpack(">qq", head[48:64])
         frames = (offset + size - LOG_HEADER) // (page_size + FRAME_HEADER)
-        found.append(Object(txid, logs.get(head[64:72].hex(), -1), frames, path))
+        found.append(Object(txid, logs.get(head[64:72].hex(), -1), frames, whole))
     return found
 
 
