@@ -237,6 +237,12 @@ static rc refuse(struct s3 *s, const struct call *c, const struct http_reply *re
     else if (reply->status == 416) code = RC_CORRUPT;
     else if (reply->status == 301 || reply->status == 307)
         hint = " (the bucket is elsewhere: give its region or endpoint)";
+    else if (strcmp(x->code, "SignatureDoesNotMatch") == 0)
+        hint = " (the secret key is not that of the access key)";
+    else if (strcmp(x->code, "InvalidAccessKeyId") == 0)
+        hint = " (the server does not know the access key)";
+    else if (strstr(x->message, "ustomer") || strstr(x->message, "ncryption"))
+        hint = " (HOLDFAST_SSE_CUSTOMER_KEY holds the key of objects that were stored with one)";
     else if (reply->status == 403) hint = " (holdfast doctor tells what is allowed)";
     int words = (int)strcspn(x->message, ".\n"); /* one sentence is enough */
     return err_set(e, code, "%s %s/%s%s%s: %d%s%s%s%.*s%s", c->method, s->at.bucket, s->at.root,

@@ -247,7 +247,8 @@ rc s3_url_parse(const char *url, struct s3_url *out, struct err *e) {
     struct s3_url u = {.sign_payload = true, .scheme = "https"};
     char host[512], path[2048], decoded[2048];
     const char *rest = url + strlen("s3:");
-    if (strncmp(rest, "//", 2) != 0) return err_set(e, RC_USAGE, "s3 URL: s3://bucket/path");
+    if (strncmp(rest, "//", 2) != 0)
+        return err_set(e, RC_USAGE, "s3 URL: it begins with s3://bucket");
     rest += 2;
     size_t n = strcspn(rest, "/?"), m = strcspn(rest + n, "?");
     if (strchr(rest, '#')) return err_set(e, RC_USAGE, "s3 URL: '#' is written %%23");

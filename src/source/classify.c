@@ -364,10 +364,19 @@ uint64_t source_known_state(struct dest *d) {
     return 0;
 }
 
+/* As it can be pasted into a shell. */
+static const char *shell_word(const char *text, char out[LIMIT_PATH + 2]) {
+    const char *quote = strpbrk(text, " &?*;()'$#") ? "\"" : "";
+    snprintf(out, LIMIT_PATH + 2, "%s%s%s", quote, text, quote);
+    return out;
+}
+
 /* Words for a refusal: both sides, and the command that goes on. */
 static void refuse(struct dest *d) {
     const struct source *s = d->source;
+    char words[2][LIMIT_PATH + 2];
     const char *db = s->live.path, *url = d->store->url;
+    const char *the_db = shell_word(db, words[0]), *the_url = shell_word(url, words[1]);
     uint64_t n = d->tail.txid;
     const struct history *past =
         d->class == CLASS_OLDER ? sum_in_history(d, s->start.sum) : same_prefix_in_history(d);
@@ -385,7 +394,7 @@ static void refuse(struct dest *d) {
             "GONE: the run before shipped %s to %s, and nothing is there now (a disk that is not"
             " mounted?): bring it back, or begin a new replica with 'holdfast replicate"
             " -adopt-local %s %s'",
-            db, url, db, url);
+            db, url, the_db, the_url);
         return;
     case CLASS_BEHIND:
     case CLASS_OLDER:
@@ -395,7 +404,7 @@ static void refuse(struct dest *d) {
                  ": bring it up with 'holdfast restore -fast-forward %s %s', or keep it as it is"
                  " with 'holdfast replicate -adopt-local %s %s'",
                  d->class == CLASS_BEHIND ? "BEHIND" : "OLDER", db, past ? past->txid : 0, url, n,
-                 url, db, db, url);
+                 the_url, the_db, the_db, the_url);
         return;
     case CLASS_CONTINUES:
     case CLASS_EQUAL:
@@ -403,13 +412,13 @@ static void refuse(struct dest *d) {
                  "FOREIGN: %s %s TXID %" PRIu64 " of the replica %s, but another wrote it (%s):"
                  " go on with 'holdfast replicate -take-over %s %s'",
                  db, d->class == CLASS_EQUAL ? "equals" : "continues", n, url,
-                 d->owner[0] ? d->owner : "no owner note", db, url);
+                 d->owner[0] ? d->owner : "no owner note", the_db, the_url);
         return;
     default:
         err_fill(&d->refusal, RC_CONFLICT,
                  "%s: %s %s the replica %s at TXID %" PRIu64 " (%s): keep the local database with"
                  " 'holdfast replicate %s %s %s', or the replica's with 'holdfast replicate"
-                 " -adopt-replica %s %s'",
+                 " -adopt-replica %s %s'; if the URL is wrong, give another",
                  d->class == CLASS_FORK ? "FORK" : "UNPROVEN", db,
                  d->class == CLASS_FORK ? "holds other commits than"
                                         : "cannot be proven to continue",
@@ -417,7 +426,8 @@ static void refuse(struct dest *d) {
                  !d->tail.header.chain.present ? "written by another tool"
                  : d->owner[0]                 ? d->owner
                                                : "no owner note",
-                 d->tail.header.chain.present ? "-adopt-local" : "-take-over", db, url, db, url);
+                 d->tail.header.chain.present ? "-adopt-local" : "-take-over", the_db, the_url,
+                 the_db, the_url);
     }
 }
 

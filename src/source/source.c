@@ -374,10 +374,12 @@ int source_left(const struct source *s, char *words, size_t size) {
         const struct dest *d = &s->dest[i];
         if (known.complete) continue;
         left++;
-        int n =
-            snprintf(words + at, size - at, "%s%s (%u pages)", left > 1 ? ", " : "", d->store->url,
-                     d->full ? s->pos.page_count
-                             : d->pending.count + d->ship.pages.count + s->touched.count);
+        char pages[32] = "all of it";
+        if (!d->full && d->state >= DEST_CLASSED)
+            snprintf(pages, sizeof pages, "%u pages",
+                     d->pending.count + d->ship.pages.count + s->touched.count);
+        int n = snprintf(words + at, size - at, "%s%s (%s)", left > 1 ? ", " : "", d->store->url,
+                         pages);
         if (n > 0 && (size_t)n < size - at) at += (size_t)n;
     }
     return left;

@@ -361,6 +361,12 @@ def url(replica):
     return f"file://{replica}" if isinstance(replica, pathlib.Path) else str(replica)
 
 
+def word(replica):
+    """As a command for a shell has it."""
+    text = url(replica)
+    return f'"{text}"' if set(text) & set(" &?*;()'$#") else text
+
+
 def shown(replica):
     """What each message about it has at least."""
     return str(replica) if isinstance(replica, pathlib.Path) else replica.shown

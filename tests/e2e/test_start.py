@@ -9,7 +9,7 @@ import shutil
 
 import pytest
 
-from box import ROOT, add_rows, assert_same, contents, copy_replica, count_rows, quieten, remove, snapshot, until, url
+from box import ROOT, add_rows, assert_same, contents, copy_replica, count_rows, quieten, remove, snapshot, until, url, word
 
 
 def shipped(box, *args, rows=10):
@@ -139,7 +139,7 @@ def test_copy_elsewhere_is_refused_until_it_takes_over(box):
     other = box.restore()
     words = box.refused(db=other, runtime=box.path / "run", code=5)
     assert "FOREIGN" in words and str(box.db) in words and str(other) in words
-    assert f"holdfast replicate -take-over {other} {url(box.replica)}" in words
+    assert f"holdfast replicate -take-over {other} {word(box.replica)}" in words
     r = box.replicate("-take-over", db=other)
     assert r.ready["class"] == "equal"
 
@@ -148,8 +148,8 @@ def test_power_loss_is_behind(box):
     lost_tail(box)
     words = box.refused(code=6)
     assert "BEHIND" in words and str(box.db) in words and url(box.replica) in words
-    assert f"holdfast restore -fast-forward {url(box.replica)} {box.db}" in words
-    assert f"holdfast replicate -adopt-local {box.db} {url(box.replica)}" in words
+    assert f"holdfast restore -fast-forward {word(box.replica)} {box.db}" in words
+    assert f"holdfast replicate -adopt-local {box.db} {word(box.replica)}" in words
 
 
 def test_fast_forward_at_the_tip_leaves_nothing_behind(box):
@@ -213,8 +213,8 @@ def test_other_commits_after_a_power_loss_are_a_fork(box):
     fork(box)
     words = box.refused(code=5)
     assert "FORK" in words and str(box.db) in words and url(box.replica) in words
-    assert f"'holdfast replicate -adopt-local {box.db} {url(box.replica)}'" in words
-    assert f"'holdfast replicate -adopt-replica {box.db} {url(box.replica)}'" in words
+    assert f"'holdfast replicate -adopt-local {box.db} {word(box.replica)}'" in words
+    assert f"'holdfast replicate -adopt-replica {box.db} {word(box.replica)}'" in words
 
 
 def test_fork_is_not_fast_forwarded_and_stays_a_fork(box):
@@ -335,8 +335,8 @@ def test_another_file_in_its_place_is_unproven(box):
     unproven(box)
     words = box.refused(code=5)
     assert "UNPROVEN" in words and str(box.db) in words
-    assert f"'holdfast replicate -adopt-local {box.db} {url(box.replica)}'" in words
-    assert f"'holdfast replicate -adopt-replica {box.db} {url(box.replica)}'" in words
+    assert f"'holdfast replicate -adopt-local {box.db} {word(box.replica)}'" in words
+    assert f"'holdfast replicate -adopt-replica {box.db} {word(box.replica)}'" in words
     assert "UNPROVEN" in box.refused("-take-over", code=5)
 
 
@@ -420,7 +420,7 @@ def test_replica_of_another_tool_is_taken_over(box):
     box.db.write_bytes(box.restore().read_bytes())
     box.sql("PRAGMA journal_mode=WAL")
     words = box.refused(code=5)
-    assert "another tool" in words and f"'holdfast replicate -take-over {box.db} {url(box.replica)}'" in words
+    assert "another tool" in words and f"'holdfast replicate -take-over {box.db} {word(box.replica)}'" in words
     goes_on(box, "unproven", "-take-over")
 
 

@@ -101,7 +101,7 @@ static const struct {
     {"file://d", "file:///dir", NULL},
     {"file://local/d", "'local'", NULL},
     {"s3://key:secret@bucket/d", "credentials do not belong", "secret"},
-    {"s3:bucket/d", "s3://bucket/path", NULL},
+    {"s3:bucket/d", "s3://bucket", NULL},
     {"s3:///d", "no bucket", NULL},
     {"s3://b/d?skipVerify=true", "always verified", NULL},
     {"s3://b/d?sseCustomerKey=c2VjcmV0", "HOLDFAST_SSE_CUSTOMER_KEY", "c2VjcmV0"},
