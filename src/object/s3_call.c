@@ -208,7 +208,7 @@ static bool take_region(struct s3 *s, const struct http_reply *reply, const stru
     bool moved = reply->status == 301 || reply->status == 307 ||
                  strcmp(x->code, "AuthorizationHeaderMalformed") == 0;
     size_t n = strspn(region, "abcdefghijklmnopqrstuvwxyz0123456789-");
-    if (!moved || n == 0 || region[n] || n >= sizeof s->region) return false;
+    if (!moved || n == 0 || region[n] || n >= sizeof s->region - 1) return false; /* cut */
     pthread_mutex_lock(&s->lock);
     bool other = strcmp(region, s->region) != 0;
     snprintf(s->region, sizeof s->region, "%s", region);
