@@ -58,7 +58,13 @@ static rc look_behind(struct store *store, struct listing *l, struct err *e) {
 rc replica_list_backup(struct store *store, struct listing *out, size_t *strangers, struct err *e) {
     struct listing l = {0};
     struct ltx_header h;
+    bool other = false;
     rc r = replica_list(store, &l, strangers, e);
+    if (is_ok(r) && l.count == 0) r = replica_other_layout(store, &other, e);
+    if (is_ok(r) && other) { /* a copy is as good to read */
+        store->layout = store->layout == LAYOUT_LTX ? LAYOUT_BUCKET : LAYOUT_LTX;
+        r = replica_list(store, &l, strangers, e);
+    }
     if (is_ok(r) && l.count && store->layout == LAYOUT_BUCKET) r = look_behind(store, &l, e);
     if (is_ok(r) && may_be_fences(&l)) {
         r = replica_read_header(store, &l.files[0], &h, e);

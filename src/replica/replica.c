@@ -143,7 +143,8 @@ static rc take_key(void *arg, const struct object_info *info, struct err *e) {
 }
 
 static rc list_levels(struct store *store, struct level_list *l, struct err *e) {
-    if (store->ops->list_keys) return store->ops->list_keys(store, "000", take_key, l, e);
+    if (store->layout == LAYOUT_BUCKET && store->ops->list_keys)
+        return store->ops->list_keys(store, "000", take_key, l, e);
     for (; l->level < LIMIT_LEVELS; l->level++) {
         char dir[KEY_SIZE];
         key_of_level(store->layout == LAYOUT_BUCKET, l->level, dir);
@@ -175,6 +176,21 @@ rc replica_list(struct store *store, struct listing *out, size_t *strangers, str
     drop_twins(&all);
     *out = all;
     if (strangers) *strangers = l.strangers;
+    return ok();
+}
+
+static rc see_dir(void *arg, const char *name, struct err *e) {
+    bool *seen = arg;
+    (void)e;
+    seen[LAYOUT_LTX] |= strcmp(name, "ltx") == 0;
+    seen[LAYOUT_BUCKET] |= strlen(name) == 4 && strncmp(name, "000", 3) == 0 && name[3] <= '9';
+    return ok();
+}
+
+rc replica_other_layout(struct store *store, bool *found, struct err *e) {
+    bool seen[2] = {false, false};
+    TRY(store->ops->list_dirs(store, "", see_dir, seen, e));
+    *found = seen[store->layout == LAYOUT_LTX ? LAYOUT_BUCKET : LAYOUT_LTX];
     return ok();
 }
 

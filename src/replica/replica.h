@@ -41,6 +41,9 @@ MUST_USE rc replica_no_backup(struct store *, struct err *);
 /* Slot 1 of a new replica holds an empty database of one page. */
 void replica_empty_page(uint8_t *page, uint32_t page_size);
 uint64_t replica_empty_sum(uint32_t page_size);
+/* Of a store where nothing was found: whether levels are there as the other layout names them, as
+ * after a copy from a directory into a bucket or back. */
+MUST_USE rc replica_other_layout(struct store *, bool *found, struct err *);
 /* Replace each time_ms by the one in the file's header: mtimes do not survive cp. A header that
  * cannot be read leaves it as it was. `parallel` 0: the number of CPUs. */
 MUST_USE rc listing_read_times(struct store *, struct listing *, int parallel, struct err *);

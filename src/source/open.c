@@ -172,8 +172,17 @@ static rc read_levels(struct dest *d, struct err *e) {
 static rc read_replica(struct task *t, struct err *e) {
     struct dest *d = dest_of_open(t);
     size_t strangers;
+    bool copied = false;
     listing_deinit(&d->files);
     TRY(replica_list(d->store, &d->files, &strangers, e));
+    if (d->files.count == 0) TRY(replica_other_layout(d->store, &copied, e));
+    if (copied)
+        return err_set(
+            e, RC_USAGE,
+            "%s holds a replica whose levels are named %s, as they are not in a %s: it can be "
+            "restored, but replicate to another URL, or copy it with its levels renamed",
+            d->store->url, d->store->layout == LAYOUT_LTX ? "0000/" : "ltx/0/",
+            d->store->layout == LAYOUT_LTX ? "directory" : "bucket");
     TRY(read_tail(d, e));
     TRY(read_owner(d, e));
     read_verified(d);

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from box import COMMAND, add_rows, assert_same, copy_replica, snapshot
+from box import COMMAND, add_rows, assert_same, contents, copy_replica, snapshot
 
 
 @pytest.fixture
@@ -132,3 +132,26 @@ def test_bar_on_a_terminal_only(replica):
         capture_output=True, env=replica.env(), stdin=subprocess.DEVNULL,
     )
     assert run.returncode == 0 and b"\r\033[K" in run.stdout and b"restored" in run.stdout
+
+
+@pytest.mark.file_only("the copy is a directory")
+def test_a_copy_from_a_bucket_is_read(box):
+    """Its levels are named 000N; to write on there would mix two layouts."""
+    app = box.new_app(20)
+    r = box.replicate("-levels", "100ms,1h,1h", "-snapshot", "200ms")
+    box.wait_safe()
+    add_rows(app, 3)
+    r.wait("compact", level=1)
+    box.wait_safe()
+    r.stop()
+    for level in (box.replica / "ltx").iterdir():
+        level.rename(box.replica / f"000{level.name}")
+    (box.replica / "ltx").rmdir()
+    box.forget_run()
+    assert_same(app.serialize(), box.restore())
+    assert "ok" in box.holdfast("verify", box.replica).out and box.list()
+    box.holdfast("restore", "-if-replica-exists", box.replica, box.path / "again.db")
+    assert (box.path / "again.db").exists()
+    before = contents(box.replica)
+    assert "levels are named 0000/" in box.refused(code=2)
+    assert contents(box.replica) == before
