@@ -145,18 +145,25 @@ struct listing {
     bool truncated, told, ended; /* `told`: whether it is truncated */
 };
 
-/* Of l->key, unescaped; NULL: it is not below the prefix. */
-static char *name_found(struct listing *l) {
-    char name[XML_TEXT_MAX];
+/* Where the name begins in l->key, which is unescaped; NULL: it is the prefix itself. A blank may
+ * come as a plus; a server that escapes nothing is understood as well. */
+static rc name_found(struct listing *l, char **name, struct err *e) {
+    char form[XML_TEXT_MAX], plain[XML_TEXT_MAX];
     size_t n = strlen(l->prefix);
-    struct err ignored;
-    if (!is_ok(url_decode(l->key, name, &ignored)) || strncmp(name, l->prefix, n) != 0) return NULL;
-    memcpy(l->key, name, sizeof name);
-    return l->key[n] ? l->key + l->strip : NULL;
+    snprintf(form, sizeof form, "%s", l->key);
+    for (char *plus = form; (plus = strchr(plus, '+')) != NULL;) *plus = ' ';
+    if (is_ok(url_decode(form, plain, NULL)) && strncmp(plain, l->prefix, n) == 0)
+        memcpy(l->key, plain, sizeof plain);
+    else if (strncmp(l->key, l->prefix, n) != 0)
+        return err_set(e, RC_CORRUPT, "the list has a key '%.200s', which was not asked for",
+                       l->key);
+    *name = l->key[n] ? l->key + l->strip : NULL;
+    return ok();
 }
 
 static rc list_dir_found(struct listing *l, struct err *e) {
-    char *name = name_found(l);
+    char *name;
+    TRY(name_found(l, &name, e));
     size_t n = name ? strlen(name) : 0;
     if (!l->each_dir || n < 2 || name[n - 1] != '/') return ok();
     name[n - 1] = 0;
@@ -164,7 +171,8 @@ static rc list_dir_found(struct listing *l, struct err *e) {
 }
 
 static rc list_object_found(struct listing *l, struct err *e) {
-    const char *name = name_found(l);
+    char *name;
+    TRY(name_found(l, &name, e));
     if (!l->each || !name || (!l->deep && strchr(name, '/'))) return ok();
     return l->each(l->arg, &(struct object_info){name, l->size, l->time_ms}, e);
 }
