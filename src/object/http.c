@@ -166,6 +166,7 @@ static size_t take_header(char *line, size_t size, size_t n, void *arg) {
         {"x-amz-bucket-region", r->bucket_region, sizeof r->bucket_region},
         {"x-amz-meta-litestream-timestamp", r->time, sizeof r->time},
         {"x-amz-request-id", r->request_id, sizeof r->request_id},
+        {"content-range", r->content_range, sizeof r->content_range},
     };
     n *= size;
     size_t name = 0, at, end = n;

@@ -54,6 +54,13 @@ static rc s3_put_note(struct store *store, const char *key, const void *bytes, s
     return s3_create(s3_of(store), &(struct call){.key = key, .body = bytes, .body_size = size}, e);
 }
 
+/* Whether a reply's bytes are those from `at` on. */
+static bool begins_at(const struct http_reply *reply, uint64_t at) {
+    unsigned long long first;
+    if (reply->status != 206) return at == 0;
+    return sscanf(reply->content_range, "bytes %llu-", &first) == 1 && first == at;
+}
+
 /* A read that broke goes on where it broke, if it is still the same object. */
 static rc s3_get(struct store *store, const char *key, uint64_t at, void *buf, size_t n,
                  struct err *e) {
@@ -74,17 +81,17 @@ static rc s3_get(struct store *store, const char *key, uint64_t at, void *buf, s
         snprintf(range, sizeof range, "bytes=%llu-%llu", (unsigned long long)(at + done),
                  (unsigned long long)(at + n - 1));
         rc r = s3_call(s3_of(store), &c, &reply, e);
-        int status = reply.status;
+        bool misplaced = (is_ok(r) || reply.got) && !begins_at(&reply, at + done);
         done += reply.got;
         if (!*etag) snprintf(etag, sizeof etag, "%s", reply.etag);
         http_reply_deinit(&reply);
-        if (is_ok(r) && status != 206 && (at || status != 200))
-            return err_set(e, RC_IO, "GET %s: the server does not know ranges", key);
+        if (misplaced)
+            return err_set(e, RC_IO, "GET %s: the server sent another range than asked for", key);
         if (is_ok(r) && done < n) return err_set(e, RC_CORRUPT, "%s ends before its size", key);
         if (is_ok(r)) continue;
-        if (r.code == RC_CONFLICT && *etag == '"' && !unquoted) { /* some match it bare only */
-            size_t length = strlen(etag);
-            memmove(etag, etag + 1, length - 2);
+        size_t length = strlen(etag);
+        if (r.code == RC_CONFLICT && length > 2 && *etag == '"' && !unquoted) {
+            memmove(etag, etag + 1, length - 2); /* some match it bare only */
             etag[length - 2] = 0;
             unquoted = true;
             continue;

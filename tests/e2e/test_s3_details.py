@@ -2,6 +2,7 @@
 import pytest
 
 from box import assert_same
+from web import cut_after
 
 
 @pytest.mark.parametrize("prefix", ["my%20app", "a%2Bb", "100%25", "%C3%A4", "a%27b%28c%29*"])
@@ -10,3 +11,37 @@ def test_a_prefix_that_is_escaped(s3box, prefix):
     s3box.replica = s3box.url(prefix=prefix)
     s3box.one()
     assert_same(s3box.db, s3box.restore())
+
+
+def test_an_etag_of_one_quote(s3box):
+    """The read breaks, and the rest is asked for with If-Match."""
+    s3box.one()
+
+    def strange(request, apply):
+        reply = apply()
+        reply.headers["ETag"] = '"'
+        reply.cut = 10
+        return reply
+
+    s3box.s3.fault(strange, kind="get", times=1)
+    done = s3box.restore(code=None)
+    assert done.code == 4, done.err
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_read_that_goes_on_somewhere_else(s3box, whole):
+    """The first reply breaks, and the second is of other bytes: cut as well, it would leave them where
+    others belong. Of a header no checksum is read along."""
+    s3box.one()
+
+    def act(request, apply):
+        again = "if-match" in request.headers
+        if again:
+            request.headers["range"] = "" if whole else "bytes=0-99"
+        reply = apply()
+        reply.cut = 20 if again else 40
+        return reply
+
+    s3box.s3.fault(act, kind="get")
+    done = s3box.restore(code=None)
+    assert done.code == 1 and "another range" in done.err
