@@ -7,6 +7,7 @@
 #include "source/internal.h"
 #include "stores/stores.h"
 
+#include <pthread.h>
 #include <semaphore.h>
 
 #define SECOND 1000000000
@@ -219,6 +220,37 @@ START_TEST(a_large_shipment_is_tried_less_and_less) {
     end += 60 * (int64_t)SECOND;
     for (int i = 0; mono_now < end && i < 1000; i++) must(step());
     ck_assert_int_ge(mono_now, end);
+    trouble = NULL;
+    run_until_shipped();
+    stop();
+}
+END_TEST
+
+static void (*abort_upload)(struct object_upload *);
+static pthread_t source_thread;
+static atomic_int aborts, aborts_here;
+
+static void note_abort(struct object_upload *u) {
+    aborts++;
+    aborts_here += pthread_equal(pthread_self(), source_thread) != 0;
+    abort_upload(u);
+}
+
+/* In a bucket that is a request, and it may hang. */
+START_TEST(a_broken_upload_does_not_keep_the_source) {
+    struct store_ops ops = *replica->ops;
+    abort_upload = ops.upload_abort;
+    ops.upload_abort = note_abort;
+    replica->ops = &ops;
+    source_thread = pthread_self();
+    start();
+    run_until_shipped();
+    sql("INSERT INTO t(b) SELECT randomblob(100000) FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION"
+        " ALL SELECT i + 1 FROM n WHERE i < 120) SELECT i FROM n)");
+    trouble = no_upload;
+    while (seen.retries == 0) must(step());
+    ck_assert_int_gt(aborts, 0);
+    ck_assert_int_eq(aborts_here, 0);
     trouble = NULL;
     run_until_shipped();
     stop();
@@ -676,6 +708,7 @@ int main(void) {
     tcase_add_test(t, nobody_writes_while_a_database_is_replaced);
     tcase_add_test(t, what_was_written_since_the_look_is_not_replaced);
     tcase_add_test(t, a_large_shipment_is_tried_less_and_less);
+    tcase_add_test(t, a_broken_upload_does_not_keep_the_source);
     tcase_add_test(t, a_large_compaction_does_not_keep_commits_waiting);
     tcase_add_test(t, an_idle_database_asks_for_nothing);
     tcase_add_test(t, a_write_a_second_costs_little_more_than_its_put);
