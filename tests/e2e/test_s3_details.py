@@ -1,8 +1,10 @@
 """What S3 servers do that is easily overlooked, and what must come of it."""
+import threading
+
 import pytest
 
-from box import assert_same
-from web import cut_after
+from box import add_rows, assert_same
+from web import silent
 
 
 @pytest.mark.parametrize("prefix", ["my%20app", "a%2Bb", "100%25", "%C3%A4", "a%27b%28c%29*"])
@@ -45,3 +47,19 @@ def test_a_read_that_goes_on_somewhere_else(s3box, whole):
     s3box.s3.fault(act, kind="get")
     done = s3box.restore(code=None)
     assert done.code == 1 and "another range" in done.err
+
+
+def test_buckets_that_hang_do_not_keep_others_waiting(s3box):
+    app, event, folder = s3box.new_app(), threading.Event(), s3box.path / "folder"
+    s3box.stack.callback(event.set)
+    hung = [s3box.url(prefix=name, timeout=20) for name in "abcd"]
+    r = s3box.start(to=[*hung, folder])
+    r.wait("destination.ready", count=5)
+    s3box.s3.fault(silent(event), kind="put")
+    for _ in range(2):
+        so_far = r.mark()
+        add_rows(app, 1)
+        r.wait("ship", since=so_far, to=f"file://{folder}")
+    s3box.s3.mend()
+    event.set()
+    r.kill()
