@@ -109,14 +109,28 @@ static int64_t http_time(const char *text) {
     return t > 0 ? (int64_t)t * 1000 : 0;
 }
 
+/* A refused HEAD has no body to say why. So a GET is asked, which s3_call can do something about:
+ * credentials that have expired, a clock that is off. */
+static rc head(struct s3 *s, const char *key, struct http_reply *reply, struct err *e) {
+    struct call asks = {
+        .kind = REQUEST_HEAD, .method = "HEAD", .key = key, .has_customer_key = true};
+    struct call why = asks;
+    rc r = s3_call(s, &asks, reply, e);
+    if (is_ok(r) || (reply->status != 400 && reply->status != 403)) return r;
+    http_reply_deinit(reply);
+    why.kind = REQUEST_GET;
+    why.method = "GET";
+    why.range = "bytes=0-0";
+    r = s3_call(s, &why, reply, e);
+    if (!is_ok(r) && r.code != RC_CORRUPT) return r; /* RC_CORRUPT: it is empty */
+    http_reply_deinit(reply);
+    return s3_call(s, &asks, reply, e);
+}
+
 static rc s3_stat(struct store *store, const char *key, struct object_info *out, struct err *e) {
     struct http_reply reply;
     TRY(key_check(key, e));
-    rc r =
-        s3_call(s3_of(store),
-                &(struct call){
-                    .kind = REQUEST_HEAD, .method = "HEAD", .key = key, .has_customer_key = true},
-                &reply, e);
+    rc r = head(s3_of(store), key, &reply, e);
     if (is_ok(r) && reply.content_length < 0)
         r = err_set(e, RC_IO, "HEAD %s: no Content-Length", key);
     if (is_ok(r)) {

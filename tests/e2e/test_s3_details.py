@@ -4,6 +4,7 @@ import threading
 import pytest
 
 from box import add_rows, assert_same
+from fake_s3 import ACCESS_KEY, SECRET_KEY, unconditional
 from web import silent
 
 
@@ -63,3 +64,25 @@ def test_buckets_that_hang_do_not_keep_others_waiting(s3box):
     s3box.s3.mend()
     event.set()
     r.kill()
+
+
+@pytest.mark.parametrize("what", ["the clock", "the keys"])
+def test_what_a_head_does_not_say(s3box, what):
+    """Its refusals have no body, and without conditions each PUT begins with one."""
+    file = s3box.path / "keys"
+    keys = "[default]\naws_access_key_id = {}\naws_secret_access_key = {}\n"
+    file.write_text(keys.format(ACCESS_KEY, SECRET_KEY))
+    s3box.without_keys(AWS_SHARED_CREDENTIALS_FILE=file)
+    s3box.s3.fault(unconditional, kind="put")
+    app = s3box.new_app()
+    r = s3box.replicate("-unfenced")
+    s3box.commit(app, r)
+    if what == "the clock":
+        s3box.s3.skew = 7200
+    else:
+        file.write_text(keys.format("AKIANEW", "canary/new/secret"))
+        s3box.secrets.add("canary/new/secret")
+        s3box.s3.keys = {"AKIANEW": ("canary/new/secret", "")}
+    s3box.commit(app, r)
+    r.stop()
+    assert_same(s3box.db, s3box.restore())
