@@ -86,3 +86,11 @@ def test_what_a_head_does_not_say(s3box, what):
     s3box.commit(app, r)
     r.stop()
     assert_same(s3box.db, s3box.restore())
+
+
+@pytest.mark.parametrize("proxy", ["htp://user:{}@127.0.0.1:1", "http://user:{} @127.0.0.1:1"])
+def test_a_proxys_password_is_not_said(s3box, proxy):
+    s3box.secrets.add("canary-of-the-proxy")
+    s3box.set(http_proxy=proxy.format("canary-of-the-proxy"))
+    said = s3box.holdfast("list", s3box.url(endpoint="http://10.1.2.3:9"), code=1, patience=30)
+    assert "http_proxy" in said.err
