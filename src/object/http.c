@@ -266,7 +266,8 @@ static rc failure(const struct transfer *t, CURLcode code, const char *why, stru
     case CURLE_URL_MALFORMAT: kind = RC_IO; break;
     default: break;
     }
-    if (strchr(why, '@')) why = "the proxy of http_proxy or https_proxy is not understood";
+    if (strchr(why, '@')) /* curl's words repeat the proxy's URL, a password included */
+        return err_set(e, RC_IO, "the proxy of http_proxy or https_proxy is not understood");
     if (code == CURLE_SSL_CACERT_BADFILE)
         return err_set(e, kind, "the certificates of AWS_CA_BUNDLE cannot be read: %s", why);
     return err_set(e, kind, "%.*s%.*s: %s%s", host ? (int)(host - t->request->url) : 0,
