@@ -162,10 +162,8 @@ static size_t take_header(char *line, size_t size, size_t n, void *arg) {
         {"date", r->date, sizeof r->date},
         {"last-modified", r->last_modified, sizeof r->last_modified},
         {"retry-after", r->retry_after, sizeof r->retry_after},
-        {"content-type", r->content_type, sizeof r->content_type},
         {"x-amz-bucket-region", r->bucket_region, sizeof r->bucket_region},
         {"x-amz-meta-litestream-timestamp", r->time, sizeof r->time},
-        {"x-amz-request-id", r->request_id, sizeof r->request_id},
         {"content-range", r->content_range, sizeof r->content_range},
     };
     n *= size;

@@ -89,17 +89,16 @@ static rc s3_get(struct store *store, const char *key, uint64_t at, void *buf, s
             return err_set(e, RC_IO, "GET %s: the server sent another range than asked for", key);
         if (is_ok(r) && done < n) return err_set(e, RC_CORRUPT, "%s ends before its size", key);
         if (is_ok(r)) continue;
-        size_t length = strlen(etag);
-        if (r.code == RC_CONFLICT && length > 2 && *etag == '"' && !unquoted) {
-            memmove(etag, etag + 1, length - 2); /* some match it bare only */
-            etag[length - 2] = 0;
+        if (r.code == RC_CONFLICT && strlen(etag) > 2 && *etag == '"' && !unquoted) {
+            memmove(etag, etag + 1, strlen(etag)); /* some match it bare only */
+            etag[strlen(etag) - 1] = 0;
             unquoted = true;
             continue;
         }
         if (r.code == RC_CONFLICT)
             return err_set(e, RC_CORRUPT, "%s was replaced while it was read", key);
-        if ((r.code != RC_RETRY && r.code != RC_TIMEOUT) || attempt >= READS) return r;
-        if (done == 0) return r; /* `call` has tried often enough */
+        if (done == 0 || attempt >= READS) return r; /* s3_call has tried often enough */
+        if (r.code != RC_RETRY && r.code != RC_TIMEOUT) return r;
     }
     return ok();
 }
@@ -176,8 +175,7 @@ static rc name_found(struct listing *l, char **name, struct err *e) {
     if (is_ok(url_decode(form, plain, NULL)) && strncmp(plain, l->prefix, n) == 0)
         memcpy(l->key, plain, sizeof plain);
     else if (strncmp(l->key, l->prefix, n) != 0)
-        return err_set(e, RC_CORRUPT, "the list has a key '%.200s', which was not asked for",
-                       l->key);
+        return err_set(e, RC_CORRUPT, "the list has a key '%.99s' that is not asked for", l->key);
     *name = l->key[n] ? l->key + l->strip : NULL;
     return ok();
 }

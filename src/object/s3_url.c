@@ -262,9 +262,7 @@ rc s3_url_parse(const char *url, struct s3_url *out, struct err *e) {
     TRY(url_decode(path, decoded, e));
     TRY(take_authority(&u, host, e));
     if (strpbrk(u.bucket, ":[]") || (strspn(host, "0123456789.:") == n && strchr(host, ':')))
-        return err_set(e, RC_USAGE,
-                       "s3 URL: a host is in the place of the bucket: "
-                       "s3://bucket/path?endpoint=http://host:port");
+        return err_set(e, RC_USAGE, "s3 URL: a host is in the place of the bucket: give endpoint=");
     TRY(clean_root(&u, decoded, e));
     if (rest[n + m] == '?') TRY(take_query(&u, rest + n + m + 1, e));
     if (!*u.bucket) return err_set(e, RC_USAGE, "s3 URL: no bucket (s3://bucket/path)");
