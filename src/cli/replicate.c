@@ -401,9 +401,12 @@ static rc begin(struct replicate *r, struct err *e) {
     return ok();
 }
 
+/* One destination may have a shipment, a compaction and a deletion or verification under way: those
+ * of a bucket that hangs take no worker away from another. */
 static int replicate(struct replicate *r) {
     struct err e;
-    rc result = env_new_system(0, &r->env, &e);
+    int workers = r->url_count < 2 ? 0 : r->url_count < 8 ? 3 * r->url_count : 24;
+    rc result = env_new_system(workers, &r->env, &e);
     if (!is_ok(result)) return cli_fail(result, &e);
     result = watch_new(&r->watch, &e);
     if (is_ok(result)) {

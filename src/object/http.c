@@ -162,10 +162,9 @@ static size_t take_header(char *line, size_t size, size_t n, void *arg) {
         {"date", r->date, sizeof r->date},
         {"last-modified", r->last_modified, sizeof r->last_modified},
         {"retry-after", r->retry_after, sizeof r->retry_after},
-        {"content-type", r->content_type, sizeof r->content_type},
         {"x-amz-bucket-region", r->bucket_region, sizeof r->bucket_region},
         {"x-amz-meta-litestream-timestamp", r->time, sizeof r->time},
-        {"x-amz-request-id", r->request_id, sizeof r->request_id},
+        {"content-range", r->content_range, sizeof r->content_range},
     };
     n *= size;
     size_t name = 0, at, end = n;
@@ -265,6 +264,8 @@ static rc failure(const struct transfer *t, CURLcode code, const char *why, stru
     case CURLE_URL_MALFORMAT: kind = RC_IO; break;
     default: break;
     }
+    if (strchr(why, '@')) /* curl's words repeat the proxy's URL, a password included */
+        return err_set(e, RC_IO, "the proxy of http_proxy or https_proxy is not understood");
     if (code == CURLE_SSL_CACERT_BADFILE)
         return err_set(e, kind, "the certificates of AWS_CA_BUNDLE cannot be read: %s", why);
     return err_set(e, kind, "%.*s%.*s: %s%s", host ? (int)(host - t->request->url) : 0,

@@ -46,8 +46,7 @@ struct http_reply {
     char retry_after[64];   /* seconds or a date */
     char bucket_region[64]; /* x-amz-bucket-region */
     char time[64];          /* x-amz-meta-litestream-timestamp */
-    char request_id[128];   /* x-amz-request-id */
-    char content_type[64];
+    char content_range[64]; /* "bytes 0-99/1000" */
     int64_t content_length; /* -1 if none */
 };
 

@@ -54,6 +54,13 @@ static rc s3_put_note(struct store *store, const char *key, const void *bytes, s
     return s3_create(s3_of(store), &(struct call){.key = key, .body = bytes, .body_size = size}, e);
 }
 
+/* Whether a reply's bytes are those from `at` on. */
+static bool begins_at(const struct http_reply *reply, uint64_t at) {
+    unsigned long long first;
+    if (reply->status != 206) return at == 0;
+    return sscanf(reply->content_range, "bytes %llu-", &first) == 1 && first == at;
+}
+
 /* A read that broke goes on where it broke, if it is still the same object. */
 static rc s3_get(struct store *store, const char *key, uint64_t at, void *buf, size_t n,
                  struct err *e) {
@@ -74,25 +81,24 @@ static rc s3_get(struct store *store, const char *key, uint64_t at, void *buf, s
         snprintf(range, sizeof range, "bytes=%llu-%llu", (unsigned long long)(at + done),
                  (unsigned long long)(at + n - 1));
         rc r = s3_call(s3_of(store), &c, &reply, e);
-        int status = reply.status;
+        bool misplaced = (is_ok(r) || reply.got) && !begins_at(&reply, at + done);
         done += reply.got;
         if (!*etag) snprintf(etag, sizeof etag, "%s", reply.etag);
         http_reply_deinit(&reply);
-        if (is_ok(r) && status != 206 && (at || status != 200))
-            return err_set(e, RC_IO, "GET %s: the server does not know ranges", key);
+        if (misplaced)
+            return err_set(e, RC_IO, "GET %s: the server sent another range than asked for", key);
         if (is_ok(r) && done < n) return err_set(e, RC_CORRUPT, "%s ends before its size", key);
         if (is_ok(r)) continue;
-        if (r.code == RC_CONFLICT && *etag == '"' && !unquoted) { /* some match it bare only */
-            size_t length = strlen(etag);
-            memmove(etag, etag + 1, length - 2);
-            etag[length - 2] = 0;
+        if (r.code == RC_CONFLICT && strlen(etag) > 2 && *etag == '"' && !unquoted) {
+            memmove(etag, etag + 1, strlen(etag)); /* some match it bare only */
+            etag[strlen(etag) - 1] = 0;
             unquoted = true;
             continue;
         }
         if (r.code == RC_CONFLICT)
             return err_set(e, RC_CORRUPT, "%s was replaced while it was read", key);
-        if ((r.code != RC_RETRY && r.code != RC_TIMEOUT) || attempt >= READS) return r;
-        if (done == 0) return r; /* `call` has tried often enough */
+        if (done == 0 || attempt >= READS) return r; /* s3_call has tried often enough */
+        if (r.code != RC_RETRY && r.code != RC_TIMEOUT) return r;
     }
     return ok();
 }
@@ -102,14 +108,28 @@ static int64_t http_time(const char *text) {
     return t > 0 ? (int64_t)t * 1000 : 0;
 }
 
+/* A refused HEAD has no body to say why. So a GET is asked, which s3_call can do something about:
+ * credentials that have expired, a clock that is off. */
+static rc head(struct s3 *s, const char *key, struct http_reply *reply, struct err *e) {
+    struct call asks = {
+        .kind = REQUEST_HEAD, .method = "HEAD", .key = key, .has_customer_key = true};
+    struct call why = asks;
+    rc r = s3_call(s, &asks, reply, e);
+    if (is_ok(r) || (reply->status != 400 && reply->status != 403)) return r;
+    http_reply_deinit(reply);
+    why.kind = REQUEST_GET;
+    why.method = "GET";
+    why.range = "bytes=0-0";
+    r = s3_call(s, &why, reply, e);
+    if (!is_ok(r) && r.code != RC_CORRUPT) return r; /* RC_CORRUPT: it is empty */
+    http_reply_deinit(reply);
+    return s3_call(s, &asks, reply, e);
+}
+
 static rc s3_stat(struct store *store, const char *key, struct object_info *out, struct err *e) {
     struct http_reply reply;
     TRY(key_check(key, e));
-    rc r =
-        s3_call(s3_of(store),
-                &(struct call){
-                    .kind = REQUEST_HEAD, .method = "HEAD", .key = key, .has_customer_key = true},
-                &reply, e);
+    rc r = head(s3_of(store), key, &reply, e);
     if (is_ok(r) && reply.content_length < 0)
         r = err_set(e, RC_IO, "HEAD %s: no Content-Length", key);
     if (is_ok(r)) {
@@ -145,18 +165,24 @@ struct listing {
     bool truncated, told, ended; /* `told`: whether it is truncated */
 };
 
-/* Of l->key, unescaped; NULL: it is not below the prefix. */
-static char *name_found(struct listing *l) {
-    char name[XML_TEXT_MAX];
+/* Where the name begins in l->key, which is unescaped; NULL: it is the prefix itself. A blank may
+ * come as a plus; a server that escapes nothing is understood as well. */
+static rc name_found(struct listing *l, char **name, struct err *e) {
+    char form[XML_TEXT_MAX], plain[XML_TEXT_MAX];
     size_t n = strlen(l->prefix);
-    struct err ignored;
-    if (!is_ok(url_decode(l->key, name, &ignored)) || strncmp(name, l->prefix, n) != 0) return NULL;
-    memcpy(l->key, name, sizeof name);
-    return l->key[n] ? l->key + l->strip : NULL;
+    snprintf(form, sizeof form, "%s", l->key);
+    for (char *plus = form; (plus = strchr(plus, '+')) != NULL;) *plus = ' ';
+    if (is_ok(url_decode(form, plain, NULL)) && strncmp(plain, l->prefix, n) == 0)
+        memcpy(l->key, plain, sizeof plain);
+    else if (strncmp(l->key, l->prefix, n) != 0)
+        return err_set(e, RC_CORRUPT, "the list has a key '%.99s' that is not asked for", l->key);
+    *name = l->key[n] ? l->key + l->strip : NULL;
+    return ok();
 }
 
 static rc list_dir_found(struct listing *l, struct err *e) {
-    char *name = name_found(l);
+    char *name;
+    TRY(name_found(l, &name, e));
     size_t n = name ? strlen(name) : 0;
     if (!l->each_dir || n < 2 || name[n - 1] != '/') return ok();
     name[n - 1] = 0;
@@ -164,7 +190,8 @@ static rc list_dir_found(struct listing *l, struct err *e) {
 }
 
 static rc list_object_found(struct listing *l, struct err *e) {
-    const char *name = name_found(l);
+    char *name;
+    TRY(name_found(l, &name, e));
     if (!l->each || !name || (!l->deep && strchr(name, '/'))) return ok();
     return l->each(l->arg, &(struct object_info){name, l->size, l->time_ms}, e);
 }

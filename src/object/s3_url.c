@@ -34,9 +34,12 @@ static bool has_end(const char *text, const char *end) {
     return n >= m && strcasecmp(text + n - m, end) == 0;
 }
 
+/* Not "127.example.com", nor "localhost.example.com". */
 static bool is_loopback(const char *host) {
-    return strncasecmp(host, "localhost", 9) == 0 || strncmp(host, "127.", 4) == 0 ||
-           strncmp(host, "[::1]", 5) == 0;
+    size_t n = *host == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
+    return (n == 9 && strncasecmp(host, "localhost", n) == 0) ||
+           (strncmp(host, "127.", 4) == 0 && strspn(host, "0123456789.") == n) ||
+           (n == 5 && strncmp(host, "[::1]", n) == 0);
 }
 
 /* Names of hosts and regions go into URLs and signatures as they are. */
@@ -73,8 +76,7 @@ static rc take_text(const char *name, const char *value, char *out, size_t size,
 rc s3_url_endpoint(const char *endpoint, struct s3_url *u, struct err *e) {
     const char *rest = strstr(endpoint, "://");
     size_t n = rest ? (size_t)(rest - endpoint) : 0;
-    if (rest && (n > 5 ||
-                 (strncasecmp(endpoint, "http", n) != 0 && strncasecmp(endpoint, "https", n) != 0)))
+    if (rest && (n < 4 || n > 5 || strncasecmp(endpoint, "https", n) != 0))
         return err_set(e, RC_USAGE, "s3 URL: an endpoint begins with https:// or http://");
     rest = rest ? rest + 3 : endpoint;
     size_t length = strcspn(rest, "/");
@@ -259,6 +261,8 @@ rc s3_url_parse(const char *url, struct s3_url *out, struct err *e) {
     snprintf(path, sizeof path, "%.*s", (int)m, rest + n);
     TRY(url_decode(path, decoded, e));
     TRY(take_authority(&u, host, e));
+    if (strpbrk(u.bucket, ":[]") || (strspn(host, "0123456789.:") == n && strchr(host, ':')))
+        return err_set(e, RC_USAGE, "s3 URL: a host is in the place of the bucket: give endpoint=");
     TRY(clean_root(&u, decoded, e));
     if (rest[n + m] == '?') TRY(take_query(&u, rest + n + m + 1, e));
     if (!*u.bucket) return err_set(e, RC_USAGE, "s3 URL: no bucket (s3://bucket/path)");
@@ -274,8 +278,12 @@ rc s3_url_format(const struct s3_url *u, char *out, size_t size, struct err *e) 
                         : u->path_style                  ? "force-path-style=true&"
                                                          : "force-path-style=false&";
     char endpoint[300] = "";
-    struct buf root AUTO(buf_deinit);
+    struct buf root AUTO(buf_deinit), profile AUTO(buf_deinit);
     buf_init(&root, 4 * sizeof u->root);
+    buf_init(&profile, 4 * sizeof u->profile);
+    sigv4_escape(&profile, u->profile, false);
+    buf_u8(&profile, 0);
+    TRY(buf_check(&profile, "URL", e));
     if (strcmp(u->root, ".") != 0) {
         buf_u8(&root, '/');
         sigv4_escape(&root, u->root, true);
@@ -285,7 +293,7 @@ rc s3_url_format(const struct s3_url *u, char *out, size_t size, struct err *e) 
     if (*u->host) snprintf(endpoint, sizeof endpoint, "endpoint=%s://%s&", u->scheme, u->host);
     int n = snprintf(out, size, "s3://%s%s?%s%s%s%s%s%s%s", u->bucket, (const char *)root.bytes,
                      endpoint, style, *u->region ? "region=" : "", u->region, *u->region ? "&" : "",
-                     *u->profile ? "profile=" : "", u->profile);
+                     *u->profile ? "profile=" : "", (const char *)profile.bytes);
     if (n < 0 || (size_t)n >= size) return err_set(e, RC_USAGE, "s3 URL: too long");
     while (n > 0 && (out[n - 1] == '&' || out[n - 1] == '?')) out[--n] = 0;
     return ok();

@@ -101,9 +101,7 @@ static uint64_t size_most(const struct outgoing *o) {
     return (pages + 1) * (LZ4_COMPRESSBOUND(o->header.page_size) + 64) + 4096;
 }
 
-/* On a worker: one chunk of a large object, and the end of it. */
-static rc put_chunk(struct task *t, struct err *e) {
-    struct outgoing *o = outgoing_of(t);
+static rc write_chunk(struct outgoing *o, struct err *e) {
     struct store *store = o->dest->store;
     char key[KEY_SIZE];
     key_of(o, key);
@@ -118,6 +116,17 @@ static rc put_chunk(struct task *t, struct err *e) {
         rc seen = slot_resolve(o->dest, key, o->file_checksum, &o->adopted, e);
         return seen.code == RC_NOTFOUND ? r : seen;
     }
+    return r;
+}
+
+/* On a worker: one chunk of a large object, and the end of it. What is given up is given up here,
+ * where a store may take its time. */
+static rc put_chunk(struct task *t, struct err *e) {
+    struct outgoing *o = outgoing_of(t);
+    rc r = write_chunk(o, e);
+    if (is_ok(r) || !o->upload) return r;
+    o->dest->store->ops->upload_abort(o->upload);
+    o->upload = NULL;
     return r;
 }
 

@@ -292,7 +292,7 @@ def listing(request, entries, after=None, truncated=None):
     encoded = request.arg("encoding-type") == "url"
 
     def name(text):
-        return quoted(text, "/-_.~") if encoded else escape(text)
+        return quoted(text, "/-_.~").replace("%20", "+") if encoded else escape(text)  # Amazon's way
 
     parts = [f"<Name>{request.bucket}</Name><Prefix>{name(request.arg('prefix', ''))}</Prefix>"]
     parts.append(f"<KeyCount>{len(entries)}</KeyCount><MaxKeys>{request.arg('max-keys', PAGE)}</MaxKeys>")

@@ -319,6 +319,7 @@ def test_application_gets_no_secrets_no_descriptors_and_default_signals(box, mon
         monkeypatch.setenv(name, "canary-7c1e")
     monkeypatch.setenv("AWS_REGION", "eu-north-1")
     monkeypatch.setenv("NOTIFY_SOCKET", "@canary-7c1e")
+    monkeypatch.setenv("HOLDFAST_SSE_CUSTOMER_KEY", "canary-7c1e")
     box.new_app(3)
     r = run(box, "env > env; ls /proc/self/fd > fds; grep ^Sig /proc/self/status > signals; cat /proc/self/stat > stat")
     r.end(0)

@@ -169,6 +169,7 @@ static rc fault_upload_write(struct object_upload *upload, const void *bytes, si
 static void fault_upload_abort(struct object_upload *upload) {
     struct fault_upload *u = (struct fault_upload *)upload;
     if (!u) return;
+    (void)ask(&u->fs->store, "upload_abort", u->key); /* it cannot fail, but it is told of */
     u->fs->inner->ops->upload_abort(u->inner);
     free(u);
 }

@@ -1,0 +1,96 @@
+"""What S3 servers do that is easily overlooked, and what must come of it."""
+import threading
+
+import pytest
+
+from box import add_rows, assert_same
+from fake_s3 import ACCESS_KEY, SECRET_KEY, unconditional
+from web import silent
+
+
+@pytest.mark.parametrize("prefix", ["my%20app", "a%2Bb", "100%25", "%C3%A4", "a%27b%28c%29*"])
+def test_a_prefix_that_is_escaped(s3box, prefix):
+    """Amazon lists a blank as a plus."""
+    s3box.replica = s3box.url(prefix=prefix)
+    s3box.one()
+    assert_same(s3box.db, s3box.restore())
+
+
+def test_an_etag_of_one_quote(s3box):
+    """The read breaks, and the rest is asked for with If-Match."""
+    s3box.one()
+
+    def strange(request, apply):
+        reply = apply()
+        reply.headers["ETag"] = '"'
+        reply.cut = 10
+        return reply
+
+    s3box.s3.fault(strange, kind="get", times=1)
+    done = s3box.restore(code=None)
+    assert done.code == 4, done.err
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_read_that_goes_on_somewhere_else(s3box, whole):
+    """The first reply breaks, and the second is of other bytes: cut as well, it would leave them where
+    others belong. Of a header no checksum is read along."""
+    s3box.one()
+
+    def act(request, apply):
+        again = "if-match" in request.headers
+        if again:
+            request.headers["range"] = "" if whole else "bytes=0-99"
+        reply = apply()
+        reply.cut = 20 if again else 40
+        return reply
+
+    s3box.s3.fault(act, kind="get")
+    done = s3box.restore(code=None)
+    assert done.code == 1 and "another range" in done.err
+
+
+def test_buckets_that_hang_do_not_keep_others_waiting(s3box):
+    app, event, folder = s3box.new_app(), threading.Event(), s3box.path / "folder"
+    s3box.stack.callback(event.set)
+    hung = [s3box.url(prefix=name, timeout=20) for name in "abcd"]
+    r = s3box.start(to=[*hung, folder])
+    r.wait("destination.ready", count=5)
+    s3box.s3.fault(silent(event), kind="put")
+    for _ in range(2):
+        so_far = r.mark()
+        add_rows(app, 1)
+        r.wait("ship", since=so_far, to=f"file://{folder}")
+    s3box.s3.mend()
+    event.set()
+    r.kill()
+
+
+@pytest.mark.parametrize("what", ["the clock", "the keys"])
+def test_what_a_head_does_not_say(s3box, what):
+    """Its refusals have no body, and without conditions each PUT begins with one."""
+    file = s3box.path / "keys"
+    keys = "[default]\naws_access_key_id = {}\naws_secret_access_key = {}\n"
+    file.write_text(keys.format(ACCESS_KEY, SECRET_KEY))
+    s3box.without_keys(AWS_SHARED_CREDENTIALS_FILE=file)
+    s3box.s3.fault(unconditional, kind="put")
+    app = s3box.new_app()
+    r = s3box.replicate("-unfenced")
+    s3box.commit(app, r)
+    if what == "the clock":
+        s3box.s3.skew = 7200
+    else:
+        file.write_text(keys.format("AKIANEW", "canary/new/secret"))
+        s3box.secrets.add("canary/new/secret")
+        s3box.s3.keys = {"AKIANEW": ("canary/new/secret", "")}
+    s3box.commit(app, r)
+    r.stop()
+    assert_same(s3box.db, s3box.restore())
+
+
+@pytest.mark.parametrize("proxy", ["htp://user:{}@127.0.0.1:1", "http://user:{} @127.0.0.1:1"])
+def test_a_proxys_password_is_not_said(s3box, proxy):
+    s3box.secrets.add("canary-of-the-proxy")
+    s3box.set(http_proxy=proxy.format("canary-of-the-proxy"))
+    said = s3box.holdfast("list", s3box.url(endpoint="http://10.1.2.3:9"), code=1, patience=30)
+    assert "http_proxy" in said.err
