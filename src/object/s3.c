@@ -165,24 +165,21 @@ struct listing {
     bool truncated, told, ended; /* `told`: whether it is truncated */
 };
 
-/* Where the name begins in l->key, which is unescaped; NULL: it is the prefix itself. A blank may
- * come as a plus; a server that escapes nothing is understood as well. */
-static rc name_found(struct listing *l, char **name, struct err *e) {
+/* Of l->key, unescaped; NULL: it is not below the prefix. A blank may come as a plus; a server that
+ * escapes nothing is understood as well. */
+static char *name_found(struct listing *l) {
     char form[XML_TEXT_MAX], plain[XML_TEXT_MAX];
     size_t n = strlen(l->prefix);
     snprintf(form, sizeof form, "%s", l->key);
     for (char *plus = form; (plus = strchr(plus, '+')) != NULL;) *plus = ' ';
     if (is_ok(url_decode(form, plain, NULL)) && strncmp(plain, l->prefix, n) == 0)
         memcpy(l->key, plain, sizeof plain);
-    else if (strncmp(l->key, l->prefix, n) != 0)
-        return err_set(e, RC_CORRUPT, "the list has a key '%.99s' that is not asked for", l->key);
-    *name = l->key[n] ? l->key + l->strip : NULL;
-    return ok();
+    else if (strncmp(l->key, l->prefix, n) != 0) return NULL;
+    return l->key[n] ? l->key + l->strip : NULL;
 }
 
 static rc list_dir_found(struct listing *l, struct err *e) {
-    char *name;
-    TRY(name_found(l, &name, e));
+    char *name = name_found(l);
     size_t n = name ? strlen(name) : 0;
     if (!l->each_dir || n < 2 || name[n - 1] != '/') return ok();
     name[n - 1] = 0;
@@ -190,8 +187,7 @@ static rc list_dir_found(struct listing *l, struct err *e) {
 }
 
 static rc list_object_found(struct listing *l, struct err *e) {
-    char *name;
-    TRY(name_found(l, &name, e));
+    char *name = name_found(l);
     if (!l->each || !name || (!l->deep && strchr(name, '/'))) return ok();
     return l->each(l->arg, &(struct object_info){name, l->size, l->time_ms}, e);
 }
