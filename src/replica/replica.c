@@ -170,6 +170,8 @@ rc replica_list(struct store *store, struct listing *out, size_t *strangers, str
     rc r = list_levels(store, &l, e);
     if (!is_ok(r)) {
         listing_deinit(&all);
+        /* Not the replica is damaged: a proxy may have spoken in the server's place. */
+        if (r.code == RC_CORRUPT) r = (rc){e ? (e->code = RC_RETRY) : RC_RETRY};
         return err_prefix(e, r, "list %s", store->url);
     }
     listing_sort(&all);

@@ -5,7 +5,7 @@ import pytest
 
 from box import add_rows, assert_same
 from fake_s3 import ACCESS_KEY, SECRET_KEY, unconditional
-from web import silent
+from web import Reply, silent
 
 
 @pytest.mark.parametrize("prefix", ["my%20app", "a%2Bb", "100%25", "%C3%A4", "a%27b%28c%29*"])
@@ -94,3 +94,13 @@ def test_a_proxys_password_is_not_said(s3box, proxy):
     s3box.set(http_proxy=proxy.format("canary-of-the-proxy"))
     said = s3box.holdfast("list", s3box.url(endpoint="http://10.1.2.3:9"), code=1, patience=30)
     assert "http_proxy" in said.err
+
+
+@pytest.mark.parametrize("page", ["<html><body>Log in</body></html>", "<!DOCTYPE html>", "<Error><Code>InternalError</Code></Error>"])
+def test_a_page_in_the_place_of_a_list_ends_nothing(s3box, page):
+    """It tells nothing of the replica, which must not be given up for it."""
+    s3box.one()
+    s3box.s3.fault(lambda request, apply: Reply(200, page.encode()), kind="list", times=1)
+    r = s3box.replicate()
+    assert r.events("destination.retry")
+    r.stop()
