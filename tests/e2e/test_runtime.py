@@ -19,8 +19,8 @@ def service(request, box):
     if path.parent.name == "holdfast":
         path.parent.chmod(0o755)  # as we and a service manager make it
     give(NOBODY, path)
-    yield path
-    shutil.rmtree(path)
+    box.stack.callback(shutil.rmtree, path)  # after the replicators have ended
+    return path
 
 
 def start(box, service):
