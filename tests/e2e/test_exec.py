@@ -49,7 +49,7 @@ def app_pid(r):
 
 
 def run(box, command, *args, **where):
-    return box.start("-exec", f"cd {shlex.quote(str(box.path))} && {command}", *args, **where)
+    return box.start("-exec", f"cd {shlex.quote(str(box.path))} || exit; {command}", *args, **where)
 
 
 def replicated(box, rows=10):
@@ -347,7 +347,7 @@ def test_descriptors_of_whoever_started_us_end_with_us(box):
 def test_ignored_hangup_stays_ignored(box):
     """nohup holdfast replicate -exec ..."""
     box.new_app(3)
-    argv = ["nohup", COMMAND, "replicate", *FAST, "-exec", APP + "0", box.db, box.replica]
+    argv = ["nohup", COMMAND, "replicate", *FAST, "-exec", f"cd {shlex.quote(str(box.path))}; {APP}0", box.db, box.replica]
     r = Replicator([str(a) for a in argv], box.env())
     box.stack.callback(r.kill)
     app_pid(r)
