@@ -4,6 +4,9 @@
  * nothing else, and takes away what it made, also when a step fails.
  */
 #include "cli/cli.h"
+
+#include "base/limits.h"
+#include "object/key.h"
 #include "object/object.h"
 
 #include <getopt.h>
@@ -29,6 +32,7 @@ static const char help[] = "holdfast doctor [-json] URL\n"
 struct doctor {
     struct env *env;
     struct store *store;
+    const char *url; /* as it was given */
     char dir[64];
     char keys[KEYS][96], timed_key[96], large_key[96];
     uint8_t small[SMALL], *large;
@@ -201,8 +205,10 @@ static bool split_bucket(const char *url, char bucket[256], char root[1024]) {
     const char *rest = url + 5 + n;
     snprintf(bucket, 256, "%.*s", (int)n, url + 5);
     if (*rest == '/') rest++;
-    snprintf(root, 1024, "%.*s", (int)strcspn(rest, "?"), rest);
-    return true;
+    char escaped[1024];
+    struct err ignored;
+    snprintf(escaped, sizeof escaped, "%.*s", (int)strcspn(rest, "?"), rest);
+    return is_ok(url_decode(escaped, root, &ignored));
 }
 
 static json_t *policy_of(const char *bucket, const char *root) {
@@ -218,11 +224,11 @@ static json_t *policy_of(const char *bucket, const char *root) {
 }
 
 static void print_report(struct doctor *d) {
-    char bucket[256], root[1024], use[1200] = "";
+    char bucket[256], root[1024], use[LIMIT_PATH + 64] = "";
     json_t *policy = NULL;
     if (d->tried_create_only)
         snprintf(use, sizeof use, "holdfast replicate %sDB '%s'",
-                 d->create_only ? "" : "-unfenced ", d->store->url);
+                 d->create_only ? "" : "-unfenced ", d->url);
     if ((*use || d->refused) && split_bucket(d->store->url, bucket, root))
         policy = policy_of(bucket, root);
     if (d->json) {
@@ -263,7 +269,7 @@ static rc prepare(struct doctor *d, const char *url, struct err *e) {
 }
 
 static int doctor(const char *url, bool json) {
-    struct doctor d = {.json = json};
+    struct doctor d = {.url = url, .json = json};
     struct err e;
     rc r = prepare(&d, url, &e);
     if (is_ok(r)) {
