@@ -4,7 +4,7 @@
   system      only os/ and cli/ include the system's headers; the exceptions stand below, with a reason
   forbidden   functions that cannot be used safely, or that belong to os/
   size        no file over 700 lines, no line over 100 columns; base to source at most 9,000 lines of code,
-              the client of S3 in object/ at most 2,300 besides
+              the client of S3 in object/ at most 2,350 besides
 """
 import re
 import sys
@@ -27,7 +27,7 @@ CORE_LINES_MAX = 9000
 # What Amazon's interfaces ask of a client, and of nothing else here: read apart, and counted apart.
 CLIENT = {"object/" + name for name in """credentials.c credentials.h http.c http.h profile.c profile.h s3.c s3_call.c
 s3_call.h s3_upload.c s3_url.c s3_url.h s3_xml.c s3_xml.h sigv4.c sigv4.h""".split()}
-CLIENT_LINES_MAX = 2300
+CLIENT_LINES_MAX = 2350
 FILE_LINES_MAX = 700
 COLUMNS_MAX = 100
 

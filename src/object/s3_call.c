@@ -28,6 +28,7 @@
 #define RETRY_AFTER_MAX_MS 60000
 #define ESCAPED_MAX (3 * LIMIT_KEY + 1024)
 #define HEADERS_MAX 16
+#define LINES_MAX 65536 /* a session token may be long */
 #define EMPTY_HASH "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 /* ---- a request ---- */
@@ -103,17 +104,95 @@ static rc take_text(void *arg, const void *bytes, size_t n, struct err *e) {
     return buf_check(arg, "reply", e);
 }
 
+/* A request, put into words. */
+struct message {
+    struct sigv4_request sign;
+    struct headers headers;
+    char host[512], time[48], md5[32], hash[SHA256_HEX_SIZE];
+    struct buf path, url;
+    struct buf lines; /* the headers, each ended by a NUL */
+};
+
+static void message_init(struct message *m) {
+    *m = (struct message){.sign = {.service = "s3"}};
+    buf_init(&m->path, ESCAPED_MAX);
+    buf_init(&m->url, 2 * ESCAPED_MAX);
+    buf_init(&m->lines, LINES_MAX);
+}
+
+static void message_deinit(struct message *m) {
+    if (m->lines.bytes) OPENSSL_cleanse(m->lines.bytes, m->lines.size);
+    buf_deinit(&m->path);
+    buf_deinit(&m->url);
+    buf_deinit(&m->lines);
+}
+
+static rc say_url(const struct s3 *s, const struct call *c, struct message *m, struct err *e) {
+    address(s, c, m->sign.region, m->host, &m->path);
+    buf_text(&m->url, s->at.scheme);
+    buf_text(&m->url, "://");
+    buf_text(&m->url, m->host);
+    buf_put(&m->url, m->path.bytes, m->path.size);
+    if (*m->sign.query) buf_text(&m->url, "?");
+    buf_put(&m->url, m->sign.query, strlen(m->sign.query) + 1);
+    buf_u8(&m->path, 0);
+    TRY(buf_check(&m->path, "URL", e));
+    TRY(buf_check(&m->url, "URL", e));
+    m->sign.path = (const char *)m->path.bytes;
+    return ok();
+}
+
+static const char *payload_hash(const struct s3 *s, const struct call *c, struct message *m) {
+    if (c->body_size && !s->at.sign_payload) return "UNSIGNED-PAYLOAD";
+    if (c->body_hash) return c->body_hash;
+    if (!c->body) return EMPTY_HASH;
+    sha256_hex(c->body, (size_t)c->body_size, m->hash);
+    return m->hash;
+}
+
+static void add_headers(const struct s3 *s, const struct call *c, const struct credentials *keys,
+                        struct message *m) {
+    struct headers *h = &m->headers;
+    m->sign.payload_hash = payload_hash(s, c, m);
+    add(h, "host", m->host);
+    add(h, "x-amz-date", m->sign.time);
+    add(h, "x-amz-content-sha256", m->sign.payload_hash);
+    if (*keys->session_token) add(h, "x-amz-security-token", keys->session_token);
+    if (c->creates) add(h, "if-none-match", "*");
+    if (c->range) add(h, "range", c->range);
+    if (c->if_match) add(h, "if-match", c->if_match);
+    if (c->writes) add_storing(s, c, h, m->time);
+    if (c->has_customer_key) add_customer_key(s, h);
+    if (s->at.consistent) add(h, "x-tigris-consistent", "true");
+    if (s->at.content_md5 && c->body_size && c->body) {
+        content_md5(c, m->md5);
+        add(h, "content-md5", m->md5);
+    }
+    m->sign.headers = h->list;
+    m->sign.header_count = h->count;
+}
+
+static rc say_headers(struct message *m, const struct credentials *keys, struct http_request *r,
+                      struct err *e) {
+    size_t starts[HTTP_HEADERS_MAX] = {0};
+    const struct headers *h = &m->headers;
+    buf_text(&m->lines, "Authorization: ");
+    TRY(sigv4_sign(&m->sign, keys, &m->lines, e));
+    for (int i = 0; i < h->count; i++) {
+        starts[i + 1] = m->lines.size;
+        buf_text(&m->lines, h->list[i].name);
+        buf_text(&m->lines, ": ");
+        buf_put(&m->lines, h->list[i].value, strlen(h->list[i].value) + 1);
+    }
+    TRY(buf_check(&m->lines, "headers", e));
+    for (int i = 0; i <= h->count; i++) r->headers[i] = (const char *)m->lines.bytes + starts[i];
+    return ok();
+}
+
 static rc sign_and_send(struct s3 *s, const struct call *c, const struct credentials *keys,
                         const char *region, int64_t skew_ms, struct http_reply *reply,
                         struct err *e) {
-    struct sigv4_request q = {
-        .method = c->method, .query = c->query ? c->query : "", .region = region, .service = "s3"};
-    struct headers h = {0};
-    char host[512], time[48], md5[32], hash[SHA256_HEX_SIZE];
-    struct buf path AUTO(buf_deinit), url AUTO(buf_deinit), lines AUTO(buf_deinit);
-    buf_init(&path, ESCAPED_MAX);
-    buf_init(&url, 2 * ESCAPED_MAX);
-    buf_init(&lines, 65536);
+    struct message m AUTO(message_deinit);
     struct http_request r = {.method = c->method,
                              .body = c->body,
                              .body_file = c->body_file,
@@ -123,55 +202,16 @@ static rc sign_and_send(struct s3 *s, const struct call *c, const struct credent
                              .sink = c->text ? take_text : NULL,
                              .sink_arg = c->text,
                              .silence_s = (int)s->at.timeout_s};
+    message_init(&m);
+    m.sign.method = c->method;
+    m.sign.query = c->query ? c->query : "";
+    m.sign.region = region;
+    sigv4_time(s->store.env->unix_ms(s->store.env) + skew_ms, m.sign.time);
+    TRY(say_url(s, c, &m, e));
+    add_headers(s, c, keys, &m);
+    TRY(say_headers(&m, keys, &r, e));
+    r.url = (const char *)m.url.bytes;
     if (c->text) buf_clear(c->text);
-    sigv4_time(s->store.env->unix_ms(s->store.env) + skew_ms, q.time);
-    address(s, c, region, host, &path);
-    q.payload_hash = c->body_hash ? c->body_hash : EMPTY_HASH;
-    if (c->body && !c->body_hash) {
-        sha256_hex(c->body, (size_t)c->body_size, hash);
-        q.payload_hash = hash;
-    }
-    if (c->body_size && !s->at.sign_payload) q.payload_hash = "UNSIGNED-PAYLOAD";
-    add(&h, "host", host);
-    add(&h, "x-amz-date", q.time);
-    add(&h, "x-amz-content-sha256", q.payload_hash);
-    if (*keys->session_token) add(&h, "x-amz-security-token", keys->session_token);
-    if (c->creates) add(&h, "if-none-match", "*");
-    if (c->range) add(&h, "range", c->range);
-    if (c->if_match) add(&h, "if-match", c->if_match);
-    if (c->writes) add_storing(s, c, &h, time);
-    if (c->has_customer_key) add_customer_key(s, &h);
-    if (s->at.consistent) add(&h, "x-tigris-consistent", "true");
-    if (s->at.content_md5 && c->body_size && c->body) {
-        content_md5(c, md5);
-        add(&h, "content-md5", md5);
-    }
-    buf_text(&url, s->at.scheme);
-    buf_text(&url, "://");
-    buf_text(&url, host);
-    buf_put(&url, path.bytes, path.size);
-    if (*q.query) buf_text(&url, "?");
-    buf_put(&url, q.query, strlen(q.query) + 1);
-    buf_u8(&path, 0);
-    TRY(buf_check(&path, "URL", e));
-    TRY(buf_check(&url, "URL", e));
-    q.path = (const char *)path.bytes;
-    q.headers = h.list;
-    q.header_count = h.count;
-    size_t starts[HTTP_HEADERS_MAX];
-    int n = 0;
-    starts[n++] = 0;
-    buf_text(&lines, "Authorization: ");
-    TRY(sigv4_sign(&q, keys, &lines, e));
-    for (int i = 0; i < h.count; i++) {
-        starts[n++] = lines.size;
-        buf_text(&lines, h.list[i].name);
-        buf_text(&lines, ": ");
-        buf_put(&lines, h.list[i].value, strlen(h.list[i].value) + 1);
-    }
-    TRY(buf_check(&lines, "headers", e));
-    for (int i = 0; i < n; i++) r.headers[i] = (const char *)lines.bytes + starts[i];
-    r.url = (const char *)url.bytes;
     atomic_fetch_add(&s->store.requests[c->kind], 1);
     return http_do(s->http, &r, reply, e);
 }
