@@ -5,14 +5,12 @@ import sqlite3
 
 from box import add_rows, assert_same, count_rows, remove, until
 
-BUSY = ["-interval", "5ms", "-levels", "20ms,60ms,200ms", "-snapshot", "100ms"]
-
-
-def keep(box):
+def busily(box):
     """Nothing is there for long: for a reader of files some of its steps, for one of a bucket some of its
     requests."""
-    time = "1ms" if box.places == box.path else "2s"
-    return ["-keep-level0", time, "-keep-snapshots", time]
+    interval, keep = ("5ms", "1ms") if box.places == box.path else ("50ms", "1s")
+    levels = ["-levels", "20ms,60ms,200ms", "-snapshot", "100ms"]
+    return ["-interval", interval, *levels, "-keep-level0", keep, "-keep-snapshots", keep]
 
 
 def rounds(box, count):
@@ -22,7 +20,7 @@ def rounds(box, count):
 def busy(box):
     """A replica in which nothing stays where it is for long."""
     box.new_app(20).close()
-    r = box.replicate(*BUSY, *keep(box))
+    r = box.replicate(*busily(box))
     w = box.writer()
     r.wait("retention")
     return r, w
@@ -97,7 +95,7 @@ def test_by_time_gives_what_was_committed_before_it(box):
 def test_pruned_state_is_named(box):
     """Retention has taken it: the nearest that are kept are said."""
     app = box.new_app(1)
-    r = box.replicate(*BUSY, *keep(box))
+    r = box.replicate(*busily(box))
 
     def pruned():
         add_rows(app, 1)
