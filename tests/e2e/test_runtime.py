@@ -58,8 +58,9 @@ def test_nobody_starts_beside_it(box, service):
     app, r = start(box, service)
     said = box.start().end(9)
     assert f"another holdfast replicates it (process {r.pid})" in said
+    mark = r.mark()
     add_rows(app, 1)
-    r.wait("ship", since=r.mark())
+    r.wait("ship", since=mark)
 
 
 def test_directory_that_others_can_write_is_not_believed(box, service):

@@ -556,8 +556,7 @@ def test_no_request_while_idle(s3box):
     app = s3box.new_app(10)
     r = s3box.replicate("-levels", "100ms,200ms,300ms", "-keep-level0", "100ms")
     add_rows(app, 1)
-    for event in ({"event": "compact", "level": 3}, {"event": "retention"}):
-        r.wait(**event)
+    r.wait("compact", level=3)
 
     def quiet(seconds):
         so_far = s3box.s3.mark()
