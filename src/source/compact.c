@@ -158,7 +158,7 @@ static rc compact_begin(struct dest *d, int level, struct cut cut, struct err *e
     }
     rc r = outgoing_begin(o, &h, cut, e);
     if (!is_ok(r)) compact_failed(d, e->text);
-    else if (o->holds) unpin(d); /* a long one: it keeps its own cut, so that shipping goes on */
+    else unpin(d); /* a short one is all encoded, a long one keeps its own cut: shipping goes on */
     return ok();
 }
 

@@ -9,7 +9,8 @@ one connection, through the same proxy, right after each run; p50 is divided by 
 
 Lone commits come 125 to 375 ms apart, with -interval 20ms, so that each is shipped at once. Under load (100/s,
 and as fast as one thread can) a commit waits for the interval, and with a short one for the PUT before its own;
-so one that comes at a random moment waits for 1.5 PUTs on average.
+so one that comes at a random moment waits for 1.5 PUTs on average. The saturated writer takes a core for itself, and
+makes objects of megabytes; Ceph and the proxy want theirs too, so on a small machine that is what is measured.
 """
 import uuid
 
@@ -69,7 +70,7 @@ def row(name, values, put=None, objects="", size=""):
 
 def measure(b):
     puts, seconds = (20, 4) if b.args.quick else (100, b.args.seconds)
-    with own.Ceph(b.place / "ceph") as ceph:
+    with own.Ceph(b.place / "ceph", memory_mb=8192) as ceph:
         b.env.update(ceph.env())
         print(f"  {'ms':28}{'count':>8}{'objects':>8}{'bytes':>10}{'p50':>10}{'p99':>10}{'max':>10}{'p50/PUT':>9}{'p99/PUT':>9}")
         row("plain PUT to Ceph", plain_puts(ceph, puts, 600))
@@ -78,13 +79,13 @@ def measure(b):
         with own.delayed(ceph, b.args.ms) as slow:
             for name, rate, interval in LOADS:
                 ways, objects, size = one(b, slow, rate, interval, seconds)
-                put = plain_puts(slow, puts, size)
+                put = plain_puts(slow, max(20, min(puts, 200 * bench.MB // size)), size)
                 own_ms = row("plain PUT, delayed", put, size=size)[0]
                 p50, p99 = row(f"{name}, -interval {interval}", ways, put, objects, size)
                 if name == "lone":
                     b.verdict("lone, p50 without the PUT", p50 - own_ms, 2.5, 5, unit=" ms")
                 elif interval == "20ms":
-                    b.verdict(f"{name}, p50 in PUTs", p50 / own_ms, *((1.7, 2) if rate else (3, 5)))
+                    b.verdict(f"{name}, p50 in PUTs", p50 / own_ms, *((1.7, 2) if rate else (3, 8)))
                 else:
                     b.verdict(f"{name}, p99 without interval and PUT", p99 - own_ms - 1000, 100, 300, unit=" ms")
 

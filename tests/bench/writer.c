@@ -200,8 +200,8 @@ static void large(const char *path, int64_t mb, uint64_t seed) {
     sqlite3 *db = open_database(path);
     make_words(seed);
     int64_t start = now_ns(), before = number(db, "PRAGMA page_count");
-    run(db, "CREATE TABLE IF NOT EXISTS note(id INTEGER PRIMARY KEY, name TEXT, body TEXT)");
     run(db, "BEGIN");
+    run(db, "CREATE TABLE IF NOT EXISTS note(id INTEGER PRIMARY KEY, name TEXT, body TEXT)");
     insert_text(db, before + mb * 256, &seed);
     run(db, "COMMIT");
     printf("pages=%lld seconds=%.2f wal_bytes=%lld\n", (long long)pages_written(db),

@@ -14,6 +14,8 @@ writer. After 15 s radosgw is killed with -9; after --seconds it is started agai
   backlog Which objects hold the commits of the outage: at most two, the one that was on its way and one for
           all the rest (bench/stamps.py tells from the places in the log).
   lag     From the moment at which the gateway answers again to the acknowledgement of the last of these.
+  large   Again, with one transaction of 40 MB made while the gateway is away, so that it is the object that is
+          tried: that many MB must not be collected on the disk at each try. Looked at 50 times a second.
   commits Each is in an object; the restored database equals the source page for page; `verify -source`.
 """
 import os
@@ -34,7 +36,8 @@ import stamps  # noqa: E402
 
 BEFORE_S, AFTER_S = 15, 15
 FRAME, CHECKPOINT = 4120, 1000
-LAG_MOST_S = 60  # two of the longest pauses between two tries, and something for the loaded machine
+LARGE_MB, LARGE_TRIES = 40, 4
+LAG_MOST_S = 30  # the longest pause between two tries is 5 s; the rest is for a loaded machine
 RSS_MOST_KB = 1000
 
 
@@ -125,6 +128,29 @@ def equal(b, box, db, folder):
         b.verdict("breaches of the restored database", 1, 0)
 
 
+def large(b, ceph):
+    """A transaction that is larger than what is kept in memory, while the gateway is away."""
+    folder = b.place / "large"
+    folder.mkdir()
+    db, box = folder / "app.db", ceph.box(uuid.uuid4().hex[:8])
+    b.write("create-paced", db)
+    with bench.Replicate(b, db, box) as r:
+        r.wait("ship")
+        watch = Watch(b, folder, int(bench.words_of(r.note.read_text())["pid"]))
+        ceph.gateway("kill")
+        b.write("large", db, LARGE_MB, b.args.seed)
+        tries, most = 0, 0
+        while tries < LARGE_TRIES:
+            time.sleep(0.02)
+            most = max(most, sum(watch.files().values()) - sum(watch.before.values()))
+            tries = sum(e["event"] == "ship.retry" for e in r.events)
+        ceph.gateway("start")
+        r.wait("ship", LAG_MOST_S, since=len(r.events))
+        r.end()
+        b.verdict(f"a transaction of {LARGE_MB} MB, {tries} tries: most bytes on the disk", most, 0)
+        equal(b, box, db, folder)
+
+
 def measure(b):
     seconds = 20 if b.args.quick else b.args.seconds
     folder, box_name = b.place / "db", uuid.uuid4().hex[:8]
@@ -158,6 +184,7 @@ def measure(b):
             b.verdict("largest log", max(n for _, n in watch.samples) / FRAME, 4 * CHECKPOINT, unit=" frames")
             commits_of(b, r, box, folder, killed, returned)
             equal(b, box, db, folder)
+        large(b, ceph)
 
 
 if __name__ == "__main__":
