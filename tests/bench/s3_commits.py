@@ -85,7 +85,7 @@ def measure(b):
                 if name == "lone":
                     b.verdict("lone, p50 without the PUT", p50 - own_ms, 2.5, 5, unit=" ms")
                 elif interval == "20ms":
-                    b.verdict(f"{name}, p50 in PUTs", p50 / own_ms, *((1.7, 2) if rate else (3, 8)))
+                    b.verdict(f"{name}, p50 in PUTs", p50 / own_ms, *((1.7, 2) if rate else (3, 5)))
                 else:
                     b.verdict(f"{name}, p99 without interval and PUT", p99 - own_ms - 1000, 100, 300, unit=" ms")
 
