@@ -78,6 +78,7 @@ struct store {
     struct env *env;
     enum object_layout layout;
     bool probe;     /* only trying tells whether put is create-only: a bucket */
+    bool no_root;   /* a bucket without a path: read if there is a replica, never begun in */
     bool unfenced;  /* it is not, and the user says that nobody else writes: look, then replace */
     char url[1024]; /* as shown to people: never holds a secret */
     int list_page;  /* objects to ask for in one reply to a list; 0: as many as it gives */

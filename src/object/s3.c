@@ -349,6 +349,7 @@ static rc open_s3(struct s3 *s, const char *url, struct err *e) {
     if (!endpoint) endpoint = system_env("AWS_ENDPOINT_URL");
     TRY(s3_url_parse(url, &s->at, e));
     if (!*s->at.host && endpoint) TRY(s3_url_endpoint(endpoint, &s->at, e));
+    s->store.no_root = !*s->at.root || strcmp(s->at.root, ".") == 0;
     TRY(read_customer_key(s, e));
     TRY(http_new(s->store.env, &s->http, e));
     TRY(credentials_new(s->store.env, s->http, s->at.profile, s->at.region, &s->credentials, e));

@@ -245,6 +245,23 @@ static rc clean_root(struct s3_url *u, const char *path, struct err *e) {
     return ok();
 }
 
+/* "arn:aws:s3:REGION:ACCOUNT:accesspoint", and the path begins with the access point's name. */
+static rc take_access_point(struct s3_url *u, const char *arn, struct err *e) {
+    char region[32], account[32], root[sizeof u->root];
+    int n = (int)strcspn(u->root, "/");
+    if (sscanf(arn, "arn:aws:s3:%31[a-z0-9-]:%31[0-9]:", region, account) != 2 ||
+        !has_end(arn, ":accesspoint") || n == 0 || u->root[0] == '.')
+        return err_set(e, RC_USAGE,
+                       "s3 URL: an access point is arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME");
+    snprintf(u->bucket, sizeof u->bucket, "%.*s-%s", n < 128 ? n : 128, u->root, account);
+    snprintf(u->host, sizeof u->host, "s3-accesspoint.%s.amazonaws.com", region);
+    snprintf(u->region, sizeof u->region, "%s", region);
+    snprintf(root, sizeof root, "%s", u->root[n] ? u->root + n + 1 : ".");
+    memcpy(u->root, root, sizeof root);
+    u->path_style_said = true; /* the name is always before the host */
+    return ok();
+}
+
 rc s3_url_parse(const char *url, struct s3_url *out, struct err *e) {
     struct s3_url u = {.sign_payload = true, .scheme = "https"};
     char host[512], path[2048], decoded[2048];
@@ -260,10 +277,11 @@ rc s3_url_parse(const char *url, struct s3_url *out, struct err *e) {
     snprintf(host, sizeof host, "%.*s", (int)n, rest);
     snprintf(path, sizeof path, "%.*s", (int)m, rest + n);
     TRY(url_decode(path, decoded, e));
-    TRY(take_authority(&u, host, e));
+    TRY(clean_root(&u, decoded, e));
+    bool is_arn = strncmp(host, "arn:", 4) == 0;
+    TRY(is_arn ? take_access_point(&u, host, e) : take_authority(&u, host, e));
     if (strpbrk(u.bucket, ":[]") || (strspn(host, "0123456789.:") == n && strchr(host, ':')))
         return err_set(e, RC_USAGE, "s3 URL: a host is in the place of the bucket: give endpoint=");
-    TRY(clean_root(&u, decoded, e));
     if (rest[n + m] == '?') TRY(take_query(&u, rest + n + m + 1, e));
     if (!*u.bucket) return err_set(e, RC_USAGE, "s3 URL: no bucket (s3://bucket/path)");
     if (*u.kms_key && u.sse_s3)

@@ -183,6 +183,11 @@ static rc read_replica(struct task *t, struct err *e) {
             "restored, but replicate to another URL, or copy it with its levels renamed",
             d->store->url, d->store->layout == LAYOUT_LTX ? "0000/" : "ltx/0/",
             d->store->layout == LAYOUT_LTX ? "directory" : "bucket");
+    if (d->files.count == 0 && d->store->no_root)
+        return err_set(e, RC_USAGE,
+                       "%s is a whole bucket: give the replica a path of its own in it, as in "
+                       "s3://bucket/app",
+                       d->store->url);
     TRY(read_tail(d, e));
     TRY(read_owner(d, e));
     read_verified(d);

@@ -471,3 +471,13 @@ def test_no_application_without_a_look_at_the_replica(replica, kind):
     r = replica.start("-exec", f"touch {started}", "-exec-wait", "100ms", *SLOW_LEVELS)
     assert r.process.wait(30) > 0
     assert not started.exists() and not replica.db.exists()
+
+
+def test_a_whole_bucket_is_not_begun_in(s3box):
+    """What stands there already would be mixed up with the replica."""
+    s3box.new_app(5)
+    for root in ("s3://bucket", "s3://bucket/"):
+        whole = root + s3box.replica[s3box.replica.index("?") :]
+        run = s3box.start(to=whole)
+        assert "a path of its own" in run.end(2)
+    assert not s3box.s3.objects

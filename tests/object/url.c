@@ -101,6 +101,8 @@ static const struct {
     {"file://d", "file:///dir", NULL},
     {"file://local/d", "'local'", NULL},
     {"s3://key:secret@bucket/d", "credentials do not belong", "secret"},
+    {"s3://arn:aws:s3:eu-west-1:123456789012:accesspoint", "accesspoint/NAME", NULL},
+    {"s3://arn:aws:sqs:eu-west-1:123456789012:q/name", "accesspoint/NAME", NULL},
     {"s3:bucket/d", "s3://bucket", NULL},
     {"s3:///d", "no bucket", NULL},
     {"s3://b/d?skipVerify=true", "always verified", NULL},
@@ -161,6 +163,9 @@ static const struct {
      "s3://b/a?endpoint=https://nyc3.digitaloceanspaces.com&force-path-style=false&region=nyc3"},
     {"s3://b.s3.us-west-002.backblazeb2.com/a",
      "s3://b/a?endpoint=https://s3.us-west-002.backblazeb2.com&region=us-west-002"},
+    {"s3://arn:aws:s3:eu-west-1:123456789012:accesspoint/name/a/b",
+     "s3://name-123456789012/a/b?endpoint=https://s3-accesspoint.eu-west-1.amazonaws.com"
+     "&force-path-style=false&region=eu-west-1"},
     {"s3://b.s3.filebase.com/a", "s3://b/a?endpoint=https://s3.filebase.com"},
     {"s3://b.s3.fr-par.scw.cloud/a",
      "s3://b/a?endpoint=https://s3.fr-par.scw.cloud&force-path-style=false&region=fr-par"},
