@@ -23,6 +23,8 @@
 #include <string.h>
 
 #define VANISH_MAX 50
+#define SAME_MAX 5
+#define LAG_NS 100000000 /* and more, each time */
 #define LIMIT_SMALL (4u << 20)
 #define LIMIT_AHEAD (16u << 20)
 #define AHEAD 64u
@@ -350,15 +352,17 @@ static rc result_of(rc r, const struct verify_result *v, const struct err *why, 
 }
 
 /* Objects may vanish between listing and reading: retention was faster, and a new list does not
- * have them. One that is still listed is missing. */
+ * have them. One that stays in the lists is missing. (A list may lag behind for a moment.) */
 rc replica_verify(struct store *store, int parallel, struct progress *progress,
                   struct verify_result *out, struct err *e) {
     struct err why;
     char before[sizeof out->broken] = "";
     rc r = ok();
-    for (int i = 0; i < VANISH_MAX; i++) {
+    for (int i = 0, same = 0; i < VANISH_MAX && same < SAME_MAX; i++) {
         r = verify_once(store, parallel, progress, out, &why);
-        if (r.code != RC_NOTFOUND || !out->broken[0] || strcmp(out->broken, before) == 0) break;
+        if (r.code != RC_NOTFOUND || !out->broken[0]) break;
+        same = strcmp(out->broken, before) == 0 ? same + 1 : 0;
+        if (same) store->env->sleep_ns(store->env, same * LAG_NS);
         memcpy(before, out->broken, sizeof before);
     }
     return result_of(r, out, &why, e);

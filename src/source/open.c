@@ -146,6 +146,19 @@ static rc lead_to_tail(const struct dest *d, int level, bool *lead, struct err *
     return ok();
 }
 
+/* The pages of a level's files behind `reached`, which moves on. Retention may be at work on what a
+ * coarser file covers: that is left out. */
+static rc read_finer(struct dest *d, int level, uint64_t *reached, struct bitmap *pages,
+                     struct err *e) {
+    for (size_t i = 0; i < d->files.count; i++) {
+        const struct replica_file *f = &d->files.files[i];
+        if (f->level != level || f->max_txid <= *reached) continue;
+        TRY(replica_read_index(d->store, f, d->tail.header.page_size, pages, e));
+        if (f->min_txid - 1 <= *reached) *reached = f->max_txid;
+    }
+    return ok();
+}
+
 /* What each level lacks: the pages of all finer files after its newest, or, if it has none yet,
  * after the newest snapshot. */
 static rc read_levels(struct dest *d, struct err *e) {
@@ -157,11 +170,9 @@ static rc read_levels(struct dest *d, struct err *e) {
     for (int level = 1; level < 4; level++) {
         if (!d->level_max[level]) d->level_max[level] = d->level_max[LEVEL_SNAPSHOT];
         bitmap_clear(&d->since[level]);
-        for (size_t i = 0; i < d->files.count; i++) {
-            const struct replica_file *f = &d->files.files[i];
-            if (f->level >= level || f->max_txid <= d->level_max[level]) continue;
-            TRY(replica_read_index(d->store, f, d->tail.header.page_size, &d->since[level], e));
-        }
+        uint64_t reached = d->level_max[level];
+        for (int finer = level - 1; finer >= 0; finer--)
+            TRY(read_finer(d, finer, &reached, &d->since[level], e));
         bool lead = false;
         TRY(lead_to_tail(d, level, &lead, e));
         if (!lead) TRY(bitmap_add_range(&d->since[level], 1, d->tail.header.commit, e));

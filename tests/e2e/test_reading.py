@@ -8,9 +8,11 @@ from box import add_rows, assert_same, count_rows, remove, until
 def busily(box):
     """Nothing is there for long: for a reader of files some of its steps, for one of a bucket some of its
     requests."""
-    interval, keep = ("5ms", "1ms") if box.places == box.path else ("50ms", "1s")
-    levels = ["-levels", "20ms,60ms,200ms", "-snapshot", "100ms"]
-    return ["-interval", interval, *levels, "-keep-level0", keep, "-keep-snapshots", keep]
+    if box.places == box.path:
+        interval, levels, snapshot, keep = "5ms", "20ms,60ms,200ms", "100ms", "1ms"
+    else:
+        interval, levels, snapshot, keep = "50ms", "200ms,600ms,2s", "1s", "3s"
+    return ["-interval", interval, "-levels", levels, "-snapshot", snapshot, "-keep-level0", keep, "-keep-snapshots", keep]
 
 
 def rounds(box, count):
