@@ -166,9 +166,9 @@ def test_no_backup_under_a_prefix(replica):
         replica.holdfast(*READERS["restore, if there is any"](replica.url(prefix=prefix)))
 
 
-@pytest.mark.parametrize("prefix", ["", "a", "a/b/c/d", "app.v1/x=1", "with%20blank", "%C3%BC+%25%26%3F", "a//b"])
+@pytest.mark.parametrize("prefix", ["a", "a/b/c/d", "app.v1/x=1", "with%20blank", "%C3%BC+%25%26%3F", "a//b"])
 def test_prefix(s3box, prefix):
-    """Also none, and characters that must be escaped: at its place, and nothing beside it."""
+    """Also characters that must be escaped: at its place, and nothing beside it."""
     s3box.s3.objects["neighbour/0000/0000000000000001-0000000000000001.ltx"] = theirs = stranger(b"neighbour")
     s3box.replica = s3box.url(prefix=prefix)
     s3box.one()
@@ -176,10 +176,18 @@ def test_prefix(s3box, prefix):
     assert s3box.s3.objects["neighbour/0000/0000000000000001-0000000000000001.ltx"] is theirs
 
 
-def test_bucket_without_a_prefix(s3box):
-    s3box.replica = s3box.url(prefix="").replace("bucket/?", "bucket?")
+@pytest.mark.parametrize("root", ["./", "/"])
+def test_bucket_without_a_prefix(s3box, root):
+    """One that another tool began is read and gone on with, under the keys that it has; none is begun."""
     s3box.one()
+    objects = s3box.s3.objects
+    for key in list(objects):
+        objects[root + key.removeprefix("app/")] = objects.pop(key)
+    s3box.replica = s3box.url(prefix="").replace("bucket/?", "bucket?" if root == "./" else "bucket/?")
     assert_same(s3box.db, s3box.restore())
+    r = s3box.replicate()
+    r.stop()
+    assert all(key.startswith(root) for key in objects)
 
 
 def stranger(body):
