@@ -76,7 +76,7 @@ static void address(const struct s3 *s, const struct call *c, const char *region
 
 static void content_md5(const struct call *c, char out[32]) {
     uint8_t md5[16];
-    ENSURE(EVP_Digest(c->body ? c->body : "", (size_t)c->body_size, md5, NULL, EVP_md5(), NULL));
+    ENSURE(EVP_Digest(c->body, (size_t)c->body_size, md5, NULL, EVP_md5(), NULL));
     EVP_EncodeBlock((uint8_t *)out, md5, sizeof md5);
 }
 
@@ -318,7 +318,8 @@ static rc once(struct s3 *s, const struct call *c, struct http_reply *reply, boo
     char region[64];
     *again = false;
     rc r = credentials_get(s->credentials, *stale ? keys : NULL, keys, e);
-    if (r.code == RC_NOTFOUND) return (rc){e ? (e->code = RC_IO) : RC_IO}; /* of no object */
+    if (r.code == RC_NOTFOUND) r.code = RC_IO; /* it is credentials that are absent, no object */
+    if (e && !is_ok(r)) e->code = r.code;
     TRY(r);
     pthread_mutex_lock(&s->lock);
     snprintf(region, sizeof region, "%s", s->region);

@@ -167,8 +167,7 @@ static rc take_query(struct s3_url *u, const char *query, struct err *e) {
     return ok();
 }
 
-/* Known services, by the end of the host: what they want that others do not. `dots`: how many
- * dot-separated parts before the end belong to the service itself, region included. */
+/* Known services, by the end of the host. */
 static const struct provider {
     const char *end, *service;
     bool has_region, path_style;
@@ -195,7 +194,7 @@ static bool split_host(struct s3_url *u, const char *host) {
         u->path_style = p->path_style;
         if (i == 0) return true; /* the host is made from bucket and region */
         snprintf(u->scheme, sizeof u->scheme, "https");
-        snprintf(u->host, sizeof u->host, "%s%s%s%s", p->service, u->region, *u->region ? "" : "",
+        snprintf(u->host, sizeof u->host, "%s%s%s", p->service, u->region,
                  *u->region ? p->end : p->end + 1);
         return true;
     }
