@@ -60,3 +60,11 @@ def test_wrong_input(box):
 def test_what_cannot_be_reached_is_said_once(box):
     said = box.holdfast("doctor", "s3://bucket/a?endpoint=http://127.0.0.1:9", code=1)
     assert said.out.count("FAIL") == 1 and "use:" not in said.out and "unfenced" not in said.out
+
+
+def test_the_bucket_in_the_name_of_the_host(box):
+    """localhost and all names below it are this machine: Ceph takes bucket.localhost."""
+    if not str(box.replica).startswith("s3:"):
+        return
+    other = str(box.replica).replace("127.0.0.1", "localhost").replace("&force-path-style=true", "")
+    assert "FAIL" not in box.holdfast("doctor", f"{other}&force-path-style=false").out

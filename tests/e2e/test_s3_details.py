@@ -104,3 +104,17 @@ def test_a_page_in_the_place_of_a_list_ends_nothing(s3box, page):
     r = s3box.replicate()
     assert r.events("destination.retry")
     r.stop()
+
+
+def test_how_objects_are_stored_is_said(s3box):
+    """In the headers of each that begins, and of none that is read."""
+    s3box.replica += "&storage-class=STANDARD_IA&sse-kms-key-id=key-1&require-content-md5=true"
+    s3box.one()
+    puts = [r for r in s3box.s3.requests if r.method == "PUT"]
+    assert puts
+    for r in puts:
+        assert r.headers["x-amz-storage-class"] == "STANDARD_IA"
+        assert r.headers["x-amz-server-side-encryption"] == "aws:kms"
+        assert r.headers["x-amz-server-side-encryption-aws-kms-key-id"] == "key-1"
+        assert r.headers["content-md5"]
+    assert not [r for r in s3box.s3.requests if r.method == "GET" and "x-amz-storage-class" in r.headers]
