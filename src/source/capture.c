@@ -31,7 +31,8 @@ static uint32_t low_frame(const struct source *s, const struct walindex_header *
 }
 
 struct cut source_cut(const struct source *s) {
-    return (struct cut){.at = s->pos, .low = low_frame(s, &s->pos)};
+    return (struct cut){
+        .at = s->pos, .low = low_frame(s, &s->pos), .seq = s->stats.frames_captured};
 }
 
 rc source_read(struct source *s, const struct cut *cut, uint32_t pgno, uint8_t *page,

@@ -38,6 +38,10 @@ bool dest_dirty(const struct dest *d) {
     return d->full || d->pending.count || d->source->touched.count;
 }
 
+bool dest_is_complete(const struct dest *d) {
+    return d->state == DEST_READY && !dest_dirty(d) && !d->ship.active;
+}
+
 rc dest_unacked(struct dest *d, struct bitmap *out, struct err *e) {
     TRY(bitmap_add_all(out, &d->pending, e));
     TRY(bitmap_add_all(out, &d->source->touched, e));
@@ -105,6 +109,7 @@ static rc acknowledged(struct dest *d, struct err *e) {
         d->acked_low = o->cut.low;
         d->acked_live = true;
         d->acked_sum = o->header.chain.sum;
+        d->safe_to = o->cut.seq + 1;
     }
     o->attempts = 0;
     s->stats.shipments++;
@@ -197,7 +202,7 @@ static rc ship_step(struct dest *d, int64_t now, int64_t *due, struct err *e) {
     if (d->full && !source_sum_known(d->source))
         return ok(); /* it is the base of all: with its sum */
     int64_t when = d->last_ship_ns ? d->last_ship_ns + d->source->opt.interval_ms * 1000000 : now;
-    if (now < when && !d->source->draining) {
+    if (now < when && !d->source->draining && d->source->flush_to <= d->safe_to) {
         due_at(due, when);
         return ok();
     }

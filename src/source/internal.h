@@ -8,6 +8,7 @@
 #ifndef SOURCE_INTERNAL_H
 #define SOURCE_INTERNAL_H
 
+#include "source/barrier.h"
 #include "source/hold.h"
 #include "source/run_file.h"
 #include "source/source.h"
@@ -33,6 +34,7 @@ void task_start(struct task *);
 struct cut {
     struct walindex_header at;
     uint32_t low; /* frames up to here are read from the database (we are in Z) */
+    uint64_t seq; /* frames captured up to it */
 };
 
 /* One object on its way: a level-0 shipment or a compaction. Small ones are encoded in memory and
@@ -125,6 +127,7 @@ struct dest {
     uint32_t acked_low;           /* as in its cut */
     bool acked_live;              /* `acked` is a boundary of our own hold */
     uint64_t acked_sum;
+    uint64_t safe_to;      /* frames captured before its last acknowledged cut, + 1; 0: none yet */
     struct bitmap pending; /* changed since the last cut, in-flight excluded */
     bool full;             /* the next shipment holds every page */
     struct outgoing ship;
@@ -185,6 +188,7 @@ struct source {
     struct dest dest[MAX_DESTS];
     int dest_count;
     bool draining, looked_last; /* the end: ship what was seen in one last look */
+    uint64_t flush_to;          /* a waiter wants more than this many frames safe, now */
 
     /* schedule, mono ns */
     int64_t started, last_change, last_look, next_safety, not_before;
@@ -227,10 +231,17 @@ rc source_look_open(struct env *env, struct store *store, const char *db, struct
 /* dest.c */
 rc dest_step(struct dest *d, int64_t now, int64_t *due, struct err *e);
 bool dest_dirty(const struct dest *d);
+bool dest_is_complete(const struct dest *d); /* it holds all that was captured */
 void dest_deinit(struct dest *d);
 int64_t backoff_ns(struct source *s, int attempts);
 /* The unacknowledged pages of a destination. */
 rc dest_unacked(struct dest *d, struct bitmap *out, struct err *e);
+
+/* barrier.c: in this order, once a step; barrier_look only after a look that read the header */
+void barrier_take(struct barrier *b, struct source *s);
+void barrier_look(struct barrier *b, struct source *s);
+void barrier_settle(struct barrier *b, struct source *s, int64_t now, int64_t *due);
+void barrier_leave(struct barrier *b); /* the source ends */
 
 /* outgoing.c */
 rc outgoing_begin(struct outgoing *o, const struct ltx_header *h, struct cut cut, struct err *e);

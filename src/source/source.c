@@ -156,6 +156,7 @@ rc source_add(struct source *s, struct store *store, struct err *e) {
 
 void source_free(struct source *s) {
     if (!s) return;
+    if (s->opt.barrier) barrier_leave(s->opt.barrier);
     s->draining = true;
     while (tasks_busy(s)) {
         if (!take_ends(s)) s->env->sleep_ns(s->env, 1000000);
@@ -201,6 +202,7 @@ static rc look(struct source *s, int64_t now, bool changed, struct err *e) {
     rc r = source_capture(s, e);
     if (r.code == RC_RETRY || r.code == RC_BUSY) return ok();
     TRY(r);
+    if (s->opt.barrier) barrier_look(s->opt.barrier, s);
     if (changed) {
         s->relook = LOOK_FIRST_NS;
         s->last_sign = now;
@@ -335,6 +337,7 @@ static void forget_start(struct source *s) {
 rc source_step(struct source *s, int64_t now, bool changed, int64_t *due_ns, struct err *e) {
     int64_t due = INT64_MAX;
     if (take_ends(s)) due_at(&due, now);
+    if (s->opt.barrier) barrier_take(s->opt.barrier, s);
     if (!s->looked_last) TRY(look(s, now, changed, e));
     s->looked_last = s->draining; /* what is committed from now on is the next run's */
     TRY(refusal(s, e));
@@ -345,6 +348,7 @@ rc source_step(struct source *s, int64_t now, bool changed, int64_t *due_ns, str
     TRY(scrub(s, now, &due, e));
     TRY(safety(s, now, changed, e));
     schedule_look(s, now, changed, &due);
+    if (s->opt.barrier) barrier_settle(s->opt.barrier, s, now, &due);
     *due_ns = due;
     return ok();
 }
@@ -359,7 +363,7 @@ bool source_dest(const struct source *s, int i, struct source_dest *out) {
     const struct dest *d = &s->dest[i];
     *out = (struct source_dest){
         .store = d->store,
-        .complete = d->state == DEST_READY && !dest_dirty(d) && !d->ship.active,
+        .complete = dest_is_complete(d),
         .failing = d->attempts > 0 || d->ship.attempts > 0,
     };
     return true;

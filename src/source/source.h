@@ -20,6 +20,7 @@
 #include "replica/replica.h"
 
 struct source;
+struct barrier;
 
 struct source_options {         /* zero means default */
     int64_t interval_ms;        /* at most one shipment per this under steady writes: 1000 */
@@ -29,10 +30,11 @@ struct source_options {         /* zero means default */
     struct retention retention; /* 5 min, 24 h */
     int64_t verify_ms;          /* 24 h; negative: never */
     enum ltx_encoding encoding;
-    bool unfenced;    /* go on with a store that cannot keep a second writer out */
-    bool take_over;   /* append although the replica was another's */
-    bool observe;     /* only look: no lock, nothing is shipped (status, audit) */
-    bool adopt_local; /* the local database is right, whatever the replica holds */
+    bool unfenced;           /* go on with a store that cannot keep a second writer out */
+    bool take_over;          /* append although the replica was another's */
+    bool observe;            /* only look: no lock, nothing is shipped (status, audit) */
+    bool adopt_local;        /* the local database is right, whatever the replica holds */
+    struct barrier *barrier; /* source/barrier.h; may be NULL; outlives the source */
     /* Told of events, for a log: name, then key and value in turn. */
     void (*event)(void *arg, const char *name, const char *const *pairs, int count);
     void *event_arg;

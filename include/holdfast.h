@@ -1,0 +1,381 @@
+/* Holdfast: SQLite as the main database of a service.
+ *
+ *     static int add(hf_tx *tx, void *arg) {
+ *         return hf_run(tx, "INSERT INTO node(name, ip) VALUES (?, ?)", "ss", "n1", "10.0.0.1");
+ *     }
+ *     hf_store *s;
+ *     hf_store_options o = {.size = sizeof o, .noise = "", .main_schema = "CREATE TABLE IF NOT ..."};
+ *     if (hf_store_open("app.db", &o, &s) != HF_OK) puts(hf_errmsg());
+ *     hf_store_replicate(s, (const char *[]){"s3://bucket/app", NULL}, NULL);
+ *     if (hf_write(s, HF_MAIN, "add node", add, NULL) == HF_OK && hf_wait(s, NULL, NULL) == HF_OK)
+ *         ... answer: the loss of this machine no longer loses the node
+ *     hf_store_close(s);
+ *
+ * Results. Every function that can fail returns an int: HF_OK (0), or one of the codes below;
+ * hf_errmsg() then has the words, for this thread. Out-parameters are untouched on failure. The
+ * library never prints, exits or aborts on input.
+ *
+ * Threads. A store and a source may be used from any thread at once. A transaction belongs to the
+ * thread that began it. No handle may be used after fork() in the child: HF_USAGE; the child opens
+ * its own.
+ *
+ * Ownership. Text that is passed in is copied if it is kept. What a function returns by `char **`
+ * is the caller's, to be freed with hf_free. Statements belong to their transaction.
+ *
+ * Options. Every struct of options begins with its own size, so that programs built against an
+ * older header go on working; zero means the default, and NULL in place of a struct means all
+ * defaults. Durations are in milliseconds unless their name ends otherwise.
+ *
+ * Sources: docs/tuning.md for the settings and what each was measured to give; docs/format.md for
+ * the bytes of a replica; docs/design.md for the reasons.
+ */
+#ifndef HOLDFAST_H
+#define HOLDFAST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define HF_API __attribute__((visibility("default")))
+#else
+#define HF_API
+#endif
+
+struct sqlite3;
+struct sqlite3_stmt;
+
+/* ---- results ---- */
+
+enum hf_code {
+    HF_OK = 0,
+    HF_RETRY,   /* passing fault: the same call may succeed later */
+    HF_TIMEOUT, /* a deadline passed; of hf_wait: the commit stands here, elsewhere it is unknown */
+    HF_BUSY,    /* somebody else holds it */
+    HF_NOTFOUND,  /* no such key, file, index, position or destination */
+    HF_CORRUPT,   /* bytes are not what they must be */
+    HF_CONFLICT,  /* a constraint; a comparison that did not hold; two that disagree */
+    HF_FENCED,    /* another writer took over the replica: stop writing */
+    HF_BEHIND,    /* the local database lacks what its replica has */
+    HF_FULL,      /* no space */
+    HF_CANCELLED, /* what was waited for ended */
+    HF_USAGE,     /* called in a wrong way; the words say what to do instead */
+    HF_NOMEM,
+    HF_IO,       /* the system refused */
+    HF_UNFIT,    /* this library, SQLite or object store lacks what is needed here */
+    HF_ROW = 100 /* hf_step: there is a row */
+};
+
+HF_API const char *hf_version(void);
+HF_API const char *hf_strcode(int code); /* "timeout" */
+/* What the last failed call of this thread had to say: one line, valid until its next call. */
+HF_API const char *hf_errmsg(void);
+HF_API void hf_free(void *); /* what a function here returned; NULL is fine */
+
+/* ---- a store: main, and noise beside it ---- */
+
+typedef struct hf_store hf_store;
+typedef struct hf_tx hf_tx;
+
+enum hf_scope {
+    HF_READ = 0,
+    HF_MAIN = 1,  /* write the main database */
+    HF_NOISE = 2, /* write noise alone: main's lock is not touched, nothing is uploaded */
+    HF_BOTH = 3   /* both; main is locked first */
+};
+
+enum hf_sync {
+    HF_SYNC_DEFAULT = 0, /* main: normal; noise: off */
+    HF_SYNC_OFF,         /* a power cut may corrupt the file */
+    HF_SYNC_NORMAL,      /* a power cut may lose the last commits; hf_wait covers those */
+    HF_SYNC_FULL         /* a commit is on the disk when it returns */
+};
+
+/* One transaction that has ended, for a trace. */
+typedef struct hf_trace {
+    const char *why;
+    int scope, code;   /* enum hf_scope; what it ended with */
+    int64_t wait_ns;   /* for other writers */
+    int64_t run_ns;    /* from its begin to its commit */
+    int64_t commit_ns; /* the commit itself */
+} hf_trace;
+
+typedef struct hf_store_options {
+    size_t size;
+    const char *noise; /* NULL: none; "": beside main, app.db -> app-noise.db; or a path */
+    /* Keys of the key-value table that live in noise: NULL-terminated prefixes. The others live in
+     * main. */
+    const char *const *noise_prefixes;
+    /* SQL, run at each open in one transaction: CREATE TABLE IF NOT EXISTS and the like. A noise
+     * file that was lost or damaged is made anew, and gets its tables from here. */
+    const char *main_schema, *noise_schema;
+    int main_sync, noise_sync; /* enum hf_sync */
+    int readers;               /* connections that may read at once: 16 */
+    int64_t timeout_ms;        /* how long a transaction waits for locks: 10000 */
+    int64_t cache_kib;         /* page cache of a connection: 8192 */
+    /* What happened, for a log: a name ("noise.recreated"), then keys and values in turn. Called on
+     * any thread, never under a lock. */
+    void (*event)(void *arg, const char *name, const char *const *pairs, int count);
+    void *event_arg;
+    void (*trace)(void *arg, const hf_trace *); /* on the thread of the transaction */
+    void *trace_arg;
+} hf_store_options;
+
+/* Opens main, making it if it is not there, and noise. Each connection of the store is in WAL mode,
+ * with foreign keys on, defensive, and without memory-mapped reads.
+ * HF_UNFIT: written by a newer library. HF_CORRUPT: main is not a database. HF_USAGE: a path or an
+ * option that cannot be. HF_IO: no permission, a read-only directory. HF_FULL. */
+HF_API int hf_store_open(const char *path, const hf_store_options *, hf_store **out);
+/* For tests: a private store in a directory of its own, in memory where there is a tmpfs, removed
+ * at close. The same code, files and locks as any store. */
+HF_API int hf_store_open_temp(const hf_store_options *, hf_store **out);
+/* Ships what is left (hf_replicate_options.drain_ms), ends watches and closes. HF_BUSY: a
+ * transaction is open, and named; the store stays open. NULL is fine. */
+HF_API int hf_store_close(hf_store *);
+HF_API const char *hf_store_path(const hf_store *);
+
+/* ---- transactions ---- */
+
+/* Runs fn in a transaction that holds the write lock of its scope from its begin (BEGIN IMMEDIATE):
+ * nothing in it fails for a lock. Commits if fn returns 0, else rolls back and returns what fn
+ * returned. Writers of a process are served in the order in which they came. `why` labels it, in
+ * hf_stats, traces and errors ("add node"): a literal, of few kinds. HF_TIMEOUT: the lock was not
+ * had in time; the words name its holder. HF_USAGE: this thread is in a transaction of this store
+ * already; or the store has no noise. */
+HF_API int hf_write(hf_store *, int scope, const char *why, int (*fn)(hf_tx *, void *arg),
+                    void *arg);
+/* Runs fn in a read transaction: one snapshot of each file, of main and noise. */
+HF_API int hf_read(hf_store *, const char *why, int (*fn)(hf_tx *, void *arg), void *arg);
+
+/* The same in pieces. Each begin has its end on the same thread; both ends take the transaction,
+ * also when they fail: then nothing was committed. */
+HF_API int hf_begin(hf_store *, int scope, const char *why, hf_tx **out);
+HF_API int hf_commit(hf_tx *);
+HF_API void hf_rollback(hf_tx *);
+
+/* SQL in a transaction. Tables of noise are named noise.x. `types` has a letter for each parameter
+ * that follows: i int64_t, d double, s const char * (NULL: null), b const void * and size_t, n
+ * nothing (null). BEGIN, COMMIT, ATTACH and the like are refused: the transaction is the
+ * store's. */
+HF_API int hf_exec(hf_tx *, const char *sql);                        /* statements, no rows */
+HF_API int hf_run(hf_tx *, const char *sql, const char *types, ...); /* one statement, no rows */
+/* A statement with its parameters bound, for hf_step. It is kept prepared; it is the store's, is
+ * reset at its last row or the transaction's end, and is used once at a time. */
+HF_API int hf_query(hf_tx *, struct sqlite3_stmt **out, const char *sql, const char *types, ...);
+HF_API int hf_step(hf_tx *, struct sqlite3_stmt *); /* HF_ROW, then HF_OK at the end */
+HF_API int64_t hf_changes(hf_tx *);                 /* rows of the last INSERT, UPDATE or DELETE */
+/* The connection, for what is not here. Its transaction is not yours to end. */
+HF_API struct sqlite3 *hf_sqlite(hf_tx *);
+
+/* ---- figures ---- */
+
+/* Of the transactions with one label. */
+typedef struct hf_stat {
+    const char *why; /* valid in the call */
+    int scope;
+    uint64_t count, failed;                        /* failed: rolled back, timed out */
+    int64_t wait_p50_ns, wait_p99_ns, wait_max_ns; /* within 1/8 of the true value; max exact */
+    int64_t run_p50_ns, run_p99_ns, run_max_ns;
+} hf_stat;
+HF_API int hf_stats(hf_store *, void (*each)(void *arg, const hf_stat *), void *arg);
+
+/* ---- replication in the process, and the barrier ---- */
+
+typedef struct hf_source hf_source;
+
+/* A place in the history of main's commits. Opaque; all zero: everything committed until now. */
+typedef struct hf_place {
+    uint32_t v[4];
+} hf_place;
+
+typedef struct hf_replicate_options {
+    size_t size;
+    int64_t interval_ms;       /* under steady writes at most one shipment per this: 1000 */
+    uint32_t checkpoint_pages; /* length of the log at which it is checkpointed: 1000 */
+    int64_t level_ms[4];       /* [1..3]: how often levels are compacted: 30 s, 5 min, 1 h */
+    int64_t snapshot_ms;       /* 24 h */
+    int64_t keep_level0_ms, keep_snapshots_ms; /* 5 min, 24 h */
+    int64_t verify_ms; /* how often the replica is proven: 24 h; negative: never */
+    int64_t start_ms;  /* how long a start waits for silent destinations: 10000 */
+    int64_t drain_ms;  /* at the end, how long to ship what is left: 30000 */
+    int unfenced, take_over, adopt_local; /* as the options of `holdfast replicate` */
+    int socket; /* 1: answer on the Unix socket of the database, as the command does */
+    void (*event)(void *arg, const char *name, const char *const *pairs, int count);
+    void *event_arg;
+} hf_replicate_options;
+
+/* Streams each commit of main to every URL (directories, s3://; NULL-terminated), on a thread of
+ * its own, for as long as the store is open. Returns when each destination was found to be
+ * continuable or did not answer for start_ms: those are tried again. HF_BEHIND, HF_CONFLICT: the
+ * local file is older than the replica, or another's; the words name the command that goes on;
+ * nothing was shipped. HF_BUSY: it is replicated already, and by whom. */
+HF_API int hf_store_replicate(hf_store *, const char *const *urls, const hf_replicate_options *);
+
+/* The same for a database whose connections are the application's own. No hook is set on `db`, and
+ * no descriptor opened on its files; `db` is only asked for its path, and need not stay open.
+ * HF_USAGE: a database in memory, or a connection of another copy of SQLite than the library's. */
+HF_API int hf_attach(struct sqlite3 *db, const char *const *urls, const hf_replicate_options *,
+                     hf_source **out);
+HF_API int hf_detach(hf_source *);             /* drains, ends the thread; NULL is fine */
+HF_API hf_source *hf_store_source(hf_store *); /* NULL: it is not replicated. Not to be detached. */
+
+/* Before a first open: if there is no file at `path`, the newest state of these replicas. *restored
+ * is 1 if it was restored, 0 if the file is there or no replica holds a backup. HF_TIMEOUT: one
+ * that may alone hold a backup did not answer within start_ms. */
+HF_API int hf_restore_if_missing(const char *path, const char *const *urls,
+                                 const hf_replicate_options *, int *restored);
+
+/* *out is filled when this transaction commits, and must live until then. Of a transaction that
+ * does not write main: a place that is always safe. */
+HF_API int hf_position(hf_tx *, hf_place *out);
+/* Of everything committed so far on a connection of the application's. */
+HF_API int hf_position_of(struct sqlite3 *, hf_place *out);
+
+typedef struct hf_wait_options {
+    size_t size;
+    int64_t timeout_ms;      /* 30000; negative: for ever */
+    const char *destination; /* NULL: all of them; "any": one of them; or its URL */
+    int flush; /* 1: begin a shipment now, or right after the one on its way; else ride the next */
+} hf_wait_options;
+
+/* Returns HF_OK when everything up to the place (NULL: committed until now) is acknowledged by the
+ * destinations: it survives the loss of the machine at the next instruction. A thousand that wait
+ * cost one upload. HF_TIMEOUT, HF_FENCED, HF_CANCELLED (replication ended), HF_NOTFOUND (a place of
+ * another run; a destination that is none). HF_USAGE: inside of a transaction; or nothing is
+ * replicated. */
+HF_API int hf_wait(hf_store *, const hf_place *, const hf_wait_options *);
+HF_API int hf_source_wait(hf_source *, const hf_place *, const hf_wait_options *);
+/* The same without waiting: `done` is called once, on a thread of the library's, and must not
+ * block; `words` are valid in the call. Not called if this returns an error. */
+typedef void hf_done(void *arg, int code, const char *words);
+HF_API int hf_wait_async(hf_store *, const hf_place *, const hf_wait_options *, hf_done *,
+                         void *arg);
+HF_API int hf_source_wait_async(hf_source *, const hf_place *, const hf_wait_options *, hf_done *,
+                                void *arg);
+/* One object of JSON: the database, its position, and for each destination its state, what it lacks
+ * and its last error (docs: man 3 holdfast). The caller's, to be freed. */
+HF_API int hf_source_status(hf_source *, char **json);
+
+/* ---- keys and values ---- */
+
+/* The table is DBX(Key TEXT PRIMARY KEY, Value TEXT), in main, and in noise if there is one: plain
+ * SQL may read and write it, and counts. Keys are UTF-8 without NUL, at most 4096 bytes. */
+
+enum hf_type { HF_NULL, HF_JSON, HF_TEXT, HF_BLOB, HF_INT, HF_REAL };
+typedef struct hf_value {
+    int type; /* enum hf_type */
+    const void *data;
+    size_t bytes;
+    int64_t i;
+    double r;
+} hf_value;
+HF_API hf_value hf_json(const char *); /* views: they keep the pointer */
+HF_API hf_value hf_text(const char *);
+HF_API hf_value hf_blob(const void *, size_t);
+HF_API hf_value hf_int(int64_t);
+HF_API hf_value hf_real(double);
+
+/* In a transaction whose scope includes the key's file (HF_READ reads both; HF_USAGE otherwise). */
+HF_API int hf_kv_get(hf_tx *, const char *key, char **value,
+                     size_t *bytes); /* NUL after; HF_NOTFOUND */
+/* hf_json values are checked (HF_USAGE: not JSON); HF_TEXT and HF_BLOB are stored as they are. */
+HF_API int hf_kv_put(hf_tx *, const char *key, hf_value);
+HF_API int hf_kv_delete(hf_tx *, const char *key); /* HF_NOTFOUND */
+/* Puts only if the value now is `expected`, byte for byte; NULL: if there is none. HF_CONFLICT. */
+HF_API int hf_kv_swap(hf_tx *, const char *key, const hf_value *expected, hf_value);
+
+typedef struct hf_pair {
+    const char *key; /* views, valid in the call */
+    const char *value;
+    size_t bytes;
+} hf_pair;
+typedef int hf_each(void *arg, const hf_pair *); /* not 0: stop, and return that */
+typedef struct hf_scan {
+    size_t size;
+    const char *prefix; /* NULL: all of main */
+    const char *after;  /* a cursor: keys greater than this one; NULL: from the first */
+    int64_t limit;      /* 0: none */
+} hf_scan;
+/* In the order of their bytes. HF_USAGE: a prefix with keys in both files. */
+HF_API int hf_kv_scan(hf_tx *, const hf_scan *, hf_each *, void *arg);
+
+enum hf_index_flags {
+    HF_UNIQUE = 1, /* two values under the prefix cannot have the same; nulls can */
+    HF_ABSENT = 2  /* make it although no value that is there has this path */
+};
+/* Declares an index over the values under a prefix, by a path in them ("$.user.id"); builds it if
+ * it is not there, in one write transaction. Values that are not JSON are left out, and can still
+ * be put. That a query uses it is proven with EXPLAIN QUERY PLAN, now and at each open.
+ * HF_NOTFOUND: no value has the path. HF_CONFLICT: unique, and two are the same. HF_USAGE: not a
+ * path; a prefix with keys in both files. */
+HF_API int hf_kv_index(hf_store *, const char *prefix, const char *path, int flags);
+HF_API int hf_kv_unindex(hf_store *, const char *prefix, const char *path); /* HF_NOTFOUND */
+typedef struct hf_find {
+    size_t size;
+    const char *prefix, *path; /* as declared; HF_NOTFOUND: they were not */
+    hf_value equals;           /* HF_TEXT, HF_INT or HF_REAL; of JSON's true and false: 1 and 0 */
+    int64_t limit;
+} hf_find;
+HF_API int hf_kv_find(hf_tx *, const hf_find *, hf_each *, void *arg);
+
+/* One key, one transaction of its own. */
+HF_API int hf_get(hf_store *, const char *key, char **value, size_t *bytes);
+HF_API int hf_put(hf_store *, const char *key, hf_value);
+HF_API int hf_delete(hf_store *, const char *key);
+
+typedef struct hf_watch hf_watch;
+typedef struct hf_change {
+    const char *key;
+    const char *value; /* NULL: deleted */
+    size_t bytes;
+    uint64_t commit; /* changes of one transaction share it; it grows in commit order */
+} hf_change;
+/* Calls fn for each change under a prefix that this store commits from now on, by these functions
+ * or by SQL, in commit order, on one thread of the library's; fn may read and write the store.
+ * Writers wait when a watcher is far behind. */
+HF_API int hf_kv_watch(hf_store *, const char *prefix, void (*fn)(void *arg, const hf_change *),
+                       void *arg, hf_watch **out);
+HF_API void hf_watch_stop(hf_watch *); /* when it returns, fn is not running and never will be */
+
+typedef struct hf_transfer {
+    size_t size;
+    const char *prefix; /* export: only these; import: put before each key */
+    int replace; /* import: delete what is there first; else a key that is there is an error */
+    int text;    /* import: strings become text values; else every value is kept as JSON */
+    void (*progress)(void *arg, uint64_t bytes, uint64_t of_bytes, uint64_t keys);
+    void *progress_arg;
+} hf_transfer;
+/* A file that is one object of JSON, each member a key. In one transaction, in constant memory: all
+ * of it or nothing. HF_CORRUPT: not such a file; the words give the byte. HF_CONFLICT: a key is
+ * twice in it, or there already. */
+HF_API int hf_kv_import(hf_store *, const char *file, const hf_transfer *);
+HF_API int hf_kv_export(hf_store *, const char *file, const hf_transfer *); /* must not exist */
+
+/* ---- for tests ---- */
+
+/* A destination and a clock that do as they are told. */
+typedef struct hf_fake hf_fake;
+HF_API int hf_fake_new(hf_fake **out);
+HF_API void hf_fake_free(hf_fake *);             /* after the stores that use it */
+HF_API const char *hf_fake_url(const hf_fake *); /* for hf_store_replicate; valid in this process */
+enum hf_fault {
+    HF_FAULT_NONE,
+    HF_FAULT_REFUSE, /* nothing is stored, and it says so (503) */
+    HF_FAULT_LOST    /* it is stored, and the reply is lost */
+};
+HF_API void hf_fake_fail(hf_fake *, int fault,
+                         int times);             /* the next puts; -1: until told otherwise */
+HF_API void hf_fake_slow(hf_fake *, int64_t ms); /* each request takes this long */
+HF_API void hf_fake_fence(hf_fake *);            /* another writer takes the next slot */
+HF_API uint64_t hf_fake_puts(const hf_fake *);   /* that it was asked for, level 0 only */
+/* From now on time stands still for what is replicated to it, until it is moved. */
+HF_API void hf_fake_stop_clock(hf_fake *);
+HF_API void hf_fake_advance(hf_fake *, int64_t ms);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
