@@ -1,6 +1,6 @@
 /* holdfast status DB URL: am I safe right now? */
+#include "cli/audit.h"
 #include "cli/cli.h"
-#include "source/audit.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -81,7 +81,7 @@ static int show(const char *db, const char *url, int64_t late_ms, bool json) {
     struct err e;
     rc r = env_new_system(2, &env, &e);
     if (is_ok(r)) r = store_open(env, url, &store, &e);
-    if (is_ok(r)) r = source_status(env, store, db, late_ms, &s, &e);
+    if (is_ok(r)) r = audit_status(env, store, db, late_ms, &s, &e);
     store_free(store);
     env_free_system(env);
     if (!is_ok(r)) {

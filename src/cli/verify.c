@@ -1,8 +1,8 @@
 /* holdfast verify URL: read the whole replica and prove it; -source DB: compare it with the
  * database. */
+#include "cli/audit.h"
 #include "cli/bar.h"
 #include "cli/cli.h"
-#include "source/audit.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -58,7 +58,7 @@ static rc run(const char *url, const char *db, struct progress *progress, struct
     if (is_ok(r)) r = store_open(env, url, &store, e);
     if (is_ok(r)) r = replica_verify(store, 0, progress, &v->replica, e);
     if (is_ok(r) && db) {
-        r = source_audit(env, store, db, &v->audit, e);
+        r = audit_source(env, store, db, &v->audit, e);
         v->audited = true;
     }
     store_free(store);

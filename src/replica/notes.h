@@ -7,6 +7,8 @@
 
 #include <jansson.h>
 
+#define VERIFIED_KEY "holdfast/verified.json" /* the last verification of a run */
+
 /* NULL where there is none; json_decref(*out). RC_CORRUPT: it is no JSON, or too long. */
 MUST_USE rc note_read(struct store *, const char *key, json_t **out, struct err *e);
 /* `note` may be NULL: RC_NOMEM. RC_FULL: it has grown too long. */

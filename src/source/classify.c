@@ -152,7 +152,7 @@ static bool prefix_matches(const struct start_log *l, uint32_t frame, const uint
     return memcmp(l->frames[frame - 1].checksum, checksum, 2 * sizeof *checksum) == 0;
 }
 
-static uint32_t commits_from(const struct start_log *l, uint32_t frame) {
+uint32_t start_commits_from(const struct start_log *l, uint32_t frame) {
     uint32_t n = 0;
     for (uint32_t i = frame; i < l->header.frame_count; i++) n += l->frames[i].commit;
     return n;
@@ -184,7 +184,7 @@ static bool goes_on_from(const struct run_record *r, const struct start_log *l, 
     }
     *from = 0; /* exactly one reset, and every commit since is in the log */
     return l->header.salt[0] == r->at.salt[0] + 1 && l->old_log_ends &&
-           l->header.change - r->at.change == commits_from(l, 0);
+           l->header.change - r->at.change == start_commits_from(l, 0);
 }
 
 static rc class_by_run_file(struct dest *d, bool *told, struct err *e) {
@@ -207,13 +207,14 @@ static bool local_is_older_than_boot(const struct source *s) {
 static const struct history *same_prefix_in_history(const struct dest *d) {
     const struct start_log *l = &d->source->start;
     uint32_t n = l->header.frame_count;
+    const struct history *best = NULL;
     for (size_t i = 0; i < d->history_count; i++) {
         const struct history *h = &d->history[i];
         if (same_salts(h->salt, l->header.salt) && h->frame == n && n > 0 &&
-            prefix_matches(l, n, h->checksum))
-            return h;
+            prefix_matches(l, n, h->checksum) && (!best || h->txid > best->txid))
+            best = h;
     }
-    return NULL;
+    return best;
 }
 
 static const struct history *sum_in_history(const struct dest *d, uint64_t sum) {
@@ -352,16 +353,17 @@ static rc find_class(struct dest *d, struct err *e) {
     return told ? ok() : class_by_sum(d, e);
 }
 
-uint64_t source_known_state(struct dest *d) {
-    const struct start_log *l = &d->source->start;
-    for (size_t i = d->history_count; i-- > 0;) {
-        const struct history *h = &d->history[i];
-        bool log = l->header.frame_count > 0 && h->frame == l->header.frame_count &&
-                   memcmp(h->salt, l->header.salt, sizeof h->salt) == 0 &&
-                   memcmp(h->checksum, l->frames[h->frame - 1].checksum, sizeof h->checksum) == 0;
-        if (log || (l->sum_known && h->sum == l->sum)) return h->txid;
-    }
-    return 0;
+uint64_t source_known_state(const struct dest *d) {
+    const struct history *h = same_prefix_in_history(d);
+    if (!h && d->source->start.sum_known) h = sum_in_history(d, d->source->start.sum);
+    return h ? h->txid : 0;
+}
+
+uint32_t dest_end_in_start(const struct dest *d) {
+    const struct walindex_header *at = &d->source->start.header;
+    const struct ltx_header *t = &d->tail.header;
+    if (d->class == CLASS_EQUAL) return at->frame_count;
+    return same_salts(t->salt, at->salt) ? end_frame(t) : 0;
 }
 
 /* As it can be pasted into a shell. */

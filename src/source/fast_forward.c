@@ -12,34 +12,12 @@
  */
 #include "source/fast_forward.h"
 
-#include "source/internal.h"
+#include "source/look.h"
 
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct local {
-    enum class class;
-    uint64_t txid; /* the replica's state that it equals; 0: not known */
-    bool pending;  /* it holds commits that the replica lacks */
-    uint64_t tip;
-    struct err refusal;
-};
-
-static rc class_of(struct env *env, struct store *store, const char *db, struct local *out,
-                   struct err *e) {
-    struct source *s = NULL;
-    rc r = source_look_open(env, store, db, &s, e);
-    if (is_ok(r)) {
-        struct dest *d = &s->dest[0];
-        *out = (struct local){.class = d->class, .tip = d->tail.txid, .refusal = d->refusal};
-        out->pending =
-            d->class == CLASS_AHEAD || (d->class == CLASS_CONTINUES && d->pending.count > 0);
-        out->txid = source_known_state(d);
-    }
-    source_free(s);
-    return r;
-}
 
 /* Nobody else may have it open; from here on nobody can. */
 static rc lock_alone(const char *db, sqlite3 **out, struct err *e) {
@@ -140,36 +118,40 @@ static rc swap(struct env *env, struct store *store, const char *db,
 
 rc source_fast_forward(struct env *env, struct store *store, const char *db, int parallel,
                        struct progress *progress, struct restore_result *result, struct err *e) {
-    struct local local;
+    struct look look;
     struct written before, then;
     sqlite3 *alone = NULL;
     when_written(env, db, &before);
-    TRY(lock_alone(db, &alone,
-                   e)); /* first: a refusal names who is in the way before anything else */
+    /* First: a refusal names who is in the way before anything else. */
+    rc r = lock_alone(db, &alone, e);
+    TRY(r);
     when_written(env, db, &then);
     sqlite3_close(alone);
-    TRY(class_of(env, store, db, &local, e));
-    if (local.pending)
+    r = look_open(&look, env, store, db, e);
+    bool pending = is_ok(r) && look.pending->count > 0;
+    look_close(&look);
+    TRY(r);
+    if (look.class == CLASS_AHEAD || (look.class == CLASS_CONTINUES && pending))
         return err_set(e, RC_CONFLICT,
                        "%s holds commits that the replica %s lacks: nothing to fast-forward", db,
                        store->url);
-    if (local.class == CLASS_CONTINUES || local.class == CLASS_EQUAL) {
+    if (look.class == CLASS_CONTINUES || look.class == CLASS_EQUAL) {
         if (!before.log.inode) take_log_away(db);
-        *result = (struct restore_result){.txid = local.tip};
+        *result = (struct restore_result){.txid = look.txid};
         return ok();
     }
-    if (local.class == CLASS_NEW || local.class == CLASS_GONE) return replica_no_backup(store, e);
-    if (local.class != CLASS_BEHIND && local.class != CLASS_OLDER) {
-        *e = local.refusal;
+    if (look.class == CLASS_NEW || look.class == CLASS_GONE) return replica_no_backup(store, e);
+    if (look.class != CLASS_BEHIND && look.class != CLASS_OLDER) {
+        *e = look.refusal;
         return (rc){e->code};
     }
     struct restore_options options = {.parallel = parallel, .progress = progress, .ltx_only = true};
-    if (local.txid) { /* closed after the lock: a close in between would drop it */
+    if (look.known_txid) { /* closed after the lock: a close in between would drop it */
         TRY(env->files->open(env, db, FILE_READ, &options.base, e));
         options.base_path = db;
-        options.base_txid = local.txid;
+        options.base_txid = look.known_txid;
     }
-    rc r = lock_alone(db, &alone, e);
+    r = lock_alone(db, &alone, e);
     if (is_ok(r)) r = not_written_since(env, db, &then, e); /* it is what was classed */
     if (is_ok(r)) r = empty_log(alone, db, e);
     if (is_ok(r)) r = swap(env, store, db, &options, NULL, result, e);

@@ -10,11 +10,11 @@
 
 #include "source/barrier.h"
 #include "source/hold.h"
+#include "source/look.h"
 #include "source/run_file.h"
 #include "source/source.h"
 
 #define MAX_DESTS 8
-#define VERIFIED_KEY "holdfast/verified.json"
 
 struct dest;
 
@@ -74,21 +74,6 @@ struct tail {
     uint64_t txid;
     struct ltx_header header;
 };
-
-/* docs/design.md "start-up classes". */
-enum class {
-    CLASS_NEW,
-    CLASS_CONTINUES,
-    CLASS_AHEAD,
-    CLASS_EQUAL,
-    CLASS_BEHIND,
-    CLASS_OLDER,
-    CLASS_FORK,
-    CLASS_INCOMPATIBLE,
-    CLASS_UNPROVEN,
-    CLASS_GONE,
-};
-const char *class_name(enum class);
 
 struct history { /* one level-0 file, for classes that need the past */
     uint64_t txid, sum;
@@ -220,13 +205,10 @@ rc source_retake_start(struct source *s, struct err *e); /* an observer's: lets 
 rc dest_classify(struct dest *d, struct err *e);
 
 /* The replica's newest state that the local database at the start equals; 0: none known. */
-uint64_t source_known_state(struct dest *d);
-
-/* audit.c */
-/* A source that only looks, its one destination read and classed. Free with source_free, also after
- * a failure (*out may be NULL). */
-rc source_look_open(struct env *env, struct store *store, const char *db, struct source **out,
-                    struct err *e);
+uint64_t source_known_state(const struct dest *d);
+/* The frame of the log of the start at which the replica's end lies; commits beyond a frame. */
+uint32_t dest_end_in_start(const struct dest *d);
+uint32_t start_commits_from(const struct start_log *l, uint32_t frame);
 
 /* dest.c */
 rc dest_step(struct dest *d, int64_t now, int64_t *due, struct err *e);
@@ -266,6 +248,7 @@ rc slot_resolve(struct dest *d, const char *key, uint64_t file_checksum, bool *a
                 struct err *e);
 
 /* source.c */
+bool source_take_ends(struct source *s); /* of jobs; false: there were none */
 void source_event(struct source *s, const char *name, const char *const *pairs, int count);
 #define EVENT(s, name, ...)                                                                        \
     source_event(s, name, (const char *const[]){__VA_ARGS__},                                      \

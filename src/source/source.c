@@ -60,7 +60,7 @@ void task_start(struct task *t) {
     jobs_done_put(t->source->done, &t->job);
 }
 
-static bool take_ends(struct source *s) {
+bool source_take_ends(struct source *s) {
     bool any = false;
     for (struct job *j; (j = jobs_done_take(s->done)) != NULL; any = true) {
         struct task *t = (struct task *)((char *)j - offsetof(struct task, job));
@@ -159,7 +159,7 @@ void source_free(struct source *s) {
     if (s->opt.barrier) barrier_leave(s->opt.barrier);
     s->draining = true;
     while (tasks_busy(s)) {
-        if (!take_ends(s)) s->env->sleep_ns(s->env, 1000000);
+        if (!source_take_ends(s)) s->env->sleep_ns(s->env, 1000000);
     }
     for (int i = 0; i < s->dest_count; i++) dest_deinit(&s->dest[i]);
     if (s->done) jobs_done_free(s->done);
@@ -336,7 +336,7 @@ static void forget_start(struct source *s) {
 
 rc source_step(struct source *s, int64_t now, bool changed, int64_t *due_ns, struct err *e) {
     int64_t due = INT64_MAX;
-    if (take_ends(s)) due_at(&due, now);
+    if (source_take_ends(s)) due_at(&due, now);
     if (s->opt.barrier) barrier_take(s->opt.barrier, s);
     if (!s->looked_last) TRY(look(s, now, changed, e));
     s->looked_last = s->draining; /* what is committed from now on is the next run's */

@@ -3,8 +3,8 @@
  * Both take a read transaction of their own, read the log and the replica, and work with or without
  * a running `holdfast replicate`.
  */
-#ifndef SOURCE_AUDIT_H
-#define SOURCE_AUDIT_H
+#ifndef CLI_AUDIT_H
+#define CLI_AUDIT_H
 
 #include "replica/replica.h"
 
@@ -16,7 +16,7 @@ struct audit_result {
 };
 /* Restores the newest state that the live log continues and compares page by page. RC_CORRUPT when
  * a page differs; RC_CONFLICT when the database does not continue the replica. */
-MUST_USE rc source_audit(struct env *, struct store *, const char *db, struct audit_result *,
+MUST_USE rc audit_source(struct env *, struct store *, const char *db, struct audit_result *,
                          struct err *e);
 
 enum safety { SAFETY_SAFE, SAFETY_LATE, SAFETY_UNSAFE };
@@ -37,7 +37,7 @@ struct status {
     int replicator_pid; /* 0: no holdfast replicates this database here */
 };
 /* `late_ms`: how much lag is still safe. RC codes only for what cannot be looked at. */
-MUST_USE rc source_status(struct env *, struct store *, const char *db, int64_t late_ms,
-                          struct status *, struct err *e);
+MUST_USE rc audit_status(struct env *, struct store *, const char *db, int64_t late_ms,
+                         struct status *, struct err *e);
 
 #endif
