@@ -93,6 +93,13 @@ void bitmap_clear(struct bitmap *b) {
     b->count = 0;
 }
 
+void bitmap_move(struct bitmap *to, struct bitmap *from) {
+    struct bitmap room = *to;
+    bitmap_clear(&room);
+    *to = *from;
+    *from = room;
+}
+
 uint32_t bitmap_next(const struct bitmap *b, uint32_t from) {
     uint32_t i = from / 64;
     if (i >= b->word_count) return 0;

@@ -59,6 +59,10 @@ struct walindex_header {
 /* False while a writer is between the two copies (or was killed there), and before the first
  * use. */
 bool walindex_header_read(const volatile uint8_t *region0, struct walindex_header *out);
+/* Of two headers or frames: whether they are of one log. */
+static inline bool same_salts(const uint32_t a[2], const uint32_t b[2]) {
+    return a[0] == b[0] && a[1] == b[1];
+}
 bool walindex_header_same(const struct walindex_header *a, const struct walindex_header *b);
 uint32_t walindex_backfilled(const volatile uint8_t *region0);         /* nBackfill */
 uint32_t walindex_backfill_attempted(const volatile uint8_t *region0); /* nBackfillAttempted */

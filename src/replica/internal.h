@@ -2,7 +2,6 @@
 #ifndef REPLICA_INTERNAL_H
 #define REPLICA_INTERNAL_H
 
-#include "format/names.h"
 #include "replica/replica.h"
 
 /* The encoded page index of one file. */
@@ -17,7 +16,6 @@ void index_deinit(struct index *);
 MUST_USE rc replica_load(struct store *, const struct replica_file *, struct ltx_header *header,
                          struct index *, struct err *);
 
-void replica_key(const struct store *, const struct replica_file *, char key[KEY_SIZE]);
 /* Puts the key before the words of a failure. */
 MUST_USE rc replica_name(const struct store *, const struct replica_file *, rc, struct err *);
 /* Streams a whole object through the decoder; the events get what it holds, which is good only if

@@ -9,6 +9,7 @@
 
 #include "base/bitmap.h"
 #include "format/ltx.h"
+#include "format/names.h"
 #include "object/object.h"
 
 #include <stdatomic.h>
@@ -25,6 +26,8 @@ struct listing {
     struct replica_file *files;
     size_t count, capacity;
 };
+
+void replica_key(const struct store *, const struct replica_file *, char key[KEY_SIZE]);
 
 void listing_deinit(struct listing *);
 MUST_USE rc listing_copy(const struct listing *, struct listing *out, struct err *);

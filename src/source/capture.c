@@ -16,10 +16,6 @@
 
 #include "base/hash.h"
 
-static bool same_log(const struct walindex_header *a, const struct walindex_header *b) {
-    return a->salt[0] == b->salt[0] && a->salt[1] == b->salt[1];
-}
-
 static bool counted(const struct source *s, uint32_t pgno) {
     return pgno < s->summed_below && pgno != ltx_lock_page(s->live.page_size);
 }
@@ -27,7 +23,8 @@ static bool counted(const struct source *s, uint32_t pgno) {
 /* In Z, frames up to where it was entered are in the database, and may be overwritten in the
  * log. */
 static uint32_t low_frame(const struct source *s, const struct walindex_header *at) {
-    return s->hold.state == HOLD_Z && same_log(at, &s->hold.z) ? s->hold.z.frame_count : 0;
+    return s->hold.state == HOLD_Z && same_salts(at->salt, s->hold.z.salt) ? s->hold.z.frame_count
+                                                                           : 0;
 }
 
 struct cut source_cut(const struct source *s) {
@@ -78,7 +75,7 @@ rc source_capture(void *arg, struct err *e) {
     struct walindex_header now;
     TRY(live_header(&s->live, &now, e));
     if (walindex_header_same(&now, &s->pos)) return ok();
-    bool same = same_log(&now, &s->pos);
+    bool same = same_salts(now.salt, s->pos.salt);
     if (!same && s->hold.state == HOLD_M)
         return err_set(e, RC_CORRUPT, "%s: the log was reset under our read lock", s->live.path);
     if (same && now.frame_count < s->pos.frame_count)

@@ -13,7 +13,6 @@
 #include "source/internal.h"
 
 #include "base/bytes.h"
-#include "format/names.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -81,8 +80,7 @@ rc source_take_start(struct source *s, struct err *e) {
         struct err ignored;
         rc again = live_header(&s->live, &now, is_ok(r) ? e : &ignored);
         TRY(again);
-        bool same =
-            now.salt[0] == s->start.header.salt[0] && now.salt[1] == s->start.header.salt[1];
+        bool same = same_salts(now.salt, s->start.header.salt);
         if (same && is_ok(r)) {
             s->pos = s->start.header;
             s->start.low = source_cut(s).low;
@@ -108,14 +106,12 @@ static uint32_t attempted(const struct source *s) {
     return walindex_backfill_attempted(s->live.regions[0]);
 }
 
-static rc start_sum(struct source *s, uint64_t *out, struct err *e) {
+rc source_sum_start(struct source *s, struct err *e) {
     struct start_log *l = &s->start;
-    if (!l->sum_known && !s->moved) {
-        struct cut cut = {.at = l->header, .low = l->low};
-        TRY(source_sum_at(s, &cut, &l->sum, e));
-        l->sum_known = true;
-    }
-    *out = l->sum_known ? l->sum : 0;
+    if (l->sum_known || s->moved) return ok();
+    struct cut cut = {.at = l->header, .low = l->low};
+    TRY(source_sum_at(s, &cut, &l->sum, e));
+    l->sum_known = true;
     return ok();
 }
 
@@ -141,8 +137,8 @@ static uint32_t end_frame(const struct ltx_header *h) {
     return (uint32_t)((h->wal_offset + h->wal_size - WAL_HEADER_SIZE) / frame_size);
 }
 
-static bool same_salts(const uint32_t a[2], const uint32_t b[2]) {
-    return a[0] == b[0] && a[1] == b[1] && (a[0] | a[1]) != 0;
+static bool is_of_log(const uint32_t salt[2], const struct start_log *l) {
+    return same_salts(salt, l->header.salt) && (salt[0] | salt[1]) != 0;
 }
 
 /* The start log holds frame `frame` with this checksum: the whole prefix is the same. */
@@ -178,7 +174,7 @@ static int known_by_run_file(const struct dest *d) {
 
 /* Where the live log goes on from what the run file says; false: it cannot be told. */
 static bool goes_on_from(const struct run_record *r, const struct start_log *l, uint32_t *from) {
-    if (same_salts(r->at.salt, l->header.salt)) {
+    if (is_of_log(r->at.salt, l)) {
         *from = r->at.frame_count;
         return prefix_matches(l, r->at.frame_count, r->at.checksum);
     }
@@ -210,8 +206,8 @@ static const struct history *same_prefix_in_history(const struct dest *d) {
     const struct history *best = NULL;
     for (size_t i = 0; i < d->history_count; i++) {
         const struct history *h = &d->history[i];
-        if (same_salts(h->salt, l->header.salt) && h->frame == n && n > 0 &&
-            prefix_matches(l, n, h->checksum) && (!best || h->txid > best->txid))
+        if (is_of_log(h->salt, l) && h->frame == n && n > 0 && prefix_matches(l, n, h->checksum) &&
+            (!best || h->txid > best->txid))
             best = h;
     }
     return best;
@@ -228,7 +224,7 @@ static const struct history *sum_in_history(const struct dest *d, uint64_t sum) 
 /* ---- history, read on a worker when a class needs it ---- */
 
 static rc read_history(struct task *t, struct err *e) {
-    struct dest *d = (struct dest *)((char *)t - offsetof(struct dest, open_task));
+    struct dest *d = HOLDER_OF(t, struct dest, open_task);
     free(d->history);
     d->history_count = 0;
     d->history = calloc(d->files.count + 1, sizeof *d->history);
@@ -247,7 +243,7 @@ static rc read_history(struct task *t, struct err *e) {
 }
 
 static void history_was_read(struct task *t) {
-    struct dest *d = (struct dest *)((char *)t - offsetof(struct dest, open_task));
+    struct dest *d = HOLDER_OF(t, struct dest, open_task);
     d->history_read = is_ok(t->result);
     if (d->history_read) return;
     dest_retry(d, "destination.retry", t->err.text); /* begin anew, after a while */
@@ -255,9 +251,7 @@ static void history_was_read(struct task *t) {
 
 static bool need_history(struct dest *d) {
     if (d->history_read) return false;
-    d->open_task.work = read_history;
-    d->open_task.ended = history_was_read;
-    task_start(&d->open_task);
+    task_start(&d->open_task, read_history, history_was_read);
     return true;
 }
 
@@ -267,7 +261,7 @@ static rc class_of_same_log(struct dest *d, bool *told, struct err *e) {
     const struct ltx_header *t = &d->tail.header;
     const struct start_log *l = &d->source->start;
     uint32_t end = end_frame(t);
-    *told = t->chain.present && same_salts(t->salt, l->header.salt);
+    *told = t->chain.present && is_of_log(t->salt, l);
     if (!*told) return ok();
     if (end <= l->header.frame_count) {
         d->class = prefix_matches(l, end, t->chain.frame_checksum) ? CLASS_CONTINUES : CLASS_FORK;
@@ -299,9 +293,10 @@ static bool may_be_older(const struct dest *d) {
  * all of it, so that an older file that was copied over a newer one is not taken for a newer. The
  * state below the log tells as much: the application came back and wrote before we did. */
 static rc class_by_sum(struct dest *d, struct err *e) {
-    uint64_t sum = 0, below = 0;
+    uint64_t below = 0;
     bool chain = d->tail.header.chain.present;
-    TRY(start_sum(d->source, &sum, e));
+    TRY(source_sum_start(d->source, e));
+    uint64_t sum = d->source->start.sum_known ? d->source->start.sum : 0;
     TRY(sum_below_log(d->source, &below, e));
     d->class = is_later_than_run_file(d) ? CLASS_AHEAD : CLASS_UNPROVEN;
     d->pin_tail = d->class == CLASS_AHEAD && may_be_older(d);
@@ -360,10 +355,9 @@ uint64_t source_known_state(const struct dest *d) {
 }
 
 uint32_t dest_end_in_start(const struct dest *d) {
-    const struct walindex_header *at = &d->source->start.header;
-    const struct ltx_header *t = &d->tail.header;
-    if (d->class == CLASS_EQUAL) return at->frame_count;
-    return same_salts(t->salt, at->salt) ? end_frame(t) : 0;
+    const struct start_log *l = &d->source->start;
+    if (d->class == CLASS_EQUAL) return l->header.frame_count;
+    return is_of_log(d->tail.header.salt, l) ? end_frame(&d->tail.header) : 0;
 }
 
 /* As it can be pasted into a shell. */

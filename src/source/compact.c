@@ -13,7 +13,6 @@
  */
 #include "source/internal.h"
 
-#include "format/names.h"
 #include "replica/notes.h"
 
 #include <stdlib.h>
@@ -65,16 +64,6 @@ bool compact_due(const struct dest *d) {
     return !d->compact.active && due_level(d, true) >= 0;
 }
 
-static struct dest *dest_of_compact(struct task *t) {
-    struct outgoing *o = (struct outgoing *)((char *)t - offsetof(struct outgoing, task));
-    return o->dest;
-}
-
-static void unpin(struct dest *d) {
-    if (d->pinned) d->source->open_cuts--;
-    d->pinned = false;
-}
-
 static void compact_failed(struct dest *d, const char *words) {
     struct source *s = d->source;
     struct outgoing *o = &d->compact;
@@ -90,7 +79,7 @@ static void compact_failed(struct dest *d, const char *words) {
             (void)bitmap_add_range(&d->since[i], 1, o->header.commit, &ignored).code;
     bitmap_clear(&o->pages);
     outgoing_release(o);
-    unpin(d);
+    dest_unpin(d);
     d->level_due_ms[o->level] = unix_now(s) + backoff_ns(s, 4 + o->attempts++) / 1000000;
 }
 
@@ -98,11 +87,7 @@ static rc compacted(struct dest *d, struct err *e) {
     struct source *s = d->source;
     struct outgoing *o = &d->compact;
     char level[24], txid[24], bytes[24];
-    struct replica_file f = {.level = o->level,
-                             .min_txid = o->header.min_txid,
-                             .max_txid = o->header.max_txid,
-                             .size_bytes = o->size,
-                             .time_ms = o->header.timestamp_ms};
+    struct replica_file f = outgoing_file(o);
     TRY(listing_add(&d->files, f, e));
     d->level_max[o->level] = f.max_txid;
     for (int i = 1; i < 4; i++) /* a level's first file builds on the first snapshot */
@@ -119,7 +104,7 @@ static rc compacted(struct dest *d, struct err *e) {
 }
 
 static void compact_ended(struct task *t) {
-    struct dest *d = dest_of_compact(t);
+    struct dest *d = HOLDER_OF(t, struct outgoing, task)->dest;
     struct err e;
     if (is_ok(t->result) && !d->compact.finished) return; /* the next chunk */
     if (!is_ok(t->result)) compact_failed(d, t->err.text);
@@ -137,28 +122,23 @@ static void compact_header(struct dest *d, int level, const struct cut *cut, str
 }
 
 static rc compact_begin(struct dest *d, int level, struct cut cut, struct err *e) {
-    struct source *s = d->source;
     struct outgoing *o = &d->compact;
     struct ltx_header h;
     compact_header(d, level, &cut, &h);
-    o->dest = d;
     o->level = level;
-    o->task.source = s;
-    o->task.ended = compact_ended;
     o->all_pages = h.min_txid == 1;
     if (level < LEVEL_SNAPSHOT) {
-        struct bitmap empty = o->pages;
-        bitmap_clear(&empty);
-        o->pages = d->since[level];
-        d->since[level] = empty;
+        bitmap_move(&o->pages, &d->since[level]);
         bitmap_remove_above(&o->pages, h.commit);
     } else {
         for (int i = 1; i < 4; i++)
             if (!d->level_max[i]) bitmap_clear(&d->since[i]);
     }
-    rc r = outgoing_begin(o, &h, cut, e);
+    rc r = outgoing_begin(o, &h, cut, compact_ended, e);
     if (!is_ok(r)) compact_failed(d, e->text);
-    else unpin(d); /* a short one is all encoded, a long one keeps its own cut: shipping goes on */
+    else
+        dest_unpin(
+            d); /* a short one is all encoded, a long one keeps its own cut: shipping goes on */
     return ok();
 }
 
@@ -171,23 +151,19 @@ static bool acked_is_readable(const struct dest *d, struct cut *cut) {
 
 /* ---- retention ---- */
 
-static struct dest *dest_of_keep(struct task *t) {
-    return (struct dest *)((char *)t - offsetof(struct dest, keep_task));
-}
-
 static rc delete_doomed(struct task *t, struct err *e) {
-    struct dest *d = dest_of_keep(t);
+    struct dest *d = HOLDER_OF(t, struct dest, keep_task);
     for (size_t i = 0; i < d->doomed.count; i++) {
         const struct replica_file *f = &d->doomed.files[i];
         char key[KEY_SIZE];
-        key_of_file(d->store->layout == LAYOUT_BUCKET, f->level, f->min_txid, f->max_txid, key);
+        replica_key(d->store, f, key);
         TRY(d->store->ops->remove(d->store, key, e));
     }
     return ok();
 }
 
 static void doomed_are_gone(struct task *t) {
-    struct dest *d = dest_of_keep(t);
+    struct dest *d = HOLDER_OF(t, struct dest, keep_task);
     char count[24];
     if (!is_ok(t->result))
         EVENT(d->source, "retention.retry", "to", d->store->url, "err", t->err.text);
@@ -206,7 +182,7 @@ static rc choose(struct dest *d, struct err *e) {
 }
 
 static rc read_pins(struct task *t, struct err *e) {
-    struct dest *d = dest_of_keep(t);
+    struct dest *d = HOLDER_OF(t, struct dest, keep_task);
     free(d->pins);
     d->pins = NULL;
     d->pin_count = 0;
@@ -214,13 +190,11 @@ static rc read_pins(struct task *t, struct err *e) {
 }
 
 static void pins_were_read(struct task *t) {
-    struct dest *d = dest_of_keep(t);
+    struct dest *d = HOLDER_OF(t, struct dest, keep_task);
     if (is_ok(t->result)) t->result = choose(d, &t->err);
     if (!is_ok(t->result)) doomed_are_gone(t); /* none of them is */
     if (!is_ok(t->result) || d->doomed.count == 0) return;
-    d->keep_task.work = delete_doomed;
-    d->keep_task.ended = doomed_are_gone;
-    task_start(&d->keep_task);
+    task_start(&d->keep_task, delete_doomed, doomed_are_gone);
 }
 
 /* When the next level-0 file that a level-1 file covers will be old enough; 0 if there is none. */
@@ -246,17 +220,11 @@ static rc keep_step(struct dest *d, int64_t now, int64_t *due, struct err *e) {
     int64_t next = next_level0_expiry(d, wall);
     d->keep_due_ms = next ? (next < wall + 15000 ? wall + 15000 : next) : 0;
     if (d->doomed.count == 0) return ok();
-    d->keep_task.work = read_pins; /* somebody may have pinned one of them */
-    d->keep_task.ended = pins_were_read;
-    task_start(&d->keep_task);
+    task_start(&d->keep_task, read_pins, pins_were_read); /* somebody may have pinned one of them */
     return ok();
 }
 
 /* ---- verification ---- */
-
-static struct dest *dest_of_verify(struct task *t) {
-    return (struct dest *)((char *)t - offsetof(struct dest, verify_task));
-}
 
 static rc write_result(struct dest *d, rc r, const struct verify_result *v, const char *words,
                        struct err *e) {
@@ -282,7 +250,7 @@ static bool is_whole_now(struct dest *d, struct verify_result *out) {
 }
 
 static rc verify_replica(struct task *t, struct err *e) {
-    struct dest *d = dest_of_verify(t);
+    struct dest *d = HOLDER_OF(t, struct dest, verify_task);
     struct verify_result result;
     struct err ignored;
     rc r = replica_verify_listing(d->store, &d->to_verify, 1, NULL, &result, e);
@@ -293,7 +261,7 @@ static rc verify_replica(struct task *t, struct err *e) {
 }
 
 static void replica_was_verified(struct task *t) {
-    struct dest *d = dest_of_verify(t);
+    struct dest *d = HOLDER_OF(t, struct dest, verify_task);
     d->verified_ms = unix_now(d->source);
     listing_deinit(&d->to_verify);
     EVENT(d->source, is_ok(t->result) ? "verify" : "verify.failed", "to", d->store->url, "err",
@@ -312,9 +280,7 @@ static rc verify_step(struct dest *d, int64_t now, int64_t *due, struct err *e) 
         return ok();
     }
     TRY(listing_copy(&d->files, &d->to_verify, e)); /* which goes on growing meanwhile */
-    d->verify_task.work = verify_replica;
-    d->verify_task.ended = replica_was_verified;
-    task_start(&d->verify_task);
+    task_start(&d->verify_task, verify_replica, replica_was_verified);
     return ok();
 }
 
@@ -330,7 +296,7 @@ rc compact_step(struct dest *d, int64_t now, int64_t *due, struct err *e) {
     int level = due_level(d, false);
     struct cut cut;
     if (level >= 0 && acked_is_readable(d, &cut)) return compact_begin(d, level, cut, e);
-    if (d->pinned && !d->ship.active) unpin(d);
+    if (d->pinned && !d->ship.active) dest_unpin(d);
     int64_t wall = unix_now(d->source), next = INT64_MAX;
     for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)
         if (has_news(d, levels[i]) && d->level_due_ms[levels[i]] < next)

@@ -13,8 +13,6 @@
  */
 #include "source/internal.h"
 
-#include "format/names.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,16 +51,16 @@ rc dest_unacked(struct dest *d, struct bitmap *out, struct err *e) {
 static void ship_header(struct dest *d, const struct cut *cut, struct ltx_header *h) {
     struct source *s = d->source;
     const struct walindex_header *at = &cut->at;
-    uint64_t frame_size = WAL_FRAME_HEADER_SIZE + s->live.page_size;
-    bool same = d->acked_live && d->acked.salt[0] == at->salt[0] && d->acked.salt[1] == at->salt[1];
-    uint32_t from = same ? d->acked.frame_count : 0;
+    bool same = d->acked_live && same_salts(d->acked.salt, at->salt);
+    uint64_t from = wal_frame_offset(1 + (same ? d->acked.frame_count : 0), s->live.page_size);
     *h = (struct ltx_header){.page_size = s->live.page_size,
                              .commit = at->page_count,
                              .min_txid = d->txid + 1,
                              .max_txid = d->txid + 1,
                              .timestamp_ms = unix_now(s),
-                             .wal_offset = WAL_HEADER_SIZE + from * frame_size,
-                             .wal_size = (at->frame_count - from) * frame_size,
+                             .wal_offset = from,
+                             .wal_size =
+                                 wal_frame_offset(1 + at->frame_count, s->live.page_size) - from,
                              .salt = {at->salt[0], at->salt[1]},
                              .node_id = s->nonce,
                              .chain = {.present = true, .sum = source_sum(s)}};
@@ -78,7 +76,7 @@ static void give_back(struct dest *d) {
     bitmap_clear(&d->ship.pages);
 }
 
-static void unpin(struct dest *d) {
+void dest_unpin(struct dest *d) {
     if (d->pinned) d->source->open_cuts--;
     d->pinned = false;
 }
@@ -87,23 +85,18 @@ static rc acknowledged(struct dest *d, struct err *e) {
     struct source *s = d->source;
     struct outgoing *o = &d->ship;
     char txid[24], pages[24], bytes[24], ms[24];
-    struct replica_file f = {.min_txid = o->header.min_txid,
-                             .max_txid = o->header.max_txid,
-                             .size_bytes = o->size,
-                             .time_ms = o->header.timestamp_ms};
-    TRY(listing_add(&d->files, f, e));
+    TRY(listing_add(&d->files, outgoing_file(o), e));
     d->txid = o->header.max_txid;
     d->txid_time_ms = o->header.timestamp_ms;
     d->level_max[0] = d->txid;
     for (int level = 1; level < 4; level++) {
-
         TRY(bitmap_add_all(&d->since[level], &o->pages, e));
         if (o->all_pages) TRY(bitmap_add_range(&d->since[level], 1, o->header.commit, e));
     }
     if (o->adopted) {
         give_back(d); /* the slot holds an earlier cut of ours: these pages go again */
         d->acked_live = false;
-        unpin(d);
+        dest_unpin(d);
     } else {
         d->acked = o->cut.at;
         d->acked_low = o->cut.low;
@@ -126,7 +119,7 @@ static void ship_failed(struct dest *d, struct task *t) {
     struct source *s = d->source;
     struct outgoing *o = &d->ship;
     char in[24];
-    unpin(d);
+    dest_unpin(d);
     if (t->result.code == RC_FENCED ||
         t->result.code == RC_CORRUPT || /* the slot is taken for good */
         t->result.code == RC_UNFIT) {   /* or can never be */
@@ -144,7 +137,7 @@ static void ship_failed(struct dest *d, struct task *t) {
 }
 
 static void ship_ended(struct task *t) {
-    struct outgoing *o = (struct outgoing *)((char *)t - offsetof(struct outgoing, task));
+    struct outgoing *o = HOLDER_OF(t, struct outgoing, task);
     struct dest *d = o->dest;
     if (!is_ok(t->result)) {
         ship_failed(d, t);
@@ -166,24 +159,17 @@ static rc ship_begin(struct dest *d, int64_t now, struct err *e) {
     struct cut cut = source_cut(s);
     bitmap_remove_above(&d->pending, cut.at.page_count);
     ship_header(d, &cut, &h);
-    o->dest = d;
-    o->level = 0;
-    o->task.source = s;
-    o->task.ended = ship_ended;
     o->all_pages = d->full;
-    struct bitmap empty = o->pages;
-    bitmap_clear(&empty);
-    o->pages = d->pending;
-    d->pending = empty;
+    bitmap_move(&o->pages, &d->pending);
     d->full = false;
     d->last_ship_ns = now;
     if (compact_due(d)) {
         d->pinned = true;
         s->open_cuts++;
     }
-    rc r = outgoing_begin(o, &h, cut, e);
+    rc r = outgoing_begin(o, &h, cut, ship_ended, e);
     if (!is_ok(r)) {
-        unpin(d);
+        dest_unpin(d);
         give_back(d);
         outgoing_release(o);
     }
@@ -193,20 +179,14 @@ static rc ship_begin(struct dest *d, int64_t now, struct err *e) {
 static rc ship_step(struct dest *d, int64_t now, int64_t *due, struct err *e) {
     struct outgoing *o = &d->ship;
     if (o->task.busy) return ok();
-    if (now < o->retry_ns) {
-        due_at(due, o->retry_ns);
-        return ok();
-    }
+    if (!is_due(now, o->retry_ns, due)) return ok();
     if (o->active) return outgoing_step(o, e);
     if (!dest_dirty(d) || d->pinned) return ok();
     if (d->full && !source_sum_known(d->source))
         return ok(); /* it is the base of all: with its sum */
     int64_t when = d->last_ship_ns ? d->last_ship_ns + d->source->opt.interval_ms * 1000000 : now;
-    if (now < when && !d->source->draining && d->source->flush_to <= d->safe_to) {
-        due_at(due, when);
-        return ok();
-    }
-    return ship_begin(d, now, e);
+    bool at_once = d->source->draining || d->source->flush_to > d->safe_to;
+    return at_once || is_due(now, when, due) ? ship_begin(d, now, e) : ok();
 }
 
 /* ---- starting ---- */
@@ -221,8 +201,7 @@ static bool others_are_known(const struct source *s, int64_t now) {
 rc dest_step(struct dest *d, int64_t now, int64_t *due, struct err *e) {
     switch (d->state) {
     case DEST_CLOSED:
-        if (now >= d->retry_ns) dest_open_start(d);
-        else due_at(due, d->retry_ns);
+        if (is_due(now, d->retry_ns, due)) dest_open_start(d);
         return ok();
     case DEST_KNOWN:
         if (d->open_task.busy) return ok();

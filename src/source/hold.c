@@ -48,10 +48,6 @@ static void move(struct hold *h, enum hold_state to) {
     h->state = to;
 }
 
-static bool same_log(const struct walindex_header *a, const struct walindex_header *b) {
-    return a->salt[0] == b->salt[0] && a->salt[1] == b->salt[1];
-}
-
 /* After a failure; that the other reader holds on is all that matters then. */
 static void let_go(struct hold *h, int reader) {
     struct err ignored;
@@ -75,7 +71,7 @@ static rc begin_and_tell(struct hold *h, int reader, enum hold_state *where, uin
     }
     uint32_t backfilled = live_backfilled(h->live);
     *where = HOLD_NONE;
-    if (same_log(&before, after) && backfilled < before.frame_count) *where = HOLD_M;
+    if (same_salts(before.salt, after->salt) && backfilled < before.frame_count) *where = HOLD_M;
     else if (walindex_header_same(&before, after) && backfilled == after->frame_count)
         *where = HOLD_Z;
     return ok();
@@ -182,12 +178,13 @@ rc hold_leave_z(struct hold *h, struct err *e) {
     gap("header seen in Z");
     if (now.frame_count <= live_backfilled(h->live)) return ok();
     TRY(live_header(h->live, &again, e));
-    if (!same_log(&now, &again)) return ok(); /* reset in between: the two do not belong together */
+    if (!same_salts(now.salt, again.salt))
+        return ok(); /* reset in between: the two do not belong together */
     rc r = live_checkpoint(h->live, 0, e);
     if (r.code == RC_RETRY || (r.code == RC_BUSY && !waits_for_us(h, &now))) return ok();
     if (r.code != RC_BUSY) TRY(r);
     h->waiting = 0;
     gap("after the barrier");
-    if (!same_log(&now, &h->z)) h->resets_seen++;
+    if (!same_salts(now.salt, h->z.salt)) h->resets_seen++;
     return move_to_mark(h, e);
 }

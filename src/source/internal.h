@@ -28,7 +28,11 @@ struct task {
     struct err err;
     bool busy;
 };
-void task_start(struct task *);
+/* `work` on a worker, then `ended` here. */
+void task_start(struct task *, rc (*work)(struct task *, struct err *),
+                void (*ended)(struct task *));
+/* The struct of which *p is the member. */
+#define HOLDER_OF(p, type, member) ((type *)((char *)(p)-offsetof(type, member)))
 
 /* A commit boundary whose pages can be read while the hold is not moved. */
 struct cut {
@@ -42,6 +46,7 @@ struct cut {
 struct outgoing {
     struct dest *dest;
     struct task task;
+    void (*ended)(struct task *); /* of each task on the way */
     int level;
     struct ltx_header header;
     struct cut cut;
@@ -70,7 +75,6 @@ enum dest_state {
 /* The replica's end, as found at start. */
 struct tail {
     bool empty;
-    bool at_level0;
     uint64_t txid;
     struct ltx_header header;
 };
@@ -202,6 +206,7 @@ rc source_move(struct source *s, int64_t now, int64_t *due, struct err *e);
 /* classify.c */
 rc source_take_start(struct source *s, struct err *e);
 rc source_retake_start(struct source *s, struct err *e); /* an observer's: lets go in between */
+rc source_sum_start(struct source *s, struct err *e);    /* start.sum, if it can still be had */
 rc dest_classify(struct dest *d, struct err *e);
 
 /* The replica's newest state that the local database at the start equals; 0: none known. */
@@ -214,6 +219,7 @@ uint32_t start_commits_from(const struct start_log *l, uint32_t frame);
 rc dest_step(struct dest *d, int64_t now, int64_t *due, struct err *e);
 bool dest_dirty(const struct dest *d);
 bool dest_is_complete(const struct dest *d); /* it holds all that was captured */
+void dest_unpin(struct dest *d);
 void dest_deinit(struct dest *d);
 int64_t backoff_ns(struct source *s, int attempts);
 /* The unacknowledged pages of a destination. */
@@ -226,7 +232,9 @@ void barrier_settle(struct barrier *b, struct source *s, int64_t now, int64_t *d
 void barrier_leave(struct barrier *b); /* the source ends */
 
 /* outgoing.c */
-rc outgoing_begin(struct outgoing *o, const struct ltx_header *h, struct cut cut, struct err *e);
+rc outgoing_begin(struct outgoing *o, const struct ltx_header *h, struct cut cut,
+                  void (*ended)(struct task *), struct err *e);
+struct replica_file outgoing_file(const struct outgoing *o);
 rc outgoing_step(struct outgoing *o, struct err *e);
 void outgoing_release(struct outgoing *o);
 
@@ -262,6 +270,10 @@ static inline int64_t unix_now(struct source *s) {
 }
 static inline void due_at(int64_t *due, int64_t when) {
     if (when < *due) *due = when;
+}
+static inline bool is_due(int64_t now, int64_t when, int64_t *due) {
+    if (now < when) due_at(due, when);
+    return now >= when;
 }
 const char *u64_text(char out[24], uint64_t v);
 

@@ -331,7 +331,7 @@ static rc find_frame(struct live *l, uint32_t pgno, uint32_t last, uint32_t *out
  * ends there. */
 static bool of_this_log(const struct wal_frame_header *h, const uint32_t salt[2]) {
     bool blank = !(h->salt[0] | h->salt[1] | h->checksum[0] | h->checksum[1]);
-    return blank || (h->salt[0] == salt[0] && h->salt[1] == salt[1]);
+    return blank || same_salts(h->salt, salt);
 }
 
 rc live_page(struct live *l, uint32_t pgno, uint32_t last, uint32_t low, const uint32_t salt[2],

@@ -8,7 +8,6 @@
  */
 #include "source/internal.h"
 
-#include "format/names.h"
 #include "os/system.h"
 #include "replica/notes.h"
 
@@ -20,10 +19,6 @@
 #define PROBE_KEY "holdfast/probe"
 #define FILE_ID_SIZE 48
 #define FENCE_MAX (256u + 2 * LIMIT_PAGE_SIZE)
-
-static struct dest *dest_of_open(struct task *t) {
-    return (struct dest *)((char *)t - offsetof(struct dest, open_task));
-}
 
 static const char *text_of(json_t *note, const char *key) {
     const char *text = json_string_value(json_object_get(note, key));
@@ -119,7 +114,6 @@ static rc read_tail(struct dest *d, struct err *e) {
     plan_deinit(&plan);
     const struct replica_file *slot = find_slot(&d->files, d->tail.txid);
     if (!slot) return err_set(e, RC_CORRUPT, "%s: no object ends at its last TXID", d->store->url);
-    d->tail.at_level0 = slot->level == 0;
     return replica_read_header(d->store, slot, &d->tail.header, e);
 }
 
@@ -181,7 +175,7 @@ static rc read_levels(struct dest *d, struct err *e) {
 }
 
 static rc read_replica(struct task *t, struct err *e) {
-    struct dest *d = dest_of_open(t);
+    struct dest *d = HOLDER_OF(t, struct dest, open_task);
     size_t strangers;
     bool copied = false;
     listing_deinit(&d->files);
@@ -216,7 +210,7 @@ void dest_retry(struct dest *d, const char *event, const char *words) {
 }
 
 static void replica_was_read(struct task *t) {
-    struct dest *d = dest_of_open(t);
+    struct dest *d = HOLDER_OF(t, struct dest, open_task);
     if (is_ok(t->result)) {
         d->state = DEST_KNOWN; /* `attempts` go on: it may answer and take nothing */
         return;
@@ -236,9 +230,7 @@ static void replica_was_read(struct task *t) {
 void dest_open_start(struct dest *d) {
     d->state = DEST_OPENING;
     d->history_read = false;
-    d->open_task.work = read_replica;
-    d->open_task.ended = replica_was_read;
-    task_start(&d->open_task);
+    task_start(&d->open_task, read_replica, replica_was_read);
 }
 
 /* Who holds a slot that we wanted. */
@@ -332,7 +324,7 @@ static rc probe(struct dest *d, struct err *e) {
 }
 
 static rc put_fence(struct task *t, struct err *e) {
-    struct dest *d = dest_of_open(t);
+    struct dest *d = HOLDER_OF(t, struct dest, open_task);
     struct ltx_header h;
     struct ltx_writer w;
     uint64_t checksum, size;
@@ -351,14 +343,14 @@ static rc put_fence(struct task *t, struct err *e) {
     ltx_writer_deinit(&w);
     free(page);
     TRY(r);
-    key_of_file(d->store->layout == LAYOUT_BUCKET, 0, h.min_txid, h.max_txid, key);
-    TRY(probe(d, e));
-    TRY(pin_what_was(d, e));
-    TRY(slot_put(d, key, b.bytes, b.size, h.timestamp_ms, checksum, &adopted, e));
     d->fence = (struct replica_file){.min_txid = h.min_txid,
                                      .max_txid = h.max_txid,
                                      .size_bytes = b.size,
                                      .time_ms = h.timestamp_ms};
+    replica_key(d->store, &d->fence, key);
+    TRY(probe(d, e));
+    TRY(pin_what_was(d, e));
+    TRY(slot_put(d, key, b.bytes, b.size, h.timestamp_ms, checksum, &adopted, e));
     struct err ignored;
     if (!is_ok(write_owner(d, &ignored))) { /* a courtesy */
     }
@@ -381,7 +373,7 @@ void dest_fence_stands(struct dest *d, const struct replica_file *fence) {
 }
 
 static void fence_was_put(struct task *t) {
-    struct dest *d = dest_of_open(t);
+    struct dest *d = HOLDER_OF(t, struct dest, open_task);
     if (is_ok(t->result)) t->result = listing_add(&d->files, d->fence, &t->err);
     if (is_ok(t->result)) {
         dest_fence_stands(d, &d->fence);
@@ -398,8 +390,6 @@ rc dest_fence_start(struct dest *d, struct err *e) {
     d->tail_node[1] = d->source->nonce;
     TRY(source_write_run_file(d->source, e));
     d->state = DEST_FENCING;
-    d->open_task.work = put_fence;
-    d->open_task.ended = fence_was_put;
-    task_start(&d->open_task);
+    task_start(&d->open_task, put_fence, fence_was_put);
     return ok();
 }

@@ -14,8 +14,6 @@
  */
 #include "source/internal.h"
 
-#include "format/names.h"
-
 #include <lz4.h>
 #include <string.h>
 
@@ -52,22 +50,23 @@ static rc encode(struct outgoing *o, size_t chunk_size, struct err *e) {
     return ok();
 }
 
-static void key_of(const struct outgoing *o, char key[KEY_SIZE]) {
-    key_of_file(o->dest->store->layout == LAYOUT_BUCKET, o->level, o->header.min_txid,
-                o->header.max_txid, key);
+struct replica_file outgoing_file(const struct outgoing *o) {
+    return (struct replica_file){.level = o->level,
+                                 .min_txid = o->header.min_txid,
+                                 .max_txid = o->header.max_txid,
+                                 .size_bytes = o->size,
+                                 .time_ms = o->header.timestamp_ms};
 }
 
-static struct outgoing *outgoing_of(struct task *t) {
-    return (struct outgoing *)((char *)t - offsetof(struct outgoing, task));
+static void key_of(const struct outgoing *o, char key[KEY_SIZE]) {
+    struct replica_file f = outgoing_file(o);
+    replica_key(o->dest->store, &f, key);
 }
 
 /* A compacted object is read back before anything that it covers may go. */
 static rc check_compacted(struct outgoing *o, rc put, struct err *e) {
     struct store *store = o->dest->store;
-    struct replica_file f = {.level = o->level,
-                             .min_txid = o->header.min_txid,
-                             .max_txid = o->header.max_txid,
-                             .size_bytes = o->size};
+    struct replica_file f = outgoing_file(o);
     if (put.code != RC_CONFLICT) {
         TRY(put);
         return replica_read_back(store, &f, &o->file_checksum, e);
@@ -83,7 +82,7 @@ static rc check_compacted(struct outgoing *o, rc put, struct err *e) {
 
 /* On a worker: the whole small object. */
 static rc put_small(struct task *t, struct err *e) {
-    struct outgoing *o = outgoing_of(t);
+    struct outgoing *o = HOLDER_OF(t, struct outgoing, task);
     struct store *store = o->dest->store;
     char key[KEY_SIZE];
     key_of(o, key);
@@ -122,7 +121,7 @@ static rc write_chunk(struct outgoing *o, struct err *e) {
 /* On a worker: one chunk of a large object, and the end of it. What is given up is given up here,
  * where a store may take its time. */
 static rc put_chunk(struct task *t, struct err *e) {
-    struct outgoing *o = outgoing_of(t);
+    struct outgoing *o = HOLDER_OF(t, struct outgoing, task);
     rc r = write_chunk(o, e);
     if (is_ok(r) || !o->upload) return r;
     o->dest->store->ops->upload_abort(o->upload);
@@ -130,11 +129,17 @@ static rc put_chunk(struct task *t, struct err *e) {
     return r;
 }
 
-rc outgoing_begin(struct outgoing *o, const struct ltx_header *h, struct cut cut, struct err *e) {
+static void start(struct outgoing *o) {
+    task_start(&o->task, o->streaming ? put_chunk : put_small, o->ended);
+}
+
+rc outgoing_begin(struct outgoing *o, const struct ltx_header *h, struct cut cut,
+                  void (*ended)(struct task *), struct err *e) {
     struct source *s = o->dest->source;
     uint64_t pages = o->all_pages ? h->commit : o->pages.count;
     o->header = *h;
     o->cut = cut;
+    o->ended = ended;
     o->active = true;
     o->finished = o->adopted = false;
     o->next_page = 1;
@@ -149,8 +154,7 @@ rc outgoing_begin(struct outgoing *o, const struct ltx_header *h, struct cut cut
         s->open_cuts++;
     }
     TRY(encode(o, o->streaming ? CHUNK : SIZE_MAX, e));
-    o->task.work = o->streaming ? put_chunk : put_small;
-    task_start(&o->task);
+    start(o);
     return ok();
 }
 
@@ -160,7 +164,7 @@ rc outgoing_step(struct outgoing *o, struct err *e) {
         buf_clear(&o->chunk);
         TRY(encode(o, CHUNK, e));
     }
-    task_start(&o->task);
+    start(o);
     return ok();
 }
 

@@ -45,13 +45,16 @@ const char *u64_text(char out[24], uint64_t v) {
 /* ---- jobs ---- */
 
 static void run_task(struct job *job) {
-    struct task *t = (struct task *)((char *)job - offsetof(struct task, job));
+    struct task *t = HOLDER_OF(job, struct task, job);
     t->result = t->work(t, &t->err);
 }
 
-void task_start(struct task *t) {
+void task_start(struct task *t, rc (*work)(struct task *, struct err *),
+                void (*ended)(struct task *)) {
     struct err e;
     ENSURE(!t->busy);
+    t->work = work;
+    t->ended = ended;
     t->job = (struct job){.run = run_task, .home = t->source->done};
     t->busy = true;
     if (is_ok(t->source->env->submit(t->source->env, &t->job, &e))) return;
@@ -63,7 +66,7 @@ void task_start(struct task *t) {
 bool source_take_ends(struct source *s) {
     bool any = false;
     for (struct job *j; (j = jobs_done_take(s->done)) != NULL; any = true) {
-        struct task *t = (struct task *)((char *)j - offsetof(struct task, job));
+        struct task *t = HOLDER_OF(j, struct task, job);
         t->busy = false;
         t->ended(t);
     }
@@ -149,6 +152,7 @@ rc source_add(struct source *s, struct store *store, struct err *e) {
     *d = (struct dest){.source = s, .store = store, .state = DEST_CLOSED};
     d->open_task.source = d->keep_task.source = d->verify_task.source = s;
     d->ship.dest = d->compact.dest = d;
+    d->ship.task.source = d->compact.task.source = s;
     int known = run_record_find(&s->run.found, store->url);
     if (known >= 0) memcpy(d->tail_node, s->run.found.dest[known].node, sizeof d->tail_node);
     return ok();
@@ -261,25 +265,12 @@ static bool evidence_needed(struct source *s, int64_t now, int64_t *due) {
     return open;
 }
 
-/* A destination has been silent for long: keep the sum of the start instead of the log, and go
- * on. */
-static rc keep_evidence(struct source *s, struct err *e) {
-    if (s->start.sum_known || s->moved) return ok();
-    struct cut cut = {.at = s->start.header, .low = s->start.low};
-    TRY(source_sum_at(s, &cut, &s->start.sum, e));
-    s->start.sum_known = true;
-    return ok();
-}
-
 static rc move_hold(struct source *s, int64_t now, int64_t *due, struct err *e) {
     if (evidence_needed(s, now, due)) {
         if (now - s->started < evidence_ns(s)) return ok();
-        TRY(keep_evidence(s, e));
+        TRY(source_sum_start(s, e)); /* silent for long: keep the sum, not the log, and go on */
     }
-    if (now < s->move_after) {
-        due_at(due, s->move_after);
-        return ok();
-    }
+    if (!is_due(now, s->move_after, due)) return ok();
     rc r = source_move(s, now, due, e);
     int64_t pause = LOOK_FAST_NS;
     if (r.code == RC_FULL || r.code == RC_IO) { /* the hold stands, the log grows: that can wait */
