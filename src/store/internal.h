@@ -23,16 +23,62 @@ MUST_USE rc sql_error(struct err *e, sqlite3 *db, int code, const char *doing);
 MUST_USE rc take_options(const void *given, void *out, size_t size, const char *name,
                          struct err *e);
 
-/* store.c */
+/* process.c */
 struct env *store_env(void); /* the process's; never freed */
 /* This handle was made before a fork: RC_USAGE. */
-MUST_USE rc check_fork(unsigned generation, const char *what, struct err *e);
+MUST_USE rc fork_check(unsigned generation, const char *what, struct err *e);
 unsigned fork_generation(void);
 
-/* tx.c: for kv. A cached statement, reset and without parameters. `noise`: prepared for that
- * file. */
-MUST_USE rc tx_prepare(hf_tx *, const char *sql, sqlite3_stmt **out, struct err *e);
+/* store.c */
+struct kv;
+MUST_USE rc store_check(const hf_store *, const char *what, struct err *e); /* fork, NULL */
+bool store_has_noise(const hf_store *);
+const char *const *store_noise_prefixes(const hf_store *); /* NULL: none; else NULL-terminated */
+int64_t store_timeout_ms(const hf_store *);
+/* Tells the application's hf_store_options.event. Never under a lock; `count` pairs. */
+void store_event(hf_store *, const char *name, const char *const *pairs, int count);
+struct kv *store_kv(const hf_store *);     /* NULL until kv_open returned */
+hf_source *store_source(const hf_store *); /* NULL: none */
+void store_set_source(hf_store *, hf_source *);
+/* fn is called after each commit that wrote main from now on, on the thread that committed; it only
+ * wakes somebody. While there is one the store leaves the checkpoints of main to him. NULL: no
+ * more; when it returns fn is not running. Any thread. */
+void store_set_commit_hook(hf_store *, void (*fn)(void *), void *arg);
+
+/* kv.c: what the store calls there. */
+MUST_USE rc kv_open(hf_store *, struct kv **out, struct err *e);
+void kv_close(struct kv *); /* NULL is fine */
+bool kv_is_dispatcher(const struct kv *);
+/* On a connection that writes, the turn is held, before its BEGIN IMMEDIATE. */
+MUST_USE rc kv_begin(struct kv *, int scope, sqlite3 *db, struct err *e);
+MUST_USE rc kv_before_commit(struct kv *, hf_tx *, struct err *e); /* an error rolls back */
+void kv_ended(struct kv *, int scope, bool committed);             /* the turn is still held */
+void kv_wait_room(struct kv *);                                    /* nothing is held */
+
+/* replicate.c: what the store calls there. */
+MUST_USE rc source_end(hf_source *, struct err *e); /* drains, ends, frees; NULL is fine */
+
+/* tx.c */
+/* The transaction of this store that this thread is in; NULL: none. */
+hf_tx *tx_of_thread(const hf_store *);
+bool store_in_transaction(const hf_store *);
+/* As the public ones; `deadline` (env->mono_ns) for the locks, 0: the store's timeout from now. */
+MUST_USE rc tx_begin(hf_store *, int scope, const char *why, int64_t deadline_ns, hf_tx **out,
+                     struct err *e);
+MUST_USE rc tx_commit(hf_tx *, struct err *e);
+void tx_rollback(hf_tx *);
+/* It is open, of this thread, and was not rolled back by SQLite. */
+MUST_USE rc tx_check(hf_tx *, struct err *e);
 hf_store *tx_store(const hf_tx *);
 int tx_scope(const hf_tx *);
+
+/* sql.c: for kv. A statement of the cache, reset and without parameters; it may do what the
+ * application's may not. To be given back by tx_release, or at the transaction's end. */
+MUST_USE rc tx_prepare(hf_tx *, const char *sql, sqlite3_stmt **out, struct err *e);
+/* One step: *row, or the end (then the statement was given back). */
+MUST_USE rc tx_step(hf_tx *, sqlite3_stmt *, bool *row, struct err *e);
+void tx_release(hf_tx *, sqlite3_stmt *);
+/* Statements without rows, as the store's own. */
+MUST_USE rc tx_exec(hf_tx *, const char *sql, struct err *e);
 
 #endif

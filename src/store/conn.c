@@ -1,0 +1,251 @@
+/* A connection of the store: its settings, what may be done on it, and how it waits for others.
+ *
+ * The connection that writes noise alone has an empty database in memory as its main, and the noise
+ * file attached under that name, as the others have it. So noise.x means the same everywhere, and a
+ * statement on main.x fails there instead of finding a table of noise. (Rejected: to open the noise
+ * file as main under another name. SQLite takes "main" for it all the same.)
+ *
+ * Why our own busy handler: sqlite3_busy_timeout sleeps up to 100 ms at a time, so that whoever has
+ * waited long comes last. Here the pauses are random and never long.
+ *
+ * Invariants:
+ * 1. One thread at a time uses a connection: the one whose turn it is. So SQLite needs no mutex.
+ * 2. What ends or replaces the transaction, or changes the settings, is refused, but to the store.
+ */
+#include "store/parts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PAUSE_FIRST_NS 50000
+#define PAUSE_MAX_NS 2000000
+#define AUTO_CHECKPOINT 1000 /* pages, SQLite's own figure */
+
+static const char *const sync_words[] = {"NORMAL", "OFF", "NORMAL", "FULL"};
+
+/* ---- waiting for other processes ---- */
+
+static uint32_t roll(struct conn *c) {
+    c->dice ^= c->dice << 13; /* xorshift */
+    c->dice ^= c->dice >> 17;
+    return c->dice ^= c->dice << 5;
+}
+
+static int wait_for_lock(void *arg, int count) {
+    struct conn *c = arg;
+    struct env *env = c->store->env;
+    int64_t left = c->deadline_ns - env->mono_ns(env);
+    if (left <= 0) return 0;
+    int64_t most = count < 5 ? (int64_t)PAUSE_FIRST_NS << count : PAUSE_MAX_NS;
+    int64_t pause = PAUSE_FIRST_NS / 2 + roll(c) % most;
+    env->sleep_ns(env, pause < left ? pause : left);
+    return 1;
+}
+
+/* ---- what is refused ---- */
+
+/* Pragmas that may have a value: they only ask, or change what belongs to the database. */
+static bool may_have_value(const char *name) {
+    static const char *const those[] = {
+        "table_info",         "table_xinfo",       "table_list",        "index_list",
+        "index_info",         "index_xinfo",       "user_version",      "application_id",
+        "foreign_key_list",   "foreign_key_check", "quick_check",       "integrity_check",
+        "defer_foreign_keys", "optimize",          "incremental_vacuum"};
+    for (size_t i = 0; i < sizeof those / sizeof those[0]; i++)
+        if (sqlite3_stricmp(name, those[i]) == 0) return true;
+    return false;
+}
+
+static const char *refused_pragma(const char *name, const char *value) {
+    if (sqlite3_stricmp(name, "wal_checkpoint") == 0)
+        return "checkpoints are the store's, or the replication's";
+    if (value && !may_have_value(name))
+        return "the settings of a connection are the store's: see hf_store_options";
+    return NULL;
+}
+
+static const char *refused(struct conn *c, int action, const char *a, const char *b,
+                           const char *schema) {
+    switch (action) {
+    case SQLITE_TRANSACTION:
+        return "the transaction is the store's: end it with hf_commit or hf_rollback, or return "
+               "from the function of hf_write; SAVEPOINT nests";
+    case SQLITE_ATTACH:
+    case SQLITE_DETACH: return "a store has main and noise, and no other database";
+    case SQLITE_PRAGMA: return refused_pragma(a, b);
+    case SQLITE_CREATE_TEMP_TABLE:
+    case SQLITE_CREATE_TEMP_INDEX:
+    case SQLITE_CREATE_TEMP_TRIGGER:
+    case SQLITE_CREATE_TEMP_VIEW:
+        return "it would stay on one of the store's connections: make it in main or noise";
+    case SQLITE_SELECT:
+    case SQLITE_READ:
+    case SQLITE_FUNCTION:
+    case SQLITE_RECURSIVE:
+    case SQLITE_SAVEPOINT: return NULL;
+    case SQLITE_INSERT:
+    case SQLITE_UPDATE:
+    case SQLITE_DELETE:
+    case SQLITE_DROP_TABLE:
+        if (a && sqlite3_stricmp(a, "holdfast") == 0) return "the table holdfast is the store's";
+    }
+    if (c->scope == HF_NOISE && schema && strcmp(schema, "main") == 0)
+        return "the transaction is of noise alone: name it noise.x, or begin with HF_BOTH";
+    return NULL;
+}
+
+static int may(void *arg, int action, const char *a, const char *b, const char *schema,
+               const char *trigger) {
+    struct conn *c = arg;
+    (void)trigger;
+    const char *why = c->own ? NULL : refused(c, action, a, b, schema);
+    if (!why) return SQLITE_OK;
+    c->denied = why;
+    return SQLITE_DENY;
+}
+
+rc conn_error(struct conn *c, int code, const char *doing, struct err *e) {
+    const char *denied = c->denied;
+    c->denied = NULL;
+    if (denied) return err_set(e, RC_USAGE, "%.200s: %s", doing, denied);
+    rc r = sql_error(e, c->db, code, doing);
+    const char *said = sqlite3_errmsg(c->db);
+    bool other = strstr(said, "no such table: noise.") || strstr(said, "unknown database noise");
+    if (other && c->scope == HF_MAIN && c->store->noise[0])
+        return err_prefix(e, r, "a transaction of main alone: begin it with HF_BOTH");
+    if (c->scope == HF_NOISE && strstr(said, "no such table: main."))
+        return err_prefix(e, r, "a transaction of noise alone: begin it with HF_BOTH");
+    return r;
+}
+
+/* ---- commits of main ---- */
+
+static int committed(void *arg, sqlite3 *db, const char *schema, int pages) {
+    struct conn *c = arg;
+    hf_store *s = c->store;
+    bool taken = false;
+    if (strcmp(schema, "main") == 0 && c->scope & HF_MAIN) {
+        pthread_mutex_lock(&s->hook_lock);
+        taken = s->on_commit != NULL;
+        if (taken) s->on_commit(s->on_commit_arg);
+        pthread_mutex_unlock(&s->hook_lock);
+    }
+    if (!taken && pages >= AUTO_CHECKPOINT)
+        sqlite3_wal_checkpoint_v2(db, schema, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    return SQLITE_OK;
+}
+
+void store_set_commit_hook(hf_store *s, void (*fn)(void *), void *arg) {
+    pthread_mutex_lock(&s->hook_lock);
+    s->on_commit = fn;
+    s->on_commit_arg = arg;
+    pthread_mutex_unlock(&s->hook_lock);
+}
+
+/* ---- open and close ---- */
+
+rc conn_exec(struct conn *c, const char *sql, bool own, struct err *e) {
+    c->own = own;
+    c->denied = NULL;
+    int code = sqlite3_exec(c->db, sql, NULL, NULL, NULL);
+    c->own = false;
+    return code == SQLITE_OK ? ok() : conn_error(c, code, sql, e);
+}
+
+static rc attach_noise(struct conn *c, struct err *e) {
+    sqlite3_stmt *st = NULL;
+    int code = sqlite3_prepare_v2(c->db, "ATTACH ? AS noise", -1, &st, NULL);
+    if (code == SQLITE_OK) code = sqlite3_bind_text(st, 1, c->store->noise, -1, SQLITE_STATIC);
+    if (code == SQLITE_OK) code = sqlite3_step(st);
+    rc r = code == SQLITE_DONE ? ok() : sql_error(e, c->db, code, c->store->noise);
+    sqlite3_finalize(st);
+    return r;
+}
+
+static rc set_file(struct conn *c, const char *schema, int sync, struct err *e) {
+    const hf_store_options *o = &c->store->options;
+    char sql[256];
+    snprintf(sql, sizeof sql,
+             "PRAGMA %s.journal_mode = WAL; PRAGMA %s.synchronous = %s; "
+             "PRAGMA %s.cache_size = -%lld; PRAGMA %s.mmap_size = 0;",
+             schema, schema, sync_words[sync], schema, (long long)o->cache_kib, schema);
+    return conn_exec(c, sql, true, e);
+}
+
+static rc set_up(struct conn *c, struct err *e) {
+    const hf_store *s = c->store;
+    bool has_noise = s->noise[0] && c->scope != HF_MAIN;
+    sqlite3_extended_result_codes(c->db, 1);
+    sqlite3_busy_handler(c->db, wait_for_lock, c);
+    sqlite3_db_config(c->db, SQLITE_DBCONFIG_DEFENSIVE, 1, (int *)NULL);
+    sqlite3_db_config(c->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, (int *)NULL);
+    sqlite3_db_config(c->db, SQLITE_DBCONFIG_ENABLE_FKEY, 1, (int *)NULL);
+    sqlite3_set_authorizer(c->db, may, c);
+    if (has_noise) TRY(attach_noise(c, e));
+    if (c->scope != HF_NOISE) TRY(set_file(c, "main", s->options.main_sync, e));
+    if (has_noise) TRY(set_file(c, "noise", s->options.noise_sync, e));
+    if (c->scope == HF_READ) return conn_exec(c, "PRAGMA query_only = 1", true, e);
+    sqlite3_wal_hook(c->db, committed, c);
+    return conn_exec(c, "PRAGMA recursive_triggers = 1", true, e);
+}
+
+static rc prepare_own(struct conn *c, struct err *e) {
+    bool reads = c->scope == HF_READ;
+    TRY(cache_get(c, reads ? "BEGIN" : "BEGIN IMMEDIATE", true, &c->begin, e));
+    if (reads) {
+        const char *look = c->store->noise[0] ? "SELECT 1 FROM main.sqlite_master, "
+                                                "noise.sqlite_master LIMIT 1"
+                                              : "SELECT 1 FROM main.sqlite_master LIMIT 1";
+        TRY(cache_get(c, look, true, &c->look, e));
+    }
+    TRY(cache_get(c, "COMMIT", true, &c->commit, e));
+    return cache_get(c, "ROLLBACK", true, &c->rollback, e);
+}
+
+static rc open_file(struct conn *c, struct err *e) {
+    const char *path = c->scope == HF_NOISE ? ":memory:" : c->store->path;
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
+                SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_EXRESCODE;
+    int code = sqlite3_open_v2(path, &c->db, flags, NULL);
+    if (code != SQLITE_OK) return sql_error(e, c->db, code, path);
+    c->own = true;
+    rc r = set_up(c, e);
+    c->own = false;
+    TRY(r);
+    return prepare_own(c, e);
+}
+
+rc conn_open(hf_store *s, int scope, struct conn **out, struct err *e) {
+    struct conn *c = calloc(1, sizeof *c);
+    if (!c) return err_set(e, RC_NOMEM, "no memory for a connection");
+    c->store = s;
+    c->scope = scope;
+    c->deadline_ns = s->env->mono_ns(s->env) + s->options.timeout_ms * 1000000;
+    s->env->random(s->env, &c->dice, sizeof c->dice);
+    c->dice |= 1; /* never 0 */
+    c->tx.conn = c;
+    c->tx.store = s;
+    rc r = open_file(c, e);
+    if (is_ok(r)) *out = c;
+    else conn_close(c);
+    return r;
+}
+
+void conn_close(struct conn *c) {
+    if (!c) return;
+    struct stmt *own[] = {c->begin, c->look, c->commit, c->rollback};
+    for (int i = 0; i < 4; i++)
+        if (own[i]) cache_put(c, own[i]);
+    cache_clear(c);
+    sqlite3_close_v2(c->db);
+    free(c);
+}
+
+int conn_run(struct conn *c, struct stmt *s) {
+    c->own = true;
+    int code = sqlite3_step(s->it);
+    int again = sqlite3_reset(s->it);
+    c->own = false;
+    return code == SQLITE_ROW || code == SQLITE_DONE ? SQLITE_OK : again;
+}

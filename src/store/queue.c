@@ -1,0 +1,97 @@
+/* A queue of threads: first come, first served, with a deadline for each.
+ *
+ * Why not a mutex: who unlocks one and locks it again goes before those that wait, so that one busy
+ * writer keeps all others out. Here a place is handed to the first in the row; it is never free
+ * while somebody waits. Each waits on a condition of its own, so that one thread wakes, and not
+ * all.
+ *
+ * Invariant: `free` > 0 only while nobody waits.
+ */
+#include "store/parts.h"
+
+#include <stdio.h>
+#include <time.h>
+
+struct waiter {
+    pthread_cond_t called;
+    bool in;
+    const char *why;
+    struct waiter *next;
+};
+
+void queue_init(struct queue *q, int places) {
+    pthread_mutex_init(&q->lock, NULL);
+    q->free = places;
+    q->head = NULL;
+    q->tail = &q->head;
+    q->holder = NULL;
+}
+
+void queue_deinit(struct queue *q) {
+    pthread_mutex_destroy(&q->lock);
+}
+
+static void remove_waiter(struct queue *q, struct waiter *w) {
+    struct waiter **at = &q->head;
+    while (*at != w) at = &(*at)->next;
+    *at = w->next;
+    if (!*at) q->tail = at;
+}
+
+static void come_in(struct queue *q, struct env *env, const char *why) {
+    q->holder = why;
+    q->since_ns = env->mono_ns(env);
+}
+
+static bool wait_in_row(struct queue *q, struct waiter *w, int64_t deadline_ns) {
+    struct timespec until = {deadline_ns / 1000000000, deadline_ns % 1000000000};
+    int r = 0;
+    *q->tail = w;
+    q->tail = &w->next;
+    while (!w->in && r == 0) r = pthread_cond_timedwait(&w->called, &q->lock, &until);
+    if (!w->in) remove_waiter(q, w);
+    return w->in;
+}
+
+bool queue_enter(struct queue *q, struct env *env, const char *why, int64_t deadline_ns) {
+    bool in = true;
+    pthread_mutex_lock(&q->lock);
+    if (q->free > 0) {
+        q->free--;
+        come_in(q, env, why);
+    } else {
+        struct waiter w = {.why = why};
+        pthread_condattr_t steady;
+        pthread_condattr_init(&steady);
+        pthread_condattr_setclock(&steady, CLOCK_MONOTONIC);
+        pthread_cond_init(&w.called, &steady);
+        pthread_condattr_destroy(&steady);
+        in = wait_in_row(q, &w, deadline_ns);
+        pthread_cond_destroy(&w.called);
+    }
+    pthread_mutex_unlock(&q->lock);
+    return in;
+}
+
+void queue_leave(struct queue *q, struct env *env) {
+    pthread_mutex_lock(&q->lock);
+    struct waiter *first = q->head;
+    if (first) {
+        q->head = first->next;
+        if (!q->head) q->tail = &q->head;
+        first->in = true;
+        come_in(q, env, first->why);
+        pthread_cond_signal(&first->called);
+    } else {
+        q->free++;
+        q->holder = NULL;
+    }
+    pthread_mutex_unlock(&q->lock);
+}
+
+void queue_holder(struct queue *q, struct env *env, char *why, size_t size, int64_t *held_ns) {
+    pthread_mutex_lock(&q->lock);
+    snprintf(why, size, "%s", q->holder ? q->holder : "");
+    *held_ns = q->holder ? env->mono_ns(env) - q->since_ns : 0;
+    pthread_mutex_unlock(&q->lock);
+}
