@@ -51,9 +51,7 @@ static void system_sleep_ns(struct env *env, int64_t ns) {
 }
 
 static rc system_submit(struct env *env, struct job *job, struct err *e) {
-    (void)e;
-    pool_submit(((struct system *)env->ctx)->pool, job);
-    return ok();
+    return pool_submit(((struct system *)env->ctx)->pool, job, e);
 }
 
 static rc system_parallel(struct env *env, int parallel, int count, void (*fn)(void *, int),

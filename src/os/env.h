@@ -94,7 +94,8 @@ void jobs_done_free(struct jobs_done *); /* must be empty with none under way */
 void jobs_done_put(struct jobs_done *, struct job *);
 struct job *jobs_done_take(struct jobs_done *); /* NULL: none yet */
 
-/* The real system. `workers`: threads of the pool (0: 4). One per process is enough. */
+/* The real system. `workers`: threads of the pool at most (0: 4), begun as they are needed. One per
+ * process is enough. */
 MUST_USE rc env_new_system(int workers, struct env **out, struct err *);
 void env_free_system(struct env *); /* waits for submitted jobs */
 

@@ -33,9 +33,11 @@ struct pool {
     /* guarded by lock */
     struct job_queue queue;
     bool stopping;
-    /* set once */
+    int queued, idle; /* jobs, and threads that wait for one */
     int thread_count;
     pthread_t threads[WORKERS_MAX];
+    /* set once */
+    int most;
 };
 
 struct jobs_done {
@@ -81,7 +83,12 @@ static int start_thread(pthread_t *out, void *(*run)(void *), void *arg) {
 static struct job *next_job(struct pool *p) {
     pthread_mutex_lock(&p->lock);
     struct job *j;
-    while (!(j = queue_take(&p->queue)) && !p->stopping) pthread_cond_wait(&p->work, &p->lock);
+    while (!(j = queue_take(&p->queue)) && !p->stopping) {
+        p->idle++;
+        pthread_cond_wait(&p->work, &p->lock);
+        p->idle--;
+    }
+    if (j) p->queued--;
     pthread_mutex_unlock(&p->lock);
     return j;
 }
@@ -105,12 +112,7 @@ rc pool_new(int workers, struct pool **out, struct err *e) {
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->work, NULL);
     queue_init(&p->queue);
-    for (; p->thread_count < workers; p->thread_count++) {
-        int errnum = start_thread(&p->threads[p->thread_count], work, p);
-        if (errnum == 0) continue;
-        pool_free(p);
-        return err_errno(e, errnum, "cannot start worker thread");
-    }
+    p->most = workers;
     *out = p;
     return ok();
 }
@@ -128,12 +130,26 @@ void pool_free(struct pool *p) {
     free(p);
 }
 
-void pool_submit(struct pool *p, struct job *j) {
+/* More jobs than threads that wait for one, and room for another thread. With none to be had those
+ * that are there do it, later. */
+static int grow_locked(struct pool *p) {
+    if (p->queued < p->idle || p->thread_count == p->most) return 0;
+    int errnum = start_thread(&p->threads[p->thread_count], work, p);
+    if (errnum == 0) p->thread_count++;
+    return p->thread_count ? 0 : errnum;
+}
+
+rc pool_submit(struct pool *p, struct job *j, struct err *e) {
     ENSURE(j->run && j->home);
     pthread_mutex_lock(&p->lock);
-    queue_put(&p->queue, j);
-    pthread_cond_signal(&p->work);
+    int errnum = grow_locked(p);
+    if (errnum == 0) {
+        queue_put(&p->queue, j);
+        p->queued++;
+        pthread_cond_signal(&p->work);
+    }
     pthread_mutex_unlock(&p->lock);
+    return errnum ? err_errno(e, errnum, "cannot start worker thread") : ok();
 }
 
 struct jobs_done *jobs_done_new(void (*wake)(void *), void *wake_arg) {
