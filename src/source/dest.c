@@ -17,8 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define START_GRACE_NS                                                                             \
-    10000000000 /* how long one silent destination keeps the others from starting */
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_MAX_MS 5000 /* what is committed meanwhile is in danger for as long */
 
@@ -105,6 +103,7 @@ static rc acknowledged(struct dest *d, struct err *e) {
         d->safe_to = o->cut.seq + 1;
     }
     o->attempts = 0;
+    d->trouble[0] = 0;
     s->stats.shipments++;
     s->stats.bytes_shipped += o->size;
     EVENT(s, "ship", "to", d->store->url, "txid", u64_text(txid, d->txid), "pages",
@@ -129,6 +128,7 @@ static void ship_failed(struct dest *d, struct task *t) {
     }
     int64_t wait = backoff_ns(s, o->attempts++);
     o->retry_ns = mono(s) + wait;
+    snprintf(d->trouble, sizeof d->trouble, "%s", t->err.text);
     EVENT(s, "ship.retry", "to", d->store->url, "in_ms", u64_text(in, (uint64_t)wait / 1000000),
           "err", t->err.text);
     if (!o->streaming) return; /* the same bytes again */
@@ -192,7 +192,7 @@ static rc ship_step(struct dest *d, int64_t now, int64_t *due, struct err *e) {
 /* ---- starting ---- */
 
 static bool others_are_known(const struct source *s, int64_t now) {
-    if (now - s->started > START_GRACE_NS) return true;
+    if (now - s->started > s->opt.start_ms * 1000000) return true;
     for (int i = 0; i < s->dest_count; i++)
         if (s->dest[i].state < DEST_CLASSED) return false;
     return true;
@@ -210,7 +210,7 @@ rc dest_step(struct dest *d, int64_t now, int64_t *due, struct err *e) {
         return ok();
     case DEST_CLASSED:
         if (!others_are_known(d->source, now)) {
-            due_at(due, d->source->started + START_GRACE_NS);
+            due_at(due, d->source->started + d->source->opt.start_ms * 1000000 + 1);
             return ok();
         }
         return dest_fence_start(d, e);

@@ -89,6 +89,7 @@ struct dest {
     struct store *store;
     enum dest_state state;
     struct err refusal;
+    char trouble[ERR_TEXT_MAX]; /* its last failure, until something goes well */
     struct task open_task, keep_task, verify_task;
     struct replica_file fence; /* ours, once it is put */
     int attempts;

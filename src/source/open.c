@@ -205,6 +205,7 @@ void dest_retry(struct dest *d, const char *event, const char *words) {
     char in[24];
     d->state = DEST_CLOSED;
     d->retry_ns = mono(d->source) + wait;
+    snprintf(d->trouble, sizeof d->trouble, "%s", words);
     EVENT(d->source, event, "to", d->store->url, "in_ms", u64_text(in, (uint64_t)wait / 1000000),
           "err", words);
 }
@@ -363,6 +364,7 @@ void dest_fence_stands(struct dest *d, const struct replica_file *fence) {
     d->txid_time_ms = fence->time_ms;
     d->state = DEST_READY;
     d->attempts = 0;
+    d->trouble[0] = 0;
     d->last_ship_ns = 0;
     compact_schedule(d);
     EVENT(d->source, "destination.ready", "to", d->store->url, "txid", u64_text(text, d->txid),

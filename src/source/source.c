@@ -95,6 +95,7 @@ static void set_defaults(struct source_options *o) {
     if (!o->retention.level0_ms) o->retention.level0_ms = 300000;
     if (!o->retention.snapshot_ms) o->retention.snapshot_ms = 86400000;
     if (!o->verify_ms) o->verify_ms = 86400000;
+    if (!o->start_ms) o->start_ms = 10000;
 }
 
 static int64_t mtime_of(struct env *env, const char *path) {
@@ -350,14 +351,29 @@ void source_drain(struct source *s) {
 }
 
 bool source_dest(const struct source *s, int i, struct source_dest *out) {
+    static const char *const states[] = {"closed",  "opening", "known",  "classed",
+                                         "fencing", "ready",   "refused"};
     if (i < 0 || i >= s->dest_count) return false;
     const struct dest *d = &s->dest[i];
+    bool known = d->state == DEST_READY;
     *out = (struct source_dest){
         .store = d->store,
+        .state = states[d->state],
+        .ready = known,
         .complete = dest_is_complete(d),
         .failing = d->attempts > 0 || d->ship.attempts > 0,
+        .txid = known ? d->txid : 0,
+        .lacks_pages = d->pending.count + d->ship.pages.count + s->touched.count,
+        .lacks_all = d->full || (d->ship.active && d->ship.all_pages) || d->state < DEST_CLASSED,
+        .error = d->state == DEST_REFUSED ? d->refusal.text : d->trouble,
     };
     return true;
+}
+
+void source_position(const struct source *s, struct position *out) {
+    *out = (struct position){.kind = POSITION_FRAME,
+                             .frame = s->pos.frame_count,
+                             .salt = {s->pos.salt[0], s->pos.salt[1]}};
 }
 
 int source_left(const struct source *s, char *words, size_t size) {

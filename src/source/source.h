@@ -18,6 +18,7 @@
 
 #include "object/object.h"
 #include "replica/replica.h"
+#include "source/position.h"
 
 struct source;
 struct barrier;
@@ -29,6 +30,7 @@ struct source_options {         /* zero means default */
     int64_t snapshot_ms;        /* 24 h */
     struct retention retention; /* 5 min, 24 h */
     int64_t verify_ms;          /* 24 h; negative: never */
+    int64_t start_ms; /* how long one silent destination keeps the others from starting: 10 s */
     enum ltx_encoding encoding;
     bool unfenced;           /* go on with a store that cannot keep a second writer out */
     bool take_over;          /* append although the replica was another's */
@@ -58,10 +60,19 @@ void source_free(struct source *); /* waits for jobs that are under way */
 /* Destination i; false beyond the last. */
 struct source_dest {
     const struct store *store;
-    bool complete; /* it holds all that was captured */
-    bool failing;  /* its last answer was an error; it is tried again */
+    const char *state; /* "closed", "opening", ..., "ready", "refused" */
+    bool ready;        /* it is ours to append to */
+    bool complete;     /* it holds all that was captured */
+    bool failing;      /* its last answer was an error; it is tried again */
+    uint64_t txid;     /* last acknowledged in this run; 0: none yet */
+    uint32_t lacks_pages;
+    bool lacks_all;    /* what it lacks is not known yet, or is every page */
+    const char *error; /* of its last failure, until something went well; "" if there is none */
 };
 bool source_dest(const struct source *, int i, struct source_dest *out);
+
+/* Of everything captured, on the source's thread. */
+void source_position(const struct source *, struct position *out);
 
 /* The files to watch for changes. */
 int source_watch_paths(struct source *, const char *paths[2]);
