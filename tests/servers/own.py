@@ -38,6 +38,21 @@ class Place:
         return {key: value for key, value in self.values.items() if key.startswith("AWS_")}
 
 
+@contextlib.contextmanager
+def etcd(directory):
+    """Its endpoint."""
+    process = subprocess.Popen([HERE / "etcd", "run", directory], text=True, stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        line = process.stdout.readline().strip()
+        if not line:
+            raise Absent(f"no etcd: exit {process.wait()}")
+        yield line.partition("=")[2]
+    finally:
+        process.stdin.close()
+        process.wait()
+
+
 class Ceph(Place):
     def __init__(self, directory, memory_mb=2048):
         self.dir = Path(directory)

@@ -64,9 +64,10 @@ def die_with_parent():
 
 
 class Server:
-    """One server of several processes; NEEDS are its programs, in a package each or not."""
+    """One server of one or several processes; NEEDS are its programs, in a package each or not."""
 
     NEEDS = []
+    GROUP = "s3"  # of scripts/setup, which has them
 
     def __init__(self, directory):
         self.dir = Path(directory).resolve()
@@ -154,7 +155,7 @@ def main(server_class, options=lambda parser: None, verbs=()):
         elif args.verb == "stop":
             server.stop()
         elif absent := server.missing():
-            raise Failed(f"not installed: {', '.join(absent)}; see scripts/setup s3")
+            raise Failed(f"not installed: {', '.join(absent)}; see scripts/setup {server.GROUP}")
         else:
             serve(server, args)
     except (Failed, subprocess.TimeoutExpired) as why:
