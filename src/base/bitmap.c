@@ -77,11 +77,6 @@ bool bitmap_has(const struct bitmap *b, uint32_t pgno) {
     return pgno / 64 < b->word_count && (b->words[pgno / 64] >> (pgno % 64) & 1);
 }
 
-void bitmap_remove(struct bitmap *b, uint32_t pgno) {
-    if (!bitmap_has(b, pgno)) return;
-    unset(b, pgno / 64, (uint64_t)1 << (pgno % 64));
-}
-
 void bitmap_remove_above(struct bitmap *b, uint32_t last) {
     uint32_t i = last / 64;
     if (i < b->word_count) unset(b, i, ~bits_to(last));

@@ -17,7 +17,6 @@ void bitmap_deinit(struct bitmap *b);
 MUST_USE rc bitmap_add(struct bitmap *b, uint32_t pgno, struct err *e);
 MUST_USE rc bitmap_add_range(struct bitmap *b, uint32_t first, uint32_t last, struct err *e);
 MUST_USE rc bitmap_add_all(struct bitmap *b, const struct bitmap *other, struct err *e);
-void bitmap_remove(struct bitmap *b, uint32_t pgno);
 void bitmap_remove_above(struct bitmap *b, uint32_t last); /* keep 1..last */
 void bitmap_move(struct bitmap *to, struct bitmap *from);  /* `from` is empty then */
 void bitmap_clear(struct bitmap *b);                       /* empty, memory kept */

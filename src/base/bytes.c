@@ -120,11 +120,6 @@ void buf_u8(struct buf *b, uint8_t v) {
     buf_put(b, &v, 1);
 }
 
-void buf_u16be(struct buf *b, uint16_t v) {
-    uint8_t *p = buf_extend(b, 2);
-    if (p) put_u16be(p, v);
-}
-
 void buf_u32be(struct buf *b, uint32_t v) {
     uint8_t *p = buf_extend(b, 4);
     if (p) put_u32be(p, v);

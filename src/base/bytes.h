@@ -52,7 +52,6 @@ void buf_put(struct buf *b, const void *bytes, size_t n);
 void buf_text(struct buf *b, const char *text); /* without its NUL */
 uint8_t *buf_extend(struct buf *b, size_t n);   /* n new bytes to fill, NULL on failure */
 void buf_u8(struct buf *b, uint8_t v);
-void buf_u16be(struct buf *b, uint16_t v);
 void buf_u32be(struct buf *b, uint32_t v);
 void buf_u64be(struct buf *b, uint64_t v);
 void buf_uvarint(struct buf *b, uint64_t v);

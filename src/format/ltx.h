@@ -12,6 +12,11 @@
 #define LTX_HEADER_SIZE 100u
 #define LTX_TRAILER_SIZE 16u
 #define LTX_FLAG_NO_CHECKSUM 2u
+#define LTX_PAGE_HEADER_SIZE 6u
+#define LTX_PAGE_SIZED 1u /* flag of a page: a length and a block follow, else a frame */
+/* Header, end mark, the index's end and its size, trailer: the least that a file can be. */
+#define LTX_LEAST_SIZE (LTX_HEADER_SIZE + LTX_PAGE_HEADER_SIZE + 1 + 8 + LTX_TRAILER_SIZE)
+#define LTX_CHECKSUM_BIT ((uint64_t)1 << 63)
 
 /* Holdfast's chain in the reserved header bytes 80..99: "HF01", sum, WAL frame checksum. */
 struct ltx_chain {
@@ -36,6 +41,10 @@ struct ltx_header {
 
 uint32_t
 ltx_lock_page(uint32_t page_size); /* the page at 1 GiB: never stored, zero when restored */
+/* How many pages a whole database of this size stores. */
+static inline uint32_t ltx_complete_count(const struct ltx_header *h) {
+    return h->commit - (h->commit >= ltx_lock_page(h->page_size));
+}
 static inline bool ltx_is_snapshot(const struct ltx_header *h) {
     return h->min_txid == 1;
 }

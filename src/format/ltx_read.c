@@ -18,9 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PAGE_HEADER 6u
-#define FLAG_SIZED 1u
-#define CHECKSUM_BIT ((uint64_t)1 << 63)
 #define FRAME_MAGIC "\x04\x22\x4d\x18"
 #define FRAME_FLG 4u
 #define FLG_CONTENT_CHECKSUM 0x04u
@@ -52,7 +49,7 @@ rc ltx_reader_new(struct ltx_reader **out, struct ltx_reader_events events, stru
     }
     r->events = events;
     r->want = LTX_HEADER_SIZE;
-    r->database_sum = CHECKSUM_BIT;
+    r->database_sum = LTX_CHECKSUM_BIT;
     buf_init(&r->index, LIMIT_INDEX);
     *out = r;
     return ok();
@@ -81,18 +78,13 @@ static rc take_header(struct ltx_reader *r, struct err *e) {
     if (bytes) r->bytes = bytes;
     r->page = calloc(1, r->header.page_size); /* a hostile block may copy what it did not write */
     if (!bytes || !r->page) return err_set(e, RC_NOMEM, "no memory");
-    expect(r, PAGE, PAGE_HEADER);
+    expect(r, PAGE, LTX_PAGE_HEADER_SIZE);
     return r->events.header ? r->events.header(r->events.arg, &r->header, e) : ok();
 }
 
-static bool complete(const struct ltx_reader *r) {
-    uint32_t lock = ltx_lock_page(r->header.page_size), commit = r->header.commit;
-    return r->page_count == commit - (commit >= lock);
-}
-
 static rc take_marker(struct ltx_reader *r, struct err *e) {
-    r->crc = crc64(r->crc, r->bytes, PAGE_HEADER);
-    if (ltx_is_snapshot(&r->header) && !complete(r))
+    r->crc = crc64(r->crc, r->bytes, LTX_PAGE_HEADER_SIZE);
+    if (ltx_is_snapshot(&r->header) && r->page_count != ltx_complete_count(&r->header))
         return err_set(e, RC_CORRUPT, "a snapshot of %u pages holds %u", r->header.commit,
                        r->page_count);
     buf_u8(&r->index, 0);
@@ -117,13 +109,13 @@ static rc check_pgno(const struct ltx_reader *r, uint32_t pgno, struct err *e) {
 static rc take_page_header(struct ltx_reader *r, struct err *e) {
     uint32_t pgno = get_u32be(r->bytes), flags = (uint32_t)(r->bytes[4] << 8 | r->bytes[5]);
     if (pgno == 0 && flags == 0) return take_marker(r, e);
-    if (pgno == 0 || flags & ~FLAG_SIZED)
+    if (pgno == 0 || flags & ~LTX_PAGE_SIZED)
         return err_set(e, RC_CORRUPT, "page header: page %u, flags %#x", pgno, flags);
     TRY(check_pgno(r, pgno, e));
     r->pgno = pgno;
-    r->frame_offset = r->offset - PAGE_HEADER;
-    r->crc = crc64(r->crc, r->bytes, PAGE_HEADER);
-    if (flags & FLAG_SIZED) {
+    r->frame_offset = r->offset - LTX_PAGE_HEADER_SIZE;
+    r->crc = crc64(r->crc, r->bytes, LTX_PAGE_HEADER_SIZE);
+    if (flags & LTX_PAGE_SIZED) {
         expect(r, SIZE, 4);
         return ok();
     }
@@ -155,7 +147,7 @@ static rc take_page(struct ltx_reader *r, struct err *e) {
         uint8_t number[4];
         put_u32be(number, r->pgno);
         uint64_t sum = crc64(crc64(0, number, sizeof number), r->page, size);
-        r->database_sum = CHECKSUM_BIT | (r->database_sum ^ (sum | CHECKSUM_BIT));
+        r->database_sum = LTX_CHECKSUM_BIT | (r->database_sum ^ (sum | LTX_CHECKSUM_BIT));
     }
     buf_uvarint(&r->index, r->pgno);
     buf_uvarint(&r->index, r->frame_offset);
@@ -163,7 +155,7 @@ static rc take_page(struct ltx_reader *r, struct err *e) {
     TRY(buf_check(&r->index, "page index", e));
     r->last_pgno = r->pgno;
     r->page_count++;
-    expect(r, PAGE, PAGE_HEADER);
+    expect(r, PAGE, LTX_PAGE_HEADER_SIZE);
     return r->events.page ? r->events.page(r->events.arg, r->pgno, r->page, e) : ok();
 }
 
@@ -227,7 +219,7 @@ static rc take_index(struct ltx_reader *r, const uint8_t *bytes, size_t n, size_
 
 static rc take_trailer(struct ltx_reader *r, struct err *e) {
     uint64_t post = get_u64be(r->bytes);
-    r->crc = crc64(r->crc, r->bytes, 8) | CHECKSUM_BIT;
+    r->crc = crc64(r->crc, r->bytes, 8) | LTX_CHECKSUM_BIT;
     r->file_checksum = get_u64be(r->bytes + 8);
     r->part = END;
     if (r->file_checksum != r->crc) return err_set(e, RC_CORRUPT, "checksum mismatch");
@@ -292,10 +284,9 @@ rc ltx_reader_finish(struct ltx_reader *r, uint64_t *file_checksum, struct err *
 
 rc ltx_index_place(const uint8_t last24[24], uint64_t file_size, uint64_t *at, uint64_t *size,
                    struct err *e) {
-    uint64_t least = LTX_HEADER_SIZE + PAGE_HEADER + 1 + 8 + LTX_TRAILER_SIZE;
     uint64_t n = get_u64be(last24);
-    if (file_size < least) return err_set(e, RC_CORRUPT, "too short for an LTX file");
-    if (n == 0 || n > LIMIT_INDEX || n > file_size - least + 1)
+    if (file_size < LTX_LEAST_SIZE) return err_set(e, RC_CORRUPT, "too short for an LTX file");
+    if (n == 0 || n > LIMIT_INDEX || n > file_size - LTX_LEAST_SIZE + 1)
         return err_set(e, RC_CORRUPT, "a page index of %llu bytes", (unsigned long long)n);
     *at = file_size - LTX_TRAILER_SIZE - 8 - n;
     *size = n;
@@ -313,7 +304,7 @@ void ltx_index_begin(struct ltx_index_cursor *c, const uint8_t *bytes, size_t n,
 rc ltx_index_next(struct ltx_index_cursor *c, struct ltx_entry *entry, struct err *e) {
     uint64_t pgno = rd_uvarint(&c->r);
     if (pgno == 0) {
-        if (!rd_done(&c->r) || c->next_offset + PAGE_HEADER != c->index_at)
+        if (!rd_done(&c->r) || c->next_offset + LTX_PAGE_HEADER_SIZE != c->index_at)
             return err_set(e, RC_CORRUPT, "page index: does not end where the pages do");
         *entry = (struct ltx_entry){0};
         return ok();
@@ -323,8 +314,8 @@ rc ltx_index_next(struct ltx_index_cursor *c, struct ltx_entry *entry, struct er
     if (pgno <= c->last_pgno || pgno > LIMIT_PAGES || pgno == ltx_lock_page(c->page_size))
         return err_set(e, RC_CORRUPT, "page index: page %llu after page %u",
                        (unsigned long long)pgno, c->last_pgno);
-    if (offset != c->next_offset || size <= PAGE_HEADER || size > ltx_frame_max(c->page_size) ||
-        offset + size + PAGE_HEADER > c->index_at)
+    if (offset != c->next_offset || size <= LTX_PAGE_HEADER_SIZE ||
+        size > ltx_frame_max(c->page_size) || offset + size + LTX_PAGE_HEADER_SIZE > c->index_at)
         return err_set(e, RC_CORRUPT, "page index: page %llu is at %llu, %llu bytes",
                        (unsigned long long)pgno, (unsigned long long)offset,
                        (unsigned long long)size);
@@ -361,9 +352,10 @@ rc ltx_frame_decode(const uint8_t *frame, size_t size, uint32_t page_size, uint3
     if (!rd_ok(&r) || number != pgno)
         return err_set(e, RC_CORRUPT, "page %u: another page (%u) stands in its place", pgno,
                        number);
-    if (flags & ~FLAG_SIZED) return err_set(e, RC_CORRUPT, "page %u: flags %#x", pgno, flags);
-    if (!(flags & FLAG_SIZED))
-        return decode_legacy(frame + PAGE_HEADER, size - PAGE_HEADER, page, page_size, pgno, e);
+    if (flags & ~LTX_PAGE_SIZED) return err_set(e, RC_CORRUPT, "page %u: flags %#x", pgno, flags);
+    if (!(flags & LTX_PAGE_SIZED))
+        return decode_legacy(frame + LTX_PAGE_HEADER_SIZE, size - LTX_PAGE_HEADER_SIZE, page,
+                             page_size, pgno, e);
     uint32_t n = rd_u32be(&r);
     const uint8_t *block = rd_bytes(&r, n);
     if (!block || !rd_done(&r))

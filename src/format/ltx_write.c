@@ -14,9 +14,6 @@
 #include <lz4frame.h>
 #include <stdlib.h>
 
-#define PAGE_HEADER 6u
-#define FLAG_SIZED 1u
-#define CHECKSUM_BIT ((uint64_t)1 << 63)
 #define ACCELERATION 1
 
 static size_t payload_max(uint32_t page_size) {
@@ -26,7 +23,7 @@ static size_t payload_max(uint32_t page_size) {
 }
 
 size_t ltx_frame_max(uint32_t page_size) {
-    return PAGE_HEADER + 4 + payload_max(page_size) + 16;
+    return LTX_PAGE_HEADER_SIZE + 4 + payload_max(page_size) + 16;
 }
 
 static rc emit(struct ltx_writer *w, const void *bytes, size_t n, struct err *e) {
@@ -82,12 +79,12 @@ rc ltx_writer_page(struct ltx_writer *w, uint32_t pgno, const void *page, struct
     ENSURE(pgno != ltx_lock_page(w->header.page_size));
     uint8_t *frame = frame_of(w);
     bool sized = w->encoding == LTX_BLOCKS;
-    size_t head = PAGE_HEADER + (sized ? 4u : 0u);
+    size_t head = LTX_PAGE_HEADER_SIZE + (sized ? 4u : 0u);
     int n = sized ? encode_block(w, page, frame + head) : encode_frame(w, page, frame + head);
     if (n <= 0) return err_set(e, RC_NOMEM, "page %u cannot be encoded", pgno);
     put_u32be(frame, pgno);
-    put_u16be(frame + 4, sized ? FLAG_SIZED : 0);
-    if (sized) put_u32be(frame + PAGE_HEADER, (uint32_t)n);
+    put_u16be(frame + 4, sized ? LTX_PAGE_SIZED : 0);
+    if (sized) put_u32be(frame + LTX_PAGE_HEADER_SIZE, (uint32_t)n);
     w->crc = crc64(w->crc, frame, head);
     w->crc = crc64(w->crc, page, w->header.page_size);
     buf_uvarint(&w->index, pgno);
@@ -98,15 +95,10 @@ rc ltx_writer_page(struct ltx_writer *w, uint32_t pgno, const void *page, struct
     return emit(w, frame, head + (size_t)n, e);
 }
 
-/* How many pages a complete database of `commit` pages stores. */
-static uint32_t complete_count(const struct ltx_header *h) {
-    return h->commit - (h->commit >= ltx_lock_page(h->page_size));
-}
-
 rc ltx_writer_finish(struct ltx_writer *w, uint64_t *file_checksum, uint64_t *size, struct err *e) {
-    static const uint8_t marker[PAGE_HEADER];
+    static const uint8_t marker[LTX_PAGE_HEADER_SIZE];
     uint8_t trailer[LTX_TRAILER_SIZE] = {0};
-    if (ltx_is_snapshot(&w->header) && w->page_count != complete_count(&w->header))
+    if (ltx_is_snapshot(&w->header) && w->page_count != ltx_complete_count(&w->header))
         return err_set(e, RC_CORRUPT, "a snapshot of %u pages has only %u", w->header.commit,
                        w->page_count);
     TRY(emit_summed(w, marker, sizeof marker, e));
@@ -115,9 +107,9 @@ rc ltx_writer_finish(struct ltx_writer *w, uint64_t *file_checksum, uint64_t *si
     TRY(buf_check(&w->index, "page index", e));
     TRY(emit_summed(w, w->index.bytes, w->index.size, e));
     w->crc = crc64(w->crc, trailer, 8);
-    put_u64be(trailer + 8, w->crc | CHECKSUM_BIT);
+    put_u64be(trailer + 8, w->crc | LTX_CHECKSUM_BIT);
     TRY(emit(w, trailer, sizeof trailer, e));
-    *file_checksum = w->crc | CHECKSUM_BIT;
+    *file_checksum = w->crc | LTX_CHECKSUM_BIT;
     *size = w->offset;
     return ok();
 }

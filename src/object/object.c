@@ -22,10 +22,6 @@
 
 static const char *const schemes[] = {"file", "s3", NULL};
 
-static int least(int a, int b) {
-    return a < b ? a : b;
-}
-
 /* Letters, digits, "+-." up to a colon, as RFC 3986 3.1 has it; 0: a plain path. */
 static size_t scheme_length(const char *url) {
     if (!isalpha((unsigned char)url[0])) return 0;
@@ -90,7 +86,7 @@ static rc file_url_path(const char *rest, char path[LIMIT_PATH], struct err *e) 
             return err_set(e, RC_USAGE,
                            "file URL: '%.*s' is in the place of a host: an absolute path has three "
                            "slashes (file:///dir), a relative one none (file:dir)",
-                           (int)least((int)host, 64), rest);
+                           (int)(host < 64 ? host : 64), rest);
         rest += host;
     }
     return url_decode(rest, path, e);

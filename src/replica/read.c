@@ -12,8 +12,6 @@
 
 #define TAIL_GUESS 32768u
 #define PIECE (1u << 20)
-/* Header, end marker, the index's end and size, trailer: the least that a file can be. */
-#define LEAST (LTX_HEADER_SIZE + 6 + 1 + 8 + LTX_TRAILER_SIZE)
 
 static rc check_name(const struct replica_file *f, const struct ltx_header *h, struct err *e) {
     if (h->min_txid == f->min_txid && h->max_txid == f->max_txid) return ok();
@@ -22,7 +20,7 @@ static rc check_name(const struct replica_file *f, const struct ltx_header *h, s
 }
 
 static rc check_size(const struct replica_file *f, struct err *e) {
-    if (f->size_bytes >= LEAST) return ok();
+    if (f->size_bytes >= LTX_LEAST_SIZE) return ok();
     return err_set(e, RC_CORRUPT, "%llu bytes are too few for an LTX file",
                    (unsigned long long)f->size_bytes);
 }

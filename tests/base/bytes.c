@@ -120,7 +120,8 @@ START_TEST(a_buffer_holds_what_was_put_in_order) {
     struct buf b AUTO(buf_deinit);
     buf_init(&b, 1000);
     buf_u8(&b, 1);
-    buf_u16be(&b, 0x0203);
+    buf_u8(&b, 2);
+    buf_u8(&b, 3);
     buf_u32be(&b, 0x04050607);
     buf_u64be(&b, 0x08090a0b0c0d0e0fu);
     buf_put(&b, "\x10\x11", 2);
@@ -176,7 +177,8 @@ END_TEST
 START_TEST(a_failed_buffer_takes_nothing_until_it_is_cleared) {
     struct buf b AUTO(buf_deinit);
     buf_init(&b, 4);
-    buf_u16be(&b, 1);
+    buf_u8(&b, 0);
+    buf_u8(&b, 1);
     buf_u32be(&b, 2);
     buf_u8(&b, 3);
     buf_uvarint(&b, 4);
