@@ -43,7 +43,6 @@ static void move(struct hold *h, enum hold_state to) {
     };
     ENSURE(allowed[h->state][to]);
     if (to == HOLD_Z) h->entered_z++;
-    if (h->state == HOLD_Z) h->left_z++;
     h->moves++;
     h->state = to;
 }

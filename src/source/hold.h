@@ -35,7 +35,7 @@ struct hold {
     struct walindex_header z;      /* Z: the header when it was entered */
     struct walindex_header waited; /* Z: the header since `waiting` */
     int64_t waiting;               /* mono ns since when a checkpoint is in the way; 0: none is */
-    uint64_t moves, entered_z, left_z, resets_seen;
+    uint64_t moves, entered_z, resets_seen;
 };
 
 /* Reader 0 of `live` has begun; find out where it stands. After it state is M or Z and *seen is a

@@ -24,10 +24,12 @@
 #define BUSY_BEGIN_MS 5000
 #define HEADER_PATIENCE_NS 100000000
 
-static rc sqlite_error(struct err *e, sqlite3 *db, int code, const char *path, const char *doing) {
+/* `db` may be NULL: a code without a connection that knows more. */
+static rc result_of(int code, sqlite3 *db, const char *path, const char *doing, struct err *e) {
     const char *words = db ? sqlite3_errmsg(db) : sqlite3_errstr(code);
     int errnum = db ? sqlite3_system_errno(db) : 0;
     switch (code & 0xff) {
+    case SQLITE_OK: return ok();
     case SQLITE_BUSY:
     case SQLITE_PROTOCOL:
     case SQLITE_LOCKED:
@@ -47,7 +49,7 @@ static rc connect_to(struct live *l, sqlite3 **out, struct err *e) {
     int code = sqlite3_open_v2(
         l->path, out, SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX | SQLITE_OPEN_PRIVATECACHE,
         NULL);
-    if (code != SQLITE_OK) return sqlite_error(e, *out, code, l->path, "open");
+    TRY(result_of(code, *out, l->path, "open", e));
     if (sqlite3_db_readonly(*out, "main") == 1)
         return err_set(e, RC_IO, "%s: no permission to write: the WAL protocol needs it", l->path);
     sqlite3_wal_autocheckpoint(*out, 0);
@@ -58,7 +60,7 @@ static rc connect_to(struct live *l, sqlite3 **out, struct err *e) {
 
 static rc prepare(struct live *l, sqlite3 *db, const char *sql, sqlite3_stmt **out, struct err *e) {
     int code = sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, out, NULL);
-    return code == SQLITE_OK ? ok() : sqlite_error(e, db, code, l->path, sql);
+    return result_of(code, db, l->path, sql, e);
 }
 
 static int run(sqlite3_stmt *s) {
@@ -73,15 +75,13 @@ rc live_begin(struct live *l, int reader, struct err *e) {
     int code = run(l->begin[reader]);
     if (code == SQLITE_OK) code = run(l->touch[reader]);
     if (code == SQLITE_OK) return ok();
-    rc r = sqlite_error(e, l->reader[reader], code, l->path, "begin a read transaction");
+    rc r = result_of(code, l->reader[reader], l->path, "begin a read transaction", e);
     if (!sqlite3_get_autocommit(l->reader[reader])) run(l->end[reader]);
     return r;
 }
 
 rc live_end(struct live *l, int reader, struct err *e) {
-    int code = run(l->end[reader]);
-    return code == SQLITE_OK ? ok()
-                             : sqlite_error(e, l->reader[reader], code, l->path, "end a read");
+    return result_of(run(l->end[reader]), l->reader[reader], l->path, "end a read", e);
 }
 
 static rc check_path(struct live *l, const char *path, struct err *e) {
@@ -114,7 +114,7 @@ static rc read_header(struct live *l, bool *wal, uint32_t *page_size, struct err
     uint8_t head[24] = {0};
     int code = l->db->pMethods->xRead(l->db, head, sizeof head, 0);
     if (code != SQLITE_OK && code != SQLITE_IOERR_SHORT_READ)
-        return sqlite_error(e, NULL, code, l->path, "read the header");
+        return result_of(code, NULL, l->path, "read the header", e);
     *wal = head[18] == 2 && head[19] == 2;
     *page_size = (uint32_t)head[16] << 8 | (uint32_t)head[17] << 16;
     return ok();
@@ -128,7 +128,7 @@ static rc switch_to_wal(struct live *l, struct err *e) {
     if (is_ok(r)) {
         int code = sqlite3_step(s);
         const char *mode = code == SQLITE_ROW ? (const char *)sqlite3_column_text(s, 0) : NULL;
-        if (code != SQLITE_ROW) r = sqlite_error(e, db, code, l->path, "switch to WAL mode");
+        if (code != SQLITE_ROW) r = result_of(code, db, l->path, "switch to WAL mode", e);
         else if (!mode || strcmp(mode, "wal") != 0)
             r = err_set(e, RC_BUSY,
                         "%s: stays in %s mode: somebody has it open, or its VFS has no WAL",
@@ -183,7 +183,7 @@ static rc open_all(struct live *l, bool may_switch, struct err *e) {
     TRY(prepare(l, l->locker, "ROLLBACK", &l->unlock, e));
     /* A connection that has never read checkpoints nothing and says OK. */
     int code = sqlite3_exec(l->checkpointer, "PRAGMA schema_version", NULL, NULL, NULL);
-    if (code != SQLITE_OK) return sqlite_error(e, l->checkpointer, code, l->path, "read");
+    TRY(result_of(code, l->checkpointer, l->path, "read", e));
     struct walindex_header h;
     TRY(live_header(l, &h, e));
     l->page_size = h.page_size ? h.page_size : page_size;
@@ -262,7 +262,7 @@ rc live_header(struct live *l, struct walindex_header *h, struct err *e) {
     /* A writer died there: the next transaction of anybody makes SQLite rebuild the header. */
     int code = sqlite3_exec(l->locker, "BEGIN; PRAGMA schema_version; COMMIT", NULL, NULL, NULL);
     if (code != SQLITE_OK) {
-        rc r = sqlite_error(e, l->locker, code, l->path, "recover the wal-index");
+        rc r = result_of(code, l->locker, l->path, "recover the wal-index", e);
         if (!sqlite3_get_autocommit(l->locker))
             sqlite3_exec(l->locker, "ROLLBACK", NULL, NULL, NULL);
         return r;
@@ -274,7 +274,7 @@ rc live_header(struct live *l, struct walindex_header *h, struct err *e) {
 rc live_file_pages(struct live *l, uint32_t *out, struct err *e) {
     sqlite3_int64 size = 0;
     int code = l->db->pMethods->xFileSize(l->db, &size);
-    if (code != SQLITE_OK) return sqlite_error(e, NULL, code, l->path, "size");
+    TRY(result_of(code, NULL, l->path, "size", e));
     *out = (uint32_t)((uint64_t)size / l->page_size);
     return ok();
 }
@@ -283,15 +283,15 @@ uint32_t live_backfilled(const struct live *l) {
     return walindex_backfilled(l->regions[0]);
 }
 
-static rc region_of(struct live *l, uint32_t frame, const volatile uint8_t **out, struct err *e) {
-    *out = region(l, walindex_region_of(frame));
+static rc get_region(struct live *l, uint32_t number, const volatile uint8_t **out, struct err *e) {
+    *out = region(l, number);
     if (*out) return ok();
-    return err_set(e, RC_IO, "%s: the wal-index has no part for frame %u", l->path, frame);
+    return err_set(e, RC_IO, "%s: part %u of the wal-index is gone", l->path, number);
 }
 
 rc live_page_of_frame(struct live *l, uint32_t frame, uint32_t *pgno, struct err *e) {
     const volatile uint8_t *r;
-    TRY(region_of(l, frame, &r, e));
+    TRY(get_region(l, walindex_region_of(frame), &r, e));
     *pgno = walindex_page_of(r, frame);
     if (*pgno == 0 || *pgno == UINT32_MAX)
         return err_set(e, RC_CORRUPT, "%s: wal-index: frame %u has no page", l->path, frame);
@@ -304,7 +304,7 @@ static rc read_frame(struct live *l, uint32_t frame, size_t n, struct err *e) {
     if (code == SQLITE_OK) return ok();
     if (code == SQLITE_IOERR_SHORT_READ)
         return err_set(e, RC_CORRUPT, "%s: frame %u lies beyond its end", l->wal_path, frame);
-    return sqlite_error(e, NULL, code, l->wal_path, "read");
+    return result_of(code, NULL, l->wal_path, "read", e);
 }
 
 rc live_frame_header(struct live *l, uint32_t frame, struct wal_frame_header *h, struct err *e) {
@@ -317,9 +317,8 @@ static rc find_frame(struct live *l, uint32_t pgno, uint32_t last, uint32_t *out
     *out = 0;
     if (last == 0) return ok();
     for (int64_t number = walindex_region_of(last); number >= 0; number--) {
-        const volatile uint8_t *r = region(l, (uint32_t)number);
-        if (!r)
-            return err_set(e, RC_IO, "%s: part %d of the wal-index is gone", l->path, (int)number);
+        const volatile uint8_t *r;
+        TRY(get_region(l, (uint32_t)number, &r, e));
         *out = walindex_find(r, (uint32_t)number, pgno, last);
         if (*out) return ok();
     }
@@ -353,7 +352,7 @@ rc live_page(struct live *l, uint32_t pgno, uint32_t last, uint32_t low, const u
     /* Short: a page that was allocated and freed without ever being written. SQLite, too, takes
      * zeros. */
     if (code == SQLITE_OK || code == SQLITE_IOERR_SHORT_READ) return ok();
-    return sqlite_error(e, NULL, code, l->path, "read");
+    return result_of(code, NULL, l->path, "read", e);
 }
 
 rc live_checkpoint(struct live *l, int64_t wait_ns, struct err *e) {
@@ -364,8 +363,7 @@ rc live_checkpoint(struct live *l, int64_t wait_ns, struct err *e) {
                                              &in_log, &copied);
         if (code == SQLITE_OK && in_log >= 0) return ok();
         if (code == SQLITE_OK) return err_set(e, RC_RETRY, "%s: a checkpoint did nothing", l->path);
-        if (code != SQLITE_BUSY)
-            return sqlite_error(e, l->checkpointer, code, l->path, "checkpoint");
+        if (code != SQLITE_BUSY) return result_of(code, l->checkpointer, l->path, "checkpoint", e);
         if (l->env->mono_ns(l->env) - start >= wait_ns)
             return err_set(e, RC_BUSY, "%s: another checkpoint is under way", l->path);
         l->env->sleep_ns(l->env, nap);
@@ -374,8 +372,7 @@ rc live_checkpoint(struct live *l, int64_t wait_ns, struct err *e) {
 }
 
 rc live_sync_database(struct live *l, struct err *e) {
-    int code = l->db->pMethods->xSync(l->db, SQLITE_SYNC_NORMAL);
-    return code == SQLITE_OK ? ok() : sqlite_error(e, NULL, code, l->path, "sync");
+    return result_of(l->db->pMethods->xSync(l->db, SQLITE_SYNC_NORMAL), NULL, l->path, "sync", e);
 }
 
 struct both_locks {
@@ -396,9 +393,7 @@ bool live_checkpointer_writes(struct live *l) {
 }
 
 rc live_lock(struct live *l, struct err *e) {
-    int code = run(l->lock);
-    return code == SQLITE_OK ? ok()
-                             : sqlite_error(e, l->locker, code, l->path, "take the write lock");
+    return result_of(run(l->lock), l->locker, l->path, "take the write lock", e);
 }
 
 void live_unlock(struct live *l) {
