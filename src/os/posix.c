@@ -17,6 +17,7 @@
  */
 #include "os/posix.h"
 #include "base/limits.h"
+#include "os/system.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -44,8 +45,7 @@ static int open_at(const char *path, int flags, struct file **out) {
     if (!f) return ENOMEM;
     memcpy(f->path, path, n);
     f->temp_named = false;
-    do f->fd = open(path, flags | O_CLOEXEC | O_NOCTTY, 0600);
-    while (f->fd < 0 && errno == EINTR);
+    f->fd = TEMP_FAILURE_RETRY(open(path, flags | O_CLOEXEC | O_NOCTTY, 0600));
     if (f->fd < 0) {
         int errnum = errno;
         free(f);
@@ -129,9 +129,7 @@ static rc files_write(struct env *env, struct file *f, uint64_t at, const void *
 
 static rc files_truncate(struct env *env, struct file *f, uint64_t size, struct err *e) {
     (void)env;
-    int r;
-    do r = ftruncate(f->fd, (off_t)size);
-    while (r != 0 && errno == EINTR);
+    int r = TEMP_FAILURE_RETRY(ftruncate(f->fd, (off_t)size));
     return r == 0 ? ok() : err_errno(e, errno, "truncate %s", f->path);
 }
 
@@ -147,12 +145,10 @@ static rc check_room(struct file *f, uint64_t size, struct err *e) {
 }
 
 static rc files_reserve(struct env *env, struct file *f, uint64_t size, struct err *e) {
-    int r;
     TRY(check_room(f, size, e));
     TRY(files_truncate(env, f, size, e));
     if (size == 0) return ok();
-    do r = fallocate(f->fd, 0, 0, (off_t)size);
-    while (r != 0 && errno == EINTR);
+    int r = TEMP_FAILURE_RETRY(fallocate(f->fd, 0, 0, (off_t)size));
     if (r == 0 || errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL) return ok();
     return err_errno(e, errno, "reserve %" PRIu64 " bytes for %s", size, f->path);
 }
@@ -160,9 +156,7 @@ static rc files_reserve(struct env *env, struct file *f, uint64_t size, struct e
 /* Not tried again after a failure: the kernel may have dropped the pages, and then says yes. */
 static rc files_sync(struct env *env, struct file *f, struct err *e) {
     (void)env;
-    int r;
-    do r = fdatasync(f->fd);
-    while (r != 0 && errno == EINTR);
+    int r = TEMP_FAILURE_RETRY(fdatasync(f->fd));
     return r == 0 ? ok() : err_errno(e, errno, "sync %s", f->path);
 }
 
@@ -261,19 +255,10 @@ static rc files_sync_dir(struct env *env, const char *path, struct err *e) {
     return ok();
 }
 
-/* `path` is left as it was. */
-static rc sync_parent(struct env *env, char *path, struct err *e) {
-    char *slash = strrchr(path, '/');
-    if (!slash) return files_sync_dir(env, ".", e);
-    if (slash == path) return files_sync_dir(env, "/", e);
-    *slash = 0;
-    rc r = files_sync_dir(env, path, e);
-    *slash = '/';
-    return r;
-}
-
-static rc make_dir(struct env *env, char *path, struct err *e) {
-    if (mkdir(path, 0700) == 0) return sync_parent(env, path, e);
+static rc make_dir(struct env *env, const char *path, struct err *e) {
+    char parent[LIMIT_PATH];
+    system_directory_of(path, parent);
+    if (mkdir(path, 0700) == 0) return files_sync_dir(env, parent, e);
     int errnum = errno;
     struct stat s;
     if (stat(path, &s) == 0 && S_ISDIR(s.st_mode)) return ok();

@@ -82,6 +82,12 @@ rc system_real_path(const char *path, char out[LIMIT_PATH], struct err *e) {
     return ok();
 }
 
+void system_directory_of(const char *path, char out[LIMIT_PATH]) {
+    const char *slash = strrchr(path, '/');
+    if (!slash) snprintf(out, LIMIT_PATH, ".");
+    else snprintf(out, LIMIT_PATH, "%.*s", (int)(slash == path ? 1 : slash - path), path);
+}
+
 int system_cpu_count(void) {
     long n = sysconf(_SC_NPROCESSORS_ONLN);
     return n > 0 ? (int)n : 1;
@@ -134,7 +140,7 @@ rc system_runtime_dir(char out[LIMIT_PATH], struct err *e) {
 static bool is_trusted(const char *file, uid_t owner) {
     struct stat s;
     char dir[LIMIT_PATH];
-    snprintf(dir, sizeof dir, "%.*s", (int)(strrchr(file, '/') - file), file);
+    system_directory_of(file, dir);
     if (stat(dir, &s) != 0 || (s.st_mode & (S_IWGRP | S_IWOTH))) return false;
     return s.st_uid == 0 || s.st_uid == geteuid() || s.st_uid == owner;
 }

@@ -24,6 +24,9 @@ bool system_is_network_fs(const char *path, const char **name);
 /* The absolute path without symbolic links. RC_NOTFOUND, RC_IO. */
 MUST_USE rc system_real_path(const char *path, char out[LIMIT_PATH], struct err *e);
 
+/* Of the path of a file: without its name. */
+void system_directory_of(const char *path, char out[LIMIT_PATH]);
+
 /* Where notes that must not outlive the machine's power go: $RUNTIME_DIRECTORY, /run/holdfast,
  * $XDG_RUNTIME_DIR/holdfast or /dev/shm/holdfast-<uid>: the first that can be written. */
 MUST_USE rc system_runtime_dir(char out[LIMIT_PATH], struct err *e);

@@ -37,10 +37,6 @@ struct range {
     uint8_t *wanted;              /* one bit an entry */
 };
 
-void fetch_phase(struct fetch *f, int phase) {
-    if (f->progress) atomic_store(&f->progress->phase, phase);
-}
-
 static void fail(struct fetch *f, rc r, const struct err *e) {
     if (atomic_exchange(&f->failed, true)) return;
     f->result = r;
@@ -96,7 +92,7 @@ static rc check_page_count(struct fetch *f, struct err *e) {
 }
 
 rc fetch_load(struct fetch *f, struct err *e) {
-    fetch_phase(f, 1);
+    progress_phase(f->progress, 1);
     TRY(f->store->env->parallel(f->store->env, f->parallel, f->file_count, load_file, f, e));
     TRY(fetch_outcome(f, e));
     const struct ltx_header *last = &f->files[f->file_count - 1].header;
@@ -356,7 +352,7 @@ static void work(void *arg, int i) {
 }
 
 rc fetch_pages(struct fetch *f, struct err *e) {
-    fetch_phase(f, 2);
+    progress_phase(f->progress, 2);
     int workers = f->parallel < f->range_count ? f->parallel : f->range_count;
     TRY(f->store->env->parallel(f->store->env, workers, workers, work, f, e));
     return fetch_outcome(f, e);

@@ -51,6 +51,5 @@ MUST_USE rc fetch_sum_output(struct fetch *, uint64_t *sum, struct err *);
 void fetch_fail_object(struct fetch *, rc, const struct err *);
 MUST_USE rc fetch_outcome(struct fetch *, struct err *);
 void fetch_deinit(struct fetch *);
-void fetch_phase(struct fetch *, int phase);
 
 #endif

@@ -25,6 +25,7 @@ MUST_USE rc replica_read_whole(struct store *, const struct replica_file *, size
 
 /* Retention never takes it: a fence (level 0, no pages), or level 0's TXID 1. */
 bool file_is_permanent(const struct replica_file *);
+bool file_is_snapshot(const struct replica_file *);
 /* `next` follows `f` in a listing: whether files of their level are missing between them. Not
  * before a permanent one's successor, because all between may have been pruned. */
 bool level_has_gap(const struct replica_file *f, const struct replica_file *next);
@@ -38,6 +39,9 @@ MUST_USE rc listing_add_pinned(const struct listing *, const uint64_t *pins, siz
 /* Many: append in any order, then sort. */
 MUST_USE rc listing_append(struct listing *, const struct replica_file *, struct err *);
 void listing_sort(struct listing *);
+/* Where the files of each level begin; those of the last end at from[LIMIT_LEVELS]. */
+void listing_levels(const struct listing *, size_t from[LIMIT_LEVELS + 1]);
+void progress_phase(struct progress *, int phase); /* NULL is fine */
 #define PARALLEL_MOST 64
 /* How many threads to use where `asked` were asked for; 0: the number of CPUs, at least 4. */
 int replica_parallel(int asked);

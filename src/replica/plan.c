@@ -30,10 +30,6 @@ static bool takes_part(const struct replica_file *f, struct target t) {
     return (!t.txid || f->max_txid <= t.txid) && (!t.time_ms || f->time_ms < t.time_ms);
 }
 
-static bool is_snapshot(const struct replica_file *f) {
-    return f->level == LEVEL_SNAPSHOT && f->min_txid == 1;
-}
-
 /* `p->count` is a power of two exactly when the array is full. */
 static rc push(struct plan *p, const struct replica_file *f, struct err *e) {
     if ((p->count & (p->count - 1)) == 0) {
@@ -59,18 +55,9 @@ static const struct replica_file *newest_snapshot(const struct listing *l, struc
     const struct replica_file *best = NULL;
     for (size_t i = l->count; i > 0 && l->files[i - 1].level == LEVEL_SNAPSHOT; i--) {
         const struct replica_file *f = &l->files[i - 1];
-        if (is_snapshot(f) && takes_part(f, t) && better(f, best)) best = f;
+        if (file_is_snapshot(f) && takes_part(f, t) && better(f, best)) best = f;
     }
     return best;
-}
-
-static void sweep_init(const struct listing *l, struct sweep sweeps[LIMIT_LEVELS]) {
-    size_t at = 0;
-    for (int level = 0; level < LIMIT_LEVELS; level++) {
-        sweeps[level] = (struct sweep){.next = at};
-        while (at < l->count && l->files[at].level == level) at++;
-        sweeps[level].end = at;
-    }
 }
 
 /* The best file that continues state `at`, which never goes back. */
@@ -217,10 +204,12 @@ static rc no_start(const struct listing *l, struct target t, struct err *e) {
 
 static rc make(const struct listing *l, struct target t, struct plan *p, struct err *e) {
     struct sweep sweeps[LIMIT_LEVELS];
+    size_t from[LIMIT_LEVELS + 1];
     const struct replica_file *f = newest_snapshot(l, t);
     if (l->count == 0) return err_set(e, RC_NOTFOUND, "no backup");
     if (f) TRY(push(p, f, e));
-    sweep_init(l, sweeps);
+    listing_levels(l, from);
+    for (int i = 0; i < LIMIT_LEVELS; i++) sweeps[i] = (struct sweep){from[i], from[i + 1], NULL};
     while ((!t.txid || p->txid < t.txid) && (f = next_file(l, t, p->txid, sweeps)) != NULL)
         TRY(push(p, f, e));
     if (t.txid && p->txid == t.txid) return ok();

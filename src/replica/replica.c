@@ -10,7 +10,6 @@
 #include <string.h>
 
 #define PARALLEL_LEAST 4 /* it is a store that is waited for, not a CPU */
-#define FENCE_SIZE (LTX_HEADER_SIZE + 6 + 1 + 8 + LTX_TRAILER_SIZE)
 
 void listing_deinit(struct listing *l) {
     free(l->files);
@@ -55,6 +54,14 @@ void listing_sort(struct listing *l) {
     if (l->count) qsort(l->files, l->count, sizeof *l->files, compare);
 }
 
+void listing_levels(const struct listing *l, size_t from[LIMIT_LEVELS + 1]) {
+    size_t at = 0;
+    for (int level = 0; level <= LIMIT_LEVELS; level++) {
+        from[level] = at;
+        while (at < l->count && l->files[at].level == level) at++;
+    }
+}
+
 /* The place of the first file that is not before `f`; whether it is `f`. */
 static bool find(const struct listing *l, const struct replica_file *f, size_t *at) {
     size_t low = 0, high = l->count;
@@ -93,7 +100,11 @@ bool listing_has(const struct listing *l, const struct replica_file *f) {
 }
 
 bool file_is_permanent(const struct replica_file *f) {
-    return f->level == 0 && (f->size_bytes == FENCE_SIZE || f->min_txid == 1);
+    return f->level == 0 && (f->size_bytes == LTX_LEAST_SIZE || f->min_txid == 1);
+}
+
+bool file_is_snapshot(const struct replica_file *f) {
+    return f->level == LEVEL_SNAPSHOT && f->min_txid == 1;
 }
 
 bool level_has_gap(const struct replica_file *f, const struct replica_file *next) {
@@ -226,6 +237,10 @@ rc listing_read_times(struct store *store, struct listing *l, int parallel, stru
                              e));
     if (atomic_load(&t.failed) && e) *e = t.err;
     return t.result;
+}
+
+void progress_phase(struct progress *p, int phase) {
+    if (p) atomic_store(&p->phase, phase);
 }
 
 int replica_parallel(int asked) {

@@ -128,7 +128,7 @@ static rc no_backup(const struct restore *r, struct err *e) {
 static rc list_and_plan(struct restore *r, struct plan *p, struct err *e) {
     struct listing *l = &r->listing;
     bool by_time = r->opt->target.time_ms != 0;
-    fetch_phase(&r->fetch, 0);
+    progress_phase(r->fetch.progress, 0);
     TRY(replica_list_backup(r->store, l, NULL, e));
     if (by_time) TRY(listing_read_times(r->store, l, r->parallel, e));
     TRY(plan_v03(r, e));
@@ -262,7 +262,7 @@ static rc compare_sums(struct restore *r, struct err *e) {
 static rc prove(struct restore *r, struct err *e) {
     struct fetch *f = &r->fetch;
     uint64_t sum = atomic_load(&f->sum_fetched);
-    fetch_phase(f, 3);
+    progress_phase(f->progress, 3);
     if (!f->sum) return prove_links(r, e);
     if (r->base) TRY(fetch_sum_output(f, &sum, e));
     r->result.sum_checked = true;
@@ -275,12 +275,6 @@ static rc prove(struct restore *r, struct err *e) {
 }
 
 /* ---- the output ---- */
-
-static void directory_of(const char *path, char out[LIMIT_PATH]) {
-    const char *slash = strrchr(path, '/');
-    if (!slash) snprintf(out, LIMIT_PATH, ".");
-    else snprintf(out, LIMIT_PATH, "%.*s", (int)(slash == path ? 1 : slash - path), path);
-}
 
 static rc check_output(const struct restore *r, struct err *e) {
     static const char *const beside[] = {"", "-wal", "-shm", "-journal"};
@@ -348,7 +342,7 @@ static rc build(struct restore *r, struct err *e) {
     r->fetch.out = r->out;
     TRY(r->v03.objects.count ? v03_fetch(&r->v03, &r->fetch, e) : build_ltx(r, e));
     TRY(give_name(r, e));
-    fetch_phase(&r->fetch, 4);
+    progress_phase(r->fetch.progress, 4);
     fill_result(r);
     return ok();
 }
@@ -387,7 +381,7 @@ rc replica_restore(struct store *store, const char *path, const struct restore_o
     r.parallel = replica_parallel(o->parallel);
     if (strlen(path) >= LIMIT_PATH - 64)
         return err_set(e, RC_USAGE, "%.80s...: path too long", path);
-    directory_of(path, r.dir);
+    system_directory_of(path, r.dir);
     TRY(check_output(&r, e));
     for (int i = 0; i < LIST_TIMES && again; i++) result = restore_once(&r, &again, &why);
     if (is_ok(result)) {

@@ -362,7 +362,7 @@ rc v03_fetch(const struct v03_plan *plan, struct fetch *f, struct err *e) {
                : err_set(e, RC_NOMEM, "no memory");
     for (size_t i = 0; i < plan->objects.count; i++) total += plan->objects.files[i].size_bytes;
     if (f->progress) atomic_store(&f->progress->bytes_total, total);
-    fetch_phase(f, 2);
+    progress_phase(f->progress, 2);
     if (is_ok(r)) {
         b->plan = plan;
         b->f = f;

@@ -11,6 +11,8 @@
  */
 #include "replica/internal.h"
 
+#include <string.h>
+
 struct choice {
     const struct listing *l;
     struct retention retention;
@@ -21,10 +23,6 @@ struct choice {
 
 static bool is_old(const struct choice *c, const struct replica_file *f, int64_t age_ms) {
     return f->time_ms <= c->now_ms - age_ms;
-}
-
-static bool is_snapshot(const struct replica_file *f) {
-    return f->level == LEVEL_SNAPSHOT && f->min_txid == 1;
 }
 
 rc listing_add_pinned(const struct listing *l, const uint64_t *pins, size_t count,
@@ -48,24 +46,14 @@ static bool may_go(const struct choice *c, const struct replica_file *f) {
 
 /* Levels 1..8 and the snapshots, one position each: level-0 files are asked about in order. */
 struct cover {
-    size_t next[LIMIT_LEVELS], end[LIMIT_LEVELS];
+    size_t next[LIMIT_LEVELS], from[LIMIT_LEVELS + 1];
     uint64_t to[LIMIT_LEVELS]; /* the furthest end of the files that begin at or before */
 };
-
-static void cover_init(struct cover *v, const struct listing *l) {
-    size_t at = 0;
-    for (int level = 0; level < LIMIT_LEVELS; level++) {
-        v->next[level] = at;
-        v->to[level] = 0;
-        while (at < l->count && l->files[at].level == level) at++;
-        v->end[level] = at;
-    }
-}
 
 /* By a file that is itself as old as level 0 may be. */
 static bool is_covered(const struct choice *c, struct cover *v, const struct replica_file *f) {
     for (int level = 1; level < LIMIT_LEVELS; level++) {
-        for (; v->next[level] < v->end[level]; v->next[level]++) {
+        for (; v->next[level] < v->from[level + 1]; v->next[level]++) {
             const struct replica_file *above = &c->l->files[v->next[level]];
             if (above->min_txid > f->min_txid) break;
             if (is_old(c, above, c->retention.level0_ms) && above->max_txid > v->to[level])
@@ -77,8 +65,9 @@ static bool is_covered(const struct choice *c, struct cover *v, const struct rep
 }
 
 static rc choose_level0(const struct choice *c, struct listing *out, struct err *e) {
-    struct cover cover;
-    cover_init(&cover, c->l);
+    struct cover cover = {0};
+    listing_levels(c->l, cover.from);
+    memcpy(cover.next, cover.from, sizeof cover.next);
     for (size_t i = 0; i < c->l->count && c->l->files[i].level == 0; i++) {
         const struct replica_file *f = &c->l->files[i];
         if (file_is_permanent(f)) continue;
@@ -94,7 +83,7 @@ static uint64_t floor_of(const struct choice *c) {
     uint64_t before = 0;
     for (size_t i = 0; i < c->l->count; i++) {
         const struct replica_file *f = &c->l->files[i];
-        if (!is_snapshot(f)) continue;
+        if (!file_is_snapshot(f)) continue;
         if (!is_old(c, f, c->retention.snapshot_ms) || f->max_txid == c->newest[f->level])
             return before;
         before = f->max_txid;
@@ -106,7 +95,7 @@ static rc choose_above(const struct choice *c, struct listing *out, struct err *
     uint64_t floor = floor_of(c);
     for (size_t i = 0; i < c->l->count; i++) {
         const struct replica_file *f = &c->l->files[i];
-        bool old = f->level == LEVEL_SNAPSHOT ? is_snapshot(f) && f->max_txid <= floor
+        bool old = f->level == LEVEL_SNAPSHOT ? file_is_snapshot(f) && f->max_txid <= floor
                                               : f->max_txid < floor;
         if (f->level > 0 && old && may_go(c, f)) TRY(listing_add(out, *f, e));
     }
@@ -117,7 +106,7 @@ static rc choose(struct choice *c, const uint64_t *pins, size_t count, struct li
                  struct err *e) {
     for (size_t i = 0; i < c->l->count; i++) {
         const struct replica_file *f = &c->l->files[i];
-        if (f->level == LEVEL_SNAPSHOT && !is_snapshot(f)) continue;
+        if (f->level == LEVEL_SNAPSHOT && !file_is_snapshot(f)) continue;
         if (f->max_txid > c->newest[f->level]) c->newest[f->level] = f->max_txid;
     }
     TRY(listing_add_pinned(c->l, pins, count, &c->keep, e));

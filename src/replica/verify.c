@@ -68,24 +68,16 @@ static int by_end(const void *pa, const void *pb) {
 
 /* Where each level stands: files that end at or before the state are behind. */
 struct cursors {
-    size_t next[LIMIT_LEVELS], end[LIMIT_LEVELS];
+    size_t next[LIMIT_LEVELS], from[LIMIT_LEVELS + 1];
 };
-
-static void cursors_init(struct cursors *c, const struct listing *l) {
-    size_t at = 0;
-    for (int level = 0; level < LIMIT_LEVELS; level++) {
-        c->next[level] = at;
-        while (at < l->count && l->files[at].level == level) at++;
-        c->end[level] = at;
-    }
-}
 
 static const struct replica_file *finest_next(struct cursors *c, const struct listing *l,
                                               uint64_t at) {
     for (int level = 0; level < LIMIT_LEVELS; level++) {
         size_t *next = &c->next[level];
-        while (*next < c->end[level] && l->files[*next].max_txid <= at) ++*next;
-        if (*next < c->end[level] && l->files[*next].min_txid - 1 <= at) return &l->files[*next];
+        while (*next < c->from[level + 1] && l->files[*next].max_txid <= at) ++*next;
+        if (*next < c->from[level + 1] && l->files[*next].min_txid - 1 <= at)
+            return &l->files[*next];
     }
     return NULL;
 }
@@ -99,7 +91,8 @@ static void order(struct walk *w, const struct listing *l, const struct replica_
     const struct replica_file *f;
     size_t at = 0;
     uint64_t txid = 0;
-    cursors_init(&c, l);
+    listing_levels(l, c.from);
+    memcpy(c.next, c.from, sizeof c.next);
     for (; (f = finest_next(&c, l, txid)) != NULL; txid = f->max_txid) {
         for (; files[at]->max_txid < f->max_txid; at++) add_step(w, files[at], ALONE);
         add_step(w, f, APPLY);
@@ -291,13 +284,11 @@ rc verify_listing(struct store *store, const struct listing *l, int parallel,
     w->result = out;
     state_init(&w->state, store->env);
     for (size_t i = 0; i < l->count; i++) total += l->files[i].size_bytes;
-    if (progress) {
-        atomic_store(&progress->bytes_total, total);
-        atomic_store(&progress->phase, 3);
-    }
+    if (progress) atomic_store(&progress->bytes_total, total);
+    progress_phase(progress, 3);
     rc r = make_steps(w, l, e);
     if (is_ok(r)) r = walk(w, replica_parallel(parallel), e);
-    if (is_ok(r) && progress) atomic_store(&progress->phase, 4);
+    if (is_ok(r)) progress_phase(progress, 4);
     state_deinit(&w->state);
     free(w->steps);
     free(w);
@@ -336,7 +327,7 @@ static rc verify_once(struct store *store, int parallel, struct progress *progre
                       struct verify_result *out, struct err *e) {
     struct listing l = {0};
     *out = (struct verify_result){0};
-    if (progress) atomic_store(&progress->phase, 0);
+    progress_phase(progress, 0);
     if (progress) atomic_store(&progress->bytes_done, 0);
     TRY(replica_list_backup(store, &l, NULL, e));
     rc r = verify_all(store, &l, parallel, progress, out, e);

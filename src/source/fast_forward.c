@@ -12,6 +12,7 @@
  */
 #include "source/fast_forward.h"
 
+#include "os/system.h"
 #include "source/look.h"
 
 #include <sqlite3.h>
@@ -91,12 +92,6 @@ static rc remove_beside(struct env *env, const char *db, const char *suffix, str
     return r.code == RC_NOTFOUND ? ok() : r;
 }
 
-static void directory_of(const char *path, char out[LIMIT_PATH]) {
-    const char *slash = strrchr(path, '/');
-    if (!slash) snprintf(out, LIMIT_PATH, ".");
-    else snprintf(out, LIMIT_PATH, "%.*s", (int)(slash == path ? 1 : slash - path), path);
-}
-
 /* Build beside, then swap while nobody can open it. `save` (may be NULL) takes the old file's
  * name. */
 static rc swap(struct env *env, struct store *store, const char *db,
@@ -104,7 +99,7 @@ static rc swap(struct env *env, struct store *store, const char *db,
                struct err *e) {
     char temp[LIMIT_PATH + 32], dir[LIMIT_PATH];
     snprintf(temp, sizeof temp, "%s.holdfast-new", db);
-    directory_of(db, dir);
+    system_directory_of(db, dir);
     rc r = env->files->remove(env, temp, e); /* of a run that died */
     if (r.code != RC_NOTFOUND) TRY(r);
     TRY(replica_restore(store, temp, options, result, e));
