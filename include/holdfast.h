@@ -219,8 +219,16 @@ HF_API int hf_store_replicate(hf_store *, const char *const *urls, const hf_repl
  * HF_USAGE: a database in memory, or a connection of another copy of SQLite than the library's. */
 HF_API int hf_attach(struct sqlite3 *db, const char *const *urls, const hf_replicate_options *,
                      hf_source **out);
-HF_API int hf_detach(hf_source *);             /* drains, ends the thread; NULL is fine */
+/* Ships what is left, ends the thread and takes the handle, also when it fails. HF_TIMEOUT: not all
+ * was shipped within drain_ms; else what had ended the run before. NULL is fine. */
+HF_API int hf_detach(hf_source *);
 HF_API hf_source *hf_store_source(hf_store *); /* NULL: it is not replicated. Not to be detached. */
+
+/* For a second door into the process, like the extension of SQLite: the run here that replicates
+ * this file, to be waited on. HF_NOTFOUND: none does. It is released, not detached; until then it
+ * stays valid, whoever ends the run meanwhile: waits then say HF_CANCELLED. */
+HF_API int hf_source_find(const char *path, hf_source **out);
+HF_API void hf_source_release(hf_source *); /* NULL is fine */
 
 /* Before a first open: if there is no file at `path`, the newest state of these replicas. *restored
  * is 1 if it was restored, 0 if the file is there or no replica holds a backup. HF_TIMEOUT: one

@@ -50,7 +50,11 @@ EXCEPTIONS = {
     "source/barrier.c": {"pthread.h"},  # any thread may come to wait
     "store/parts.h": {"pthread.h"},  # a store is used by any thread
     "store/queue.c": {"time.h"},  # the form of a deadline; the clock is not asked
-    "store/process.c": {"pthread.h"},  # any thread may be the first
+    "store/process.c": {"pthread.h"},  # what a process has once, and forks
+    "store/runner.h": {"pthread.h"},  # a thread that others wait for
+    "store/runner.c": {"signal.h", "sys/prctl.h"},  # it takes no signals, and wakes in time
+    "store/fake.c": {"pthread.h"},  # told by one thread, asked by others
+    "store/mem.c": {"pthread.h"},
     "base/log.c": {"time.h", "unistd.h"},  # a line for a person carries the time; nothing is decided by it
     "replica/plan.c": {"time.h"},  # a time in the words of an error; the clock is not asked
 }

@@ -24,7 +24,7 @@ MUST_USE rc take_options(const void *given, void *out, size_t size, const char *
                          struct err *e);
 
 /* process.c */
-struct env *store_env(void); /* the process's; never freed */
+struct env *store_env(void); /* the process's, never freed; NULL: no memory */
 /* This handle was made before a fork: RC_USAGE. */
 MUST_USE rc fork_check(unsigned generation, const char *what, struct err *e);
 unsigned fork_generation(void);

@@ -1,4 +1,4 @@
-/* Stands in for what kv.c and replicate.c will have. */
+/* Stands in for what kv.c will have. */
 #include "store/internal.h"
 
 rc kv_open(hf_store *s, struct kv **out, struct err *e) {
@@ -25,8 +25,4 @@ void kv_ended(struct kv *kv, int scope, bool committed) {
 }
 void kv_wait_room(struct kv *kv) {
     (void)kv;
-}
-rc source_end(hf_source *s, struct err *e) {
-    (void)s, (void)e;
-    return ok();
 }

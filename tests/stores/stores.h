@@ -3,9 +3,8 @@
 #ifndef STORES_STORES_H
 #define STORES_STORES_H
 
-#include "object/object.h"
+#include "store/mem.h"
 
-MUST_USE rc store_new_mem(struct env *, struct store **out, struct err *);
 /* Wraps `inner` (taken). Before each call `decide` says what goes wrong; for tests. */
 enum fault { FAULT_NONE, FAULT_FAIL, FAULT_LOSE_REPLY, FAULT_SHORT }; /* fault.c: what they do */
 MUST_USE rc store_new_fault(struct store *inner,

@@ -8,10 +8,11 @@
  * 2. No callback runs under the lock: what it is told is a copy.
  * 3. The clock is asked only for notes; all other times are the caller's.
  */
+#include "store/mem.h"
+
 #include "base/bytes.h"
 #include "base/limits.h"
 #include "object/key.h"
-#include "stores/stores.h"
 
 #include <pthread.h>
 #include <stdint.h>

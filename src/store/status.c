@@ -1,0 +1,64 @@
+/* What a source is at, as JSON: see the header.
+ *
+ * Invariant: nothing here waits, or asks a store: it is what the last answers left behind.
+ */
+#include "store/status.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+
+static rc text_of(json_t *object, char **out, struct err *e) {
+    char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
+    json_decref(object);
+    if (!text) return err_set(e, RC_NOMEM, "no memory");
+    *out = text;
+    return ok();
+}
+
+static json_t *requests_of(const struct store *store) {
+    json_t *all = json_object();
+    for (int i = 0; i < REQUEST_KINDS; i++)
+        json_object_set_new(all, request_kind_name((enum request_kind)i),
+                            json_integer((json_int_t)atomic_load(&store->requests[i])));
+    return all;
+}
+
+static json_t *destination(const struct source_dest *d) {
+    char txid[24];
+    snprintf(txid, sizeof txid, "%016" PRIx64, d->txid);
+    /* Words of other machines may hold anything: what is not UTF-8 is left out. */
+    json_t *error = d->error[0] ? json_string(d->error) : NULL;
+    if (d->error[0] && !error) error = json_string("an error whose words are not text");
+    return json_pack("{s:s, s:s, s:o, s:b, s:o, s:o, s:o}", "url", d->store->url, "state", d->state,
+                     "txid", d->txid ? json_string(txid) : json_null(), "safe", (int)d->complete,
+                     "lacks_pages",
+                     d->lacks_all ? json_null() : json_integer((json_int_t)d->lacks_pages), "error",
+                     error ? error : json_null(), "requests", requests_of(d->store));
+}
+
+rc status_json(const struct source *s, const char *path, char **out, struct err *e) {
+    struct source_stats stats;
+    struct source_dest d;
+    struct position at;
+    char position[POSITION_TEXT_SIZE];
+    json_t *all = json_array();
+    for (int i = 0; source_dest(s, i, &d); i++) json_array_append_new(all, destination(&d));
+    source_stats(s, &stats);
+    source_position(s, &at);
+    position_text(&at, position);
+    return text_of(json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:o}", "database", path, "state",
+                             "replicating", "position", position, "commits",
+                             (json_int_t)stats.commits, "log_frames", (json_int_t)at.frame,
+                             "shipments", (json_int_t)stats.shipments, "bytes",
+                             (json_int_t)stats.bytes_shipped, "destinations", all),
+                   out, e);
+}
+
+rc status_json_without(const char *path, const struct err *why, char **out, struct err *e) {
+    return text_of(json_pack("{s:s, s:s, s:s?, s:s?, s:[]}", "database", path, "state",
+                             why ? "ended" : "waiting for a database", "code",
+                             why ? rc_name(why->code) : NULL, "error", why ? why->text : NULL,
+                             "destinations"),
+                   out, e);
+}
