@@ -1,7 +1,7 @@
 """The rules of the house that no compiler knows. Prints each breach, exits 1 if there is one.
 
   arrows      an #include "room/..." points down the list of rooms or stays in its room
-  system      only os/ and cli/ include the system's headers; the exceptions stand below, with a reason
+  system      only os/, daemon/ and cli/ include the system's headers; the exceptions stand below, with a reason
   forbidden   functions that cannot be used safely, or that belong to os/
   size        no file over 700 lines, no line over 100 columns; base to source at most 9,000 lines of code,
               the client of S3 in object/ at most 2,350 besides
@@ -40,7 +40,7 @@ EVERYWHERE = set("""ctype.h errno.h inttypes.h limits.h stdarg.h stdatomic.h std
 stdio.h stdlib.h stdnoreturn.h string.h strings.h isa-l/crc64.h jansson.h lz4.h lz4frame.h sqlite3.h""".split())
 # Libraries that one room alone may use.
 OF_A_ROOM = {"object": ("curl/curl.h", "openssl/", "expat.h")}
-WITH_SYSTEM = {"os", "cli"}
+WITH_SYSTEM = {"os", "cli", "daemon"}
 EXCEPTIONS = {
     "object/credentials.c": {"pthread.h"},  # one thread asks for all
     "object/http.c": {"pthread.h"},  # a stack of connections for all threads
@@ -94,7 +94,7 @@ def includes(room, name, text, breaches):
                 breaches.append(f'{name}: includes "{header}": {room}/ may only include {ROOMS[room]}')
         elif header not in EVERYWHERE and room not in WITH_SYSTEM:
             if header not in EXCEPTIONS.get(name, ()) and not header.startswith(OF_A_ROOM.get(room, ())):
-                breaches.append(f"{name}: includes <{header}>: only os/ and cli/ may ask the system")
+                breaches.append(f"{name}: includes <{header}>: only os/, daemon/ and cli/ may ask the system")
 
 
 def calls(room, name, code, breaches):

@@ -12,6 +12,8 @@
 #define LIMIT_LIST_PAGE (16u << 20)         /* one page of a bucket's list, as XML */
 #define LIMIT_MEMORY_OBJECT (8u << 20)      /* a shipment larger than this is streamed */
 #define LIMIT_RANGE (4u << 20)              /* one ranged read of a restore */
+#define LIMIT_SOCKET_BODY (64u << 10)       /* of one request on a database's socket */
+#define LIMIT_SOCKET_CONNECTIONS 4096u      /* that a database's socket has at once */
 #define LIMIT_LEVELS 10                     /* LTX levels 0..9 */
 #define LEVEL_SNAPSHOT 9
 

@@ -20,9 +20,11 @@
 #include <errno.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -93,6 +95,7 @@ static const char *const kept_back[] = {
     "NOTIFY_SOCKET",
     "WATCHDOG_*",
     "LISTEN_*",
+    "HOLDFAST_SOCKET", /* ours is put in its place */
     NULL,
 };
 
@@ -108,14 +111,27 @@ static bool is_named(const char *variable, const char *const *names) {
     return false;
 }
 
-static char **environment_without_secrets(void) {
+/* `more`: a variable of ours, or NULL. */
+static char **environment_without_secrets(char *more) {
     size_t count = 0, kept = 0;
     while (environ[count]) count++;
-    char **out = calloc(count + 1, sizeof *out);
+    char **out = calloc(count + 2, sizeof *out);
     for (size_t i = 0; out && i < count; i++)
         if (!is_named(environ[i], credentials_variables) && !is_named(environ[i], kept_back))
             out[kept++] = environ[i];
+    if (out) out[kept] = more;
     return out;
+}
+
+static struct rlimit descriptors; /* as we found them, if we raised them */
+
+void descriptors_raise(unsigned wanted) {
+    struct rlimit more;
+    if (getrlimit(RLIMIT_NOFILE, &more) != 0 || more.rlim_cur >= wanted) return;
+    descriptors = more;
+    more.rlim_cur = more.rlim_max < wanted ? more.rlim_max : wanted;
+    if (setrlimit(RLIMIT_NOFILE, &more) != 0) { /* forbidden: then fewer can wait at once */
+    }
 }
 
 /* In the new process, up to exec. */
@@ -136,13 +152,16 @@ static void become(const char *command, char **environment, pid_t parent, bool t
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent) _exit(126); /* it died before that */
     closefrom(STDERR_FILENO + 1);
+    if (descriptors.rlim_cur) setrlimit(RLIMIT_NOFILE, &descriptors);
     execle("/bin/sh", "sh", "-c", command, (char *)NULL, environment);
     _exit(127);
 }
 
-rc child_start(struct child *c, const char *command, struct err *e) {
+rc child_start(struct child *c, const char *command, const char *socket, struct err *e) {
     pid_t parent = getpid();
-    char **environment = environment_without_secrets();
+    char variable[LIMIT_PATH + 32];
+    snprintf(variable, sizeof variable, "HOLDFAST_SOCKET=%s", socket ? socket : "");
+    char **environment = environment_without_secrets(socket ? variable : NULL);
     if (!environment) return err_set(e, RC_NOMEM, "no memory");
     c->has_terminal = tcgetpgrp(STDIN_FILENO) == getpgrp();
     c->pid = fork();

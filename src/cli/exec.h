@@ -24,16 +24,20 @@ extern atomic_int stop_signals;
 /* Set at the first of them: for work that must not be waited for. May be NULL. */
 void signals_cancel(atomic_bool *flag);
 
+/* As many as the system grants; the application gets what we were given. */
+void descriptors_raise(unsigned wanted);
+
 struct child {
     pid_t pid; /* 0: not started */
     bool ended, has_terminal;
     int status; /* as waitpid gives it, once ended */
 };
 /* `command` by /bin/sh -c, in a process group of its own, which gets the terminal if we have it.
+ * `socket` becomes its HOLDFAST_SOCKET; NULL: it has none.
  * What it inherits: environment without secrets and without what was meant for us, standard input,
  * output and error, nothing else; signals as they were before signals_catch. It is told to end
  * (SIGTERM) when we die. */
-MUST_USE rc child_start(struct child *, const char *command, struct err *e);
+MUST_USE rc child_start(struct child *, const char *command, const char *socket, struct err *e);
 /* Takes the ends of processes; whether it has ended by now. Never waits. */
 bool child_ended(struct child *);
 void child_signal(const struct child *, int number); /* to all of its group */

@@ -12,6 +12,8 @@ static const struct {
     const char *does;
 } commands[] = {
     {"replicate", cmd_replicate, "stream every commit of a live database to a replica"},
+    {"wait", cmd_wait, "until what is committed can no longer be lost"},
+    {"sync", cmd_sync, "the same, shipping now instead of with the next interval"},
     {"restore", cmd_restore, "bring a database back, as of now or any moment kept"},
     {"status", cmd_status, "am I safe right now?"},
     {"list", cmd_list, "the restore points of a replica"},
@@ -39,6 +41,7 @@ static int exit_code(enum rc_code code) {
     case RC_TIMEOUT: return EXIT_TIMED_OUT;
     case RC_BUSY: return EXIT_BUSY;
     case RC_UNFIT: return EXIT_UNFIT;
+    case RC_CANCELLED: return EXIT_NOT_ALL_SHIPPED;
     default: return EXIT_IO;
     }
 }

@@ -11,6 +11,7 @@
 #include "cli/cli.h"
 #include "cli/exec.h"
 #include "cli/prepare.h"
+#include "cli/waiters.h"
 #include "os/system.h"
 #include "source/fast_forward.h"
 #include "source/source.h"
@@ -48,6 +49,7 @@ static const char help[] =
     "  -exec CMD            restore DB if it is missing, ship, then run CMD until it ends\n"
     "  -exec-wait D         at its start, how long to wait for destinations (30s)\n"
     "  -exec-strict         do not run CMD before a destination has all of DB\n"
+    "  -socket PATH         where those who wait for commits ask (none: nowhere; see the manual)\n"
     "  -log FORMAT          human, logfmt or json (human on a terminal, else logfmt)\n"
     "\n"
     "  holdfast replicate app.db /backup/app\n"
@@ -64,6 +66,7 @@ struct replicate {
     int64_t drain_ns;
     bool adopt_replica;
     struct log log;
+    struct waiters waiters;
     const char *command; /* -exec; NULL: none */
     int64_t exec_wait_ns;
     bool exec_strict;
@@ -92,6 +95,7 @@ static rc open_source(struct replicate *r, struct err *e) {
     if (source_switched_mode(r->source))
         log_pairs(&r->log, "database.switched_to_wal", (const char *const[]){"db", r->db}, 2);
     log_pairs(&r->log, "start", (const char *const[]){"db", r->db, "version", HOLDFAST_VERSION}, 4);
+    waiters_found(&r->waiters, &r->log);
     return ok();
 }
 
@@ -167,6 +171,12 @@ static void wait_for_event(struct replicate *r, int64_t timeout_ns, bool *change
     attend(r);
 }
 
+/* While there is no database to step. */
+static void wait_without(struct replicate *r, int64_t timeout_ns) {
+    bool changed;
+    wait_for_event(r, waiters_idle(&r->waiters, timeout_ns), &changed);
+}
+
 /* ---- the loop ---- */
 
 /* One step and one wait. */
@@ -222,11 +232,11 @@ static bool is_here(const struct replicate *r) {
 
 /* Until there is a database, and open it. */
 static rc await_database(struct replicate *r, struct err *e) {
-    bool told = false, changed;
+    bool told = false;
     while (!stopping(r) && !is_here(r)) {
         if (!told) log_pairs(&r->log, "database.gone", (const char *const[]){"db", r->db}, 2);
         told = true;
-        wait_for_event(r, GONE_LOOK_NS, &changed);
+        wait_without(r, GONE_LOOK_NS);
     }
     /* Whoever makes the new one may still be at it: in rollback mode, locked, or half copied. An
      * application of ours may keep it locked for as long as it likes. */
@@ -236,7 +246,7 @@ static rc await_database(struct replicate *r, struct err *e) {
         bool locked = result.code == RC_BUSY;
         if (!locked && result.code != RC_CORRUPT && result.code != RC_NOTFOUND) break;
         if (r->env->mono_ns(r->env) >= until && !(locked && r->child.pid)) break;
-        wait_for_event(r, GONE_LOOK_NS, &changed);
+        wait_without(r, GONE_LOOK_NS);
         result = open_source(r, e);
     }
     return result;
@@ -340,7 +350,8 @@ static rc prepare(struct replicate *r, struct err *e) {
 
 static rc start_application(struct replicate *r, struct err *e) {
     char pid[16];
-    TRY(child_start(&r->child, r->command, e));
+    const char *socket = r->waiters.socket ? socket_path(r->waiters.socket) : NULL;
+    TRY(child_start(&r->child, r->command, socket, e));
     snprintf(pid, sizeof pid, "%d", (int)r->child.pid);
     log_pairs(&r->log, "exec.start", (const char *const[]){"pid", pid}, 2);
     return ok();
@@ -374,6 +385,7 @@ static int exit_status(const struct replicate *r, int left) {
 static int finish(struct replicate *r, rc result, struct err *e) {
     int left = 0;
     notify("STOPPING=1");
+    if (!is_ok(result)) waiters_end(&r->waiters, result, e); /* before the application is told */
     if (r->child.pid && !r->child.ended) end_application(r, e);
     /* It made its database, and ended before we had seen it. */
     if (is_ok(result) && r->child.pid && !r->source && is_here(r)) result = open_source(r, e);
@@ -381,21 +393,27 @@ static int finish(struct replicate *r, rc result, struct err *e) {
         result = drain(r, r->drain_ns, &left, e);
         log_stats(r, "stop");
     }
+    waiters_end(&r->waiters, result, e);
     log_all_requests(r);
     bool good = is_ok(result) || result.code == RC_CANCELLED;
     int code = good ? exit_status(r, left) : cli_fail(result, e);
     if (stop_signals > 1) _exit(code); /* not even for a store that hangs */
     source_free(r->source);
+    waiters_deinit(&r->waiters);
     return code;
 }
 
 static rc begin(struct replicate *r, struct err *e) {
     if (r->command) {
         TRY(prepare(r, e));
+        TRY(waiters_serve(&r->waiters, &r->log, e));
+        if (r->source) waiters_found(&r->waiters, &r->log);
         TRY(stopping(r) ? ok() : start_application(r, e));
     } else {
         if (r->adopt_replica) TRY(adopt_replica(r, e));
         TRY(open_source(r, e));
+        TRY(waiters_serve(&r->waiters, &r->log, e));
+        waiters_found(&r->waiters, &r->log);
     }
     notify("READY=1");
     return ok();
@@ -409,9 +427,11 @@ static int replicate(struct replicate *r) {
     rc result = env_new_system(workers, &r->env, &e);
     if (!is_ok(result)) return cli_fail(result, &e);
     result = watch_new(&r->watch, &e);
+    if (is_ok(result)) result = waiters_init(&r->waiters, r->env, r->watch, &e);
     if (is_ok(result)) {
         signals_catch(r->watch, r->command != NULL);
         r->options.wake_arg = r->watch;
+        r->options.barrier = r->waiters.barrier;
         prctl(PR_SET_TIMERSLACK, 1000UL);
         result = begin(r, &e);
         result = keep_going(r, result, &e);
@@ -449,6 +469,7 @@ enum {
     EXEC,
     EXEC_WAIT,
     EXEC_STRICT,
+    SOCKET,
     LOG
 };
 
@@ -469,6 +490,7 @@ static const struct option options[] = {
     {"exec", required_argument, NULL, EXEC},
     {"exec-wait", required_argument, NULL, EXEC_WAIT},
     {"exec-strict", no_argument, NULL, EXEC_STRICT},
+    {"socket", required_argument, NULL, SOCKET},
     {"log", required_argument, NULL, LOG},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
@@ -508,6 +530,7 @@ static bool take_option(struct replicate *r, int option, const char *value) {
         r->exec_wait_ns = ms * 1000000;
         return true;
     case EXEC_STRICT: r->exec_strict = true; return true;
+    case SOCKET: r->waiters.path = value; return value[0] != 0;
     case FRAMES: o->encoding = LTX_FRAMES; return true;
     case UNFENCED: o->unfenced = true; return true;
     case TAKE: o->take_over = true; return true;
@@ -527,6 +550,7 @@ static const char *takes(int option) {
     case PAGES: return "a number from 10 to 100000000";
     case LEVELS: return "three durations, like 30s,5m,1h";
     case EXEC: return "a command";
+    case SOCKET: return "a path, or none";
     case LOG: return "human, logfmt or json";
     default: return A_DURATION;
     }
@@ -554,7 +578,7 @@ int cmd_replicate(int argc, char **argv) {
     if (wrong) return wrong;
     if (r.adopt_replica && r.options.adopt_local)
         return cli_usage(help, "-adopt-local and -adopt-replica exclude each other");
-    r.db = argv[optind];
+    r.db = r.waiters.db = argv[optind];
     r.urls = argv + optind + 1;
     r.url_count = argc - optind - 1;
     return replicate(&r);

@@ -125,6 +125,14 @@ void barrier_stop(struct barrier *b, const struct err *why) {
     answer_all(asks, NULL);
 }
 
+bool barrier_has_stopped(struct barrier *b, struct err *why) {
+    pthread_mutex_lock(&b->lock);
+    bool stopped = b->stopped;
+    if (stopped) *why = b->why;
+    pthread_mutex_unlock(&b->lock);
+    return stopped;
+}
+
 /* ---- the source's thread ---- */
 
 void barrier_take(struct barrier *b, struct source *s) {
@@ -219,6 +227,9 @@ void barrier_look(struct barrier *b, struct source *s) {
             continue;
         }
         w->known = true;
+        if (w->at.kind == POSITION_NOW) /* so that it can be told what was found safe */
+            w->at = (struct position){
+                POSITION_FRAME, s->pos.frame_count, {s->pos.salt[0], s->pos.salt[1]}};
         if (w->flush && w->target >= s->flush_to) s->flush_to = w->target + 1;
         at = &w->next;
     }

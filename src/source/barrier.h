@@ -29,7 +29,7 @@ struct source;
 
 /* The caller's memory; the barrier's from barrier_add until `ended` is called. */
 struct wait {
-    struct position at;
+    struct position at; /* POSITION_NOW becomes the position that was found */
     bool flush;
     const char *destination; /* NULL: all of them; "any": one of them; or its URL */
     int64_t deadline_ns;     /* env->mono_ns; INT64_MAX: none */
@@ -58,6 +58,7 @@ void barrier_add(struct barrier *, struct wait *);
 bool barrier_remove(struct barrier *, struct wait *);
 void barrier_ask(struct barrier *, struct ask *);
 void barrier_stop(struct barrier *, const struct err *why);
+bool barrier_has_stopped(struct barrier *, struct err *why); /* any thread */
 /* In place of source_step while there is no source: deadlines pass, questions are answered. */
 void barrier_idle(struct barrier *, int64_t now_ns, int64_t *due_ns);
 

@@ -15,6 +15,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -312,7 +313,7 @@ class Box:
     def forget_run(self):
         """The runtime directory as a new boot has it."""
         for f in self.runtime.iterdir():
-            f.unlink()
+            shutil.rmtree(f) if f.is_dir() else f.unlink()
 
 
 def remove(*paths):

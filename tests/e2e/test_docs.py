@@ -10,7 +10,7 @@ import pytest
 from box import COMMAND, ROOT
 from places import NO_REPLICA
 
-COMMANDS = ["replicate", "restore", "status", "list", "verify"]
+COMMANDS = ["replicate", "wait", "sync", "restore", "status", "list", "verify"]
 MAN = (ROOT / "docs/holdfast.1.scd").read_text()
 CITES = re.compile(r"docs/format\.md (\d(?:\.\d+)?(?:, \d(?:\.\d+)?)*)")
 
