@@ -49,6 +49,7 @@ EXCEPTIONS = {
     "object/sigv4.c": {"time.h"},
     "source/barrier.c": {"pthread.h"},  # any thread may come to wait
     "store/parts.h": {"pthread.h"},  # a store is used by any thread
+    "store/inherited.c": {"pthread.h"},
     "store/queue.c": {"time.h"},  # the form of a deadline; the clock is not asked
     "store/process.c": {"pthread.h"},  # what a process has once, and forks
     "store/runner.h": {"pthread.h"},  # a thread that others wait for

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static uint32_t hash_of(const char *sql) {
+uint32_t text_hash(const char *sql) {
     uint32_t h = 2166136261u; /* FNV-1a */
     for (; *sql; sql++) h = (h ^ (unsigned char)*sql) * 16777619u;
     return h;
@@ -45,11 +45,12 @@ static bool is_end(struct conn *c, const char *tail) {
 
 static rc prepare(struct conn *c, struct stmt *s, struct err *e) {
     const char *tail = NULL;
-    c->own = s->own;
+    bool was = c->own;
+    c->own |= s->own;
     c->denied = NULL;
     int code = sqlite3_prepare_v3(c->db, s->sql, -1, SQLITE_PREPARE_PERSISTENT, &s->it, &tail);
     rc r = code == SQLITE_OK ? ok() : conn_error(c, code, s->sql, e);
-    c->own = false;
+    c->own = was;
     TRY(r);
     if (!s->it) return err_set(e, RC_USAGE, "\"%s\" is no statement", s->sql);
     if (*tail && !is_end(c, tail))
@@ -74,7 +75,7 @@ static rc make(struct conn *c, const char *sql, uint32_t hash, bool own, struct 
 }
 
 rc cache_get(struct conn *c, const char *sql, bool own, struct stmt **out, struct err *e) {
-    uint32_t hash = hash_of(sql);
+    uint32_t hash = text_hash(sql);
     struct stmt *s = c->cache.buckets[hash % CACHE_BUCKETS];
     while (s && (s->hash != hash || s->own != own || strcmp(s->sql, sql) != 0)) s = s->next_hash;
     if (!s) return make(c, sql, hash, own, out, e);

@@ -105,18 +105,34 @@ static int may(void *arg, int action, const char *a, const char *b, const char *
     return SQLITE_DENY;
 }
 
+/* The start of a statement in one line. */
+static void shorten(const char *sql, char out[200]) {
+    size_t n = 0;
+    bool space = false;
+    for (; *sql && n < 160; sql++) {
+        bool blank = *sql == ' ' || *sql == '\n' || *sql == '\t' || *sql == '\r';
+        if (!blank && space && n) out[n++] = ' ';
+        if (!blank) out[n++] = *sql;
+        space = blank;
+    }
+    snprintf(out + n, 200 - n, "%s", *sql ? " ..." : "");
+}
+
+/* What SQLite says, and what to do about it if the reason is the transaction's scope. */
 rc conn_error(struct conn *c, int code, const char *doing, struct err *e) {
-    const char *denied = c->denied;
+    char sql[200];
+    const char *denied = c->denied, *said = sqlite3_errmsg(c->db), *other = NULL;
     c->denied = NULL;
-    if (denied) return err_set(e, RC_USAGE, "%.200s: %s", doing, denied);
-    rc r = sql_error(e, c->db, code, doing);
-    const char *said = sqlite3_errmsg(c->db);
-    bool other = strstr(said, "no such table: noise.") || strstr(said, "unknown database noise");
-    if (other && c->scope == HF_MAIN && c->store->noise[0])
-        return err_prefix(e, r, "a transaction of main alone: begin it with HF_BOTH");
-    if (c->scope == HF_NOISE && strstr(said, "no such table: main."))
-        return err_prefix(e, r, "a transaction of noise alone: begin it with HF_BOTH");
-    return r;
+    shorten(doing, sql);
+    if (denied) return err_set(e, RC_USAGE, "%s: %s", sql, denied);
+    if (c->scope == HF_MAIN && c->store->noise[0] &&
+        (strstr(said, "no such table: noise.") || strstr(said, "unknown database noise")))
+        other = "main";
+    if (c->scope == HF_NOISE && strstr(said, "no such table: main.")) other = "noise";
+    if (other)
+        return err_set(e, RC_USAGE, "%s: %s: this transaction is of %s alone: HF_BOTH has both",
+                       sql, said, other);
+    return sql_error(e, c->db, code, sql);
 }
 
 /* ---- commits of main ---- */
@@ -146,10 +162,11 @@ void store_set_commit_hook(hf_store *s, void (*fn)(void *), void *arg) {
 /* ---- open and close ---- */
 
 rc conn_exec(struct conn *c, const char *sql, bool own, struct err *e) {
-    c->own = own;
+    bool was = c->own;
+    c->own |= own;
     c->denied = NULL;
     int code = sqlite3_exec(c->db, sql, NULL, NULL, NULL);
-    c->own = false;
+    c->own = was;
     return code == SQLITE_OK ? ok() : conn_error(c, code, sql, e);
 }
 
@@ -163,13 +180,32 @@ static rc attach_noise(struct conn *c, struct err *e) {
     return r;
 }
 
-static rc set_file(struct conn *c, const char *schema, int sync, struct err *e) {
-    const hf_store_options *o = &c->store->options;
-    char sql[256];
+const char *file_schema(const struct conn *c) {
+    return c->scope == HF_NOISE ? "noise" : "main";
+}
+
+static rc set_wal(struct conn *c, const char *schema, const char *path, struct err *e) {
+    char sql[64];
+    sqlite3_stmt *st = NULL;
+    snprintf(sql, sizeof sql, "PRAGMA %s.journal_mode = WAL", schema);
+    int code = sqlite3_prepare_v2(c->db, sql, -1, &st, NULL);
+    if (code == SQLITE_OK) code = sqlite3_step(st);
+    rc r = ok();
+    if (code != SQLITE_ROW) r = conn_error(c, code, path, e);
+    else if (sqlite3_stricmp((const char *)sqlite3_column_text(st, 0), "wal") != 0)
+        r = err_set(e, RC_UNFIT, "%s: SQLite cannot keep it in WAL mode", path);
+    sqlite3_finalize(st);
+    return r;
+}
+
+static rc set_file(struct conn *c, const char *schema, const char *path, int sync, struct err *e) {
+    char sql[200];
+    if (sqlite3_db_readonly(c->db, schema) == 1)
+        return err_set(e, RC_IO, "%s: no permission to write it", path);
+    TRY(set_wal(c, schema, path, e));
     snprintf(sql, sizeof sql,
-             "PRAGMA %s.journal_mode = WAL; PRAGMA %s.synchronous = %s; "
-             "PRAGMA %s.cache_size = -%lld; PRAGMA %s.mmap_size = 0;",
-             schema, schema, sync_words[sync], schema, (long long)o->cache_kib, schema);
+             "PRAGMA %s.synchronous = %s; PRAGMA %s.cache_size = -%lld; PRAGMA %s.mmap_size = 0",
+             schema, sync_words[sync], schema, (long long)c->store->options.cache_kib, schema);
     return conn_exec(c, sql, true, e);
 }
 
@@ -183,8 +219,8 @@ static rc set_up(struct conn *c, struct err *e) {
     sqlite3_db_config(c->db, SQLITE_DBCONFIG_ENABLE_FKEY, 1, (int *)NULL);
     sqlite3_set_authorizer(c->db, may, c);
     if (has_noise) TRY(attach_noise(c, e));
-    if (c->scope != HF_NOISE) TRY(set_file(c, "main", s->options.main_sync, e));
-    if (has_noise) TRY(set_file(c, "noise", s->options.noise_sync, e));
+    if (c->scope != HF_NOISE) TRY(set_file(c, "main", s->path, s->options.main_sync, e));
+    if (has_noise) TRY(set_file(c, "noise", s->noise, s->options.noise_sync, e));
     if (c->scope == HF_READ) return conn_exec(c, "PRAGMA query_only = 1", true, e);
     sqlite3_wal_hook(c->db, committed, c);
     return conn_exec(c, "PRAGMA recursive_triggers = 1", true, e);
@@ -216,12 +252,12 @@ static rc open_file(struct conn *c, struct err *e) {
     return prepare_own(c, e);
 }
 
-rc conn_open(hf_store *s, int scope, struct conn **out, struct err *e) {
+static rc try_open(hf_store *s, int scope, int64_t deadline_ns, struct conn **out, struct err *e) {
     struct conn *c = calloc(1, sizeof *c);
     if (!c) return err_set(e, RC_NOMEM, "no memory for a connection");
     c->store = s;
     c->scope = scope;
-    c->deadline_ns = s->env->mono_ns(s->env) + s->options.timeout_ms * 1000000;
+    c->deadline_ns = deadline_ns;
     s->env->random(s->env, &c->dice, sizeof c->dice);
     c->dice |= 1; /* never 0 */
     c->tx.conn = c;
@@ -230,6 +266,18 @@ rc conn_open(hf_store *s, int scope, struct conn **out, struct err *e) {
     if (is_ok(r)) *out = c;
     else conn_close(c);
     return r;
+}
+
+/* While another process makes the file, or is the last to close it, SQLite says BUSY at once. */
+rc conn_open(hf_store *s, int scope, int64_t deadline_ns, struct conn **out, struct err *e) {
+    int64_t start = s->env->mono_ns(s->env);
+    for (;;) {
+        rc r = try_open(s, scope, deadline_ns, out, e);
+        if (r.code != RC_BUSY) return r;
+        int64_t now = s->env->mono_ns(s->env);
+        if (now >= deadline_ns) return late_for_lock(s, scope, "open", now - start, e);
+        s->env->sleep_ns(s->env, 1000000);
+    }
 }
 
 void conn_close(struct conn *c) {

@@ -66,7 +66,7 @@ bool store_in_transaction(const hf_store *);
 MUST_USE rc tx_begin(hf_store *, int scope, const char *why, int64_t deadline_ns, hf_tx **out,
                      struct err *e);
 MUST_USE rc tx_commit(hf_tx *, struct err *e);
-void tx_rollback(hf_tx *);
+void tx_rollback(hf_tx *, int code); /* for the trace: what it ended with */
 /* It is open, of this thread, and was not rolled back by SQLite. */
 MUST_USE rc tx_check(hf_tx *, struct err *e);
 hf_store *tx_store(const hf_tx *);

@@ -25,8 +25,38 @@ void queue_deinit(struct queue *);
 /* False: the deadline passed. */
 bool queue_enter(struct queue *, struct env *, const char *why, int64_t deadline_ns);
 void queue_leave(struct queue *, struct env *);
-/* Who went in last, and how long ago. */
-void queue_holder(struct queue *, struct env *, char *why, size_t size, int64_t *held_ns);
+/* Who went in last, and how long ago; returns how many wait. */
+int queue_holder(struct queue *, struct env *, char *why, size_t size, int64_t *held_ns);
+
+/* ---- turn.c ---- */
+
+/* When those who write a file stand aside for other processes. Of whose turn it is. */
+struct aside {
+    int64_t every_ns, due_ns, left_ns;
+};
+struct conn;
+MUST_USE rc turn_take(hf_store *, int scope, const char *why, int64_t asked_ns, int64_t deadline_ns,
+                      struct err *e);
+void turn_aside(hf_store *, int scope, struct conn *); /* before the lock is taken */
+void turn_leave(hf_store *, int scope);
+MUST_USE rc late_for_lock(hf_store *, int scope, const char *why, int64_t waited_ns, struct err *e);
+
+/* ---- stats.c ---- */
+
+#define LABELS_MAX 256
+#define LABEL_SLOTS 512
+struct label;
+struct stats {
+    struct label *_Atomic slots[LABEL_SLOTS]; /* by hash; filled, never emptied */
+    struct label *others[4];
+    pthread_mutex_t lock;
+    int count; /* guarded by lock */
+};
+void stats_init(struct stats *);
+void stats_deinit(struct stats *);
+struct label *stats_label(struct stats *, const char *why, int scope); /* NULL: no memory */
+const char *label_why(const struct label *);
+void label_count(struct label *, const hf_trace *);
 
 /* ---- cache.c: statements that stay prepared ---- */
 
@@ -44,7 +74,7 @@ struct cache {
     struct stmt *buckets[CACHE_BUCKETS], *oldest, *newest;
     int count;
 };
-struct conn;
+uint32_t text_hash(const char *);
 /* One that is not in use; `own`: the store's, see conn.c. */
 MUST_USE rc cache_get(struct conn *, const char *sql, bool own, struct stmt **out, struct err *e);
 void cache_put(struct conn *, struct stmt *); /* reset, without parameters */
@@ -56,10 +86,11 @@ struct hf_tx {
     hf_store *store;
     struct conn *conn;
     int scope;
-    char why[64];
-    uint64_t thread;
-    bool open, gone, lent; /* gone: SQLite rolled it back; lent: by hf_sqlite */
-    struct err words;      /* why it is gone */
+    struct label *label;
+    const char *why;        /* the label's */
+    _Atomic uint64_t owner; /* number of its thread; 0: it has ended */
+    bool gone, lent;        /* gone: SQLite rolled it back; lent: by hf_sqlite */
+    struct err words;       /* why it is gone */
     int64_t asked_ns, began_ns;
     hf_place *place;
     struct stmt *used;
@@ -80,13 +111,46 @@ struct conn {
     struct hf_tx tx;
     struct conn *next; /* in the pool */
 };
-MUST_USE rc conn_open(hf_store *, int scope, struct conn **out, struct err *e);
-void conn_close(struct conn *); /* NULL is fine */
+MUST_USE rc conn_open(hf_store *, int scope, int64_t deadline_ns, struct conn **out, struct err *e);
+void conn_close(struct conn *);               /* NULL is fine */
+const char *file_schema(const struct conn *); /* of one that writes one file: "main" or "noise" */
 /* Of statements without rows; own: not asked whether they may. */
 MUST_USE rc conn_exec(struct conn *, const char *sql, bool own, struct err *e);
 MUST_USE rc conn_error(struct conn *, int code, const char *doing, struct err *e);
 /* One of `begin`, `look`, `commit`, `rollback`. Returns SQLite's code. */
 int conn_run(struct conn *, struct stmt *);
+
+/* In the child of a fork: this thread is in no transaction of it. */
+void tx_forget(const hf_store *);
+
+/* ---- names.c ---- */
+
+/* The absolute name of a database file; what is there may be a symbolic link. */
+MUST_USE rc name_file(struct env *, const char *path, char out[LIMIT_PATH], struct err *e);
+/* app.db -> app-noise.db */
+void name_noise(const char *path, char out[LIMIT_PATH]);
+
+/* ---- contents.c: on the connections that write one file ---- */
+
+/* The marks, DBX, and the application's schema (NULL: none). Writes nothing if all is there. */
+MUST_USE rc fill_file(struct conn *, const char *schema, struct err *e);
+/* "" if there is none. NULL: takes it away. */
+MUST_USE rc mark_get(struct conn *, const char *name, char *out, size_t size, struct err *e);
+MUST_USE rc mark_set(struct conn *, const char *name, const char *value, struct err *e);
+
+/* ---- noise.c ---- */
+
+/* The noise file, sound and with its tables: made anew if it is lost or damaged. */
+MUST_USE rc noise_open(hf_store *, const char *schema, int64_t deadline_ns, struct err *e);
+void noise_close(hf_store *); /* before its connection */
+
+/* ---- inherited.c ---- */
+
+/* RC_USAGE: SQLite had one of its files open when this process was forked. */
+MUST_USE rc check_inherited(const hf_store *, struct err *e);
+bool is_open_twice(const hf_store *, const char *path); /* by another store of this process */
+MUST_USE rc note_open(const hf_store *, struct err *e);
+void note_closed(const hf_store *);
 
 /* ---- store.c ---- */
 
@@ -97,6 +161,8 @@ struct hf_store {
     char temp[LIMIT_PATH];                    /* the directory, to be removed; "": not temporary */
     hf_store_options options;                 /* the prefixes are copies, the schemas NULL */
     struct queue main_turn, noise_turn, reader_turn;
+    struct aside main_aside, noise_aside;
+    struct stats stats;
     struct conn *writers[4]; /* by scope; each is whose turn it is */
     pthread_mutex_t hook_lock;
     /* guarded by hook_lock */

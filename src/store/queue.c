@@ -89,9 +89,12 @@ void queue_leave(struct queue *q, struct env *env) {
     pthread_mutex_unlock(&q->lock);
 }
 
-void queue_holder(struct queue *q, struct env *env, char *why, size_t size, int64_t *held_ns) {
+int queue_holder(struct queue *q, struct env *env, char *why, size_t size, int64_t *held_ns) {
+    int waiting = 0;
     pthread_mutex_lock(&q->lock);
     snprintf(why, size, "%s", q->holder ? q->holder : "");
     *held_ns = q->holder ? env->mono_ns(env) - q->since_ns : 0;
+    for (struct waiter *w = q->head; w; w = w->next) waiting++;
     pthread_mutex_unlock(&q->lock);
+    return waiting;
 }

@@ -9,9 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FORMAT 1
-#define PATH_MAX_OF_SQLITE 500 /* its 512, less the longest ending */
-
 /* ---- options ---- */
 
 static rc check_range(const char *name, int64_t value, int64_t most, struct err *e) {
@@ -26,6 +23,8 @@ static rc check_options(const hf_store_options *o, struct err *e) {
     TRY(check_range("readers", o->readers, 10000, e));
     TRY(check_range("timeout_ms", o->timeout_ms, 1000LL * 86400 * 365, e));
     TRY(check_range("cache_kib", o->cache_kib, 1 << 30, e));
+    if (!sqlite3_threadsafe())
+        return err_set(e, RC_UNFIT, "SQLite %s was built without threads", sqlite3_libversion());
     if (!o->noise && o->noise_prefixes)
         return err_set(e, RC_USAGE, "hf_store_options.noise_prefixes, but .noise is not set");
     if (!o->noise && o->noise_schema)
@@ -60,99 +59,6 @@ static rc copy_texts(const char *const *list, const char *const **out, struct er
     return ok();
 }
 
-/* ---- names ---- */
-
-/* The file's absolute name; what is there already may be a symbolic link. */
-static rc resolve(struct env *env, const char *path, char out[LIMIT_PATH], struct err *e) {
-    struct file_stat st;
-    char dir[LIMIT_PATH];
-    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
-    if (!*path) return err_set(e, RC_USAGE, "the path of the database is empty");
-    if (strcmp(path, ":memory:") == 0)
-        return err_set(e, RC_USAGE, "a store is in files: for tests there is hf_store_open_temp");
-    if (strlen(path) > PATH_MAX_OF_SQLITE)
-        return err_set(e, RC_USAGE, "%.60s...: path too long", path);
-    if (!*base) return err_set(e, RC_USAGE, "%s: a directory, not a file", path);
-    if (is_ok(env->files->stat(env, path, &st, NULL))) {
-        if (st.is_directory) return err_set(e, RC_USAGE, "%s: a directory, not a file", path);
-        if (!st.is_regular) return err_set(e, RC_USAGE, "%s: not a regular file", path);
-        return system_real_path(path, out, e);
-    }
-    snprintf(dir, sizeof dir, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
-    rc r = system_real_path(dir, out, e);
-    if (!is_ok(r)) return err_prefix(e, r, "%.200s: its directory", path);
-    size_t n = strlen(out);
-    if (n + strlen(base) + 1 > PATH_MAX_OF_SQLITE)
-        return err_set(e, RC_USAGE, "%.60s...: path too long", path);
-    snprintf(out + n, LIMIT_PATH - n, "%s%s", n > 1 ? "/" : "", base);
-    return ok();
-}
-
-/* app.db -> app-noise.db */
-static void name_noise(const char *path, char out[LIMIT_PATH]) {
-    const char *base = strrchr(path, '/') + 1, *dot = strrchr(base, '.');
-    if (!dot || dot == base) dot = base + strlen(base);
-    snprintf(out, LIMIT_PATH, "%.*s-noise%s", (int)(dot - path), path, dot);
-}
-
-static rc resolve_noise(hf_store *s, const char *noise, struct err *e) {
-    if (!noise) return ok();
-    char beside[LIMIT_PATH];
-    name_noise(s->path, beside);
-    TRY(resolve(s->env, *noise ? noise : beside, s->noise, e));
-    if (strcmp(s->path, s->noise) == 0)
-        return err_set(e, RC_USAGE, "%s: main and noise are the same file", s->path);
-    return ok();
-}
-
-/* ---- what is in it ---- */
-
-static rc check_format(struct conn *c, const char *file, bool *made, struct err *e) {
-    sqlite3_stmt *st = NULL;
-    int64_t format = 0;
-    *made = false;
-    int code = sqlite3_prepare_v2(c->db, "SELECT value FROM holdfast WHERE name = 'format'", -1,
-                                  &st, NULL);
-    if (code == SQLITE_ERROR) return ok(); /* no such table */
-    if (code == SQLITE_OK) code = sqlite3_step(st);
-    if (code == SQLITE_ROW) format = sqlite3_column_int64(st, 0);
-    rc r = code == SQLITE_ROW || code == SQLITE_DONE ? ok() : sql_error(e, c->db, code, file);
-    sqlite3_finalize(st);
-    TRY(r);
-    if (format > FORMAT)
-        return err_set(e, RC_UNFIT,
-                       "%s: written by a newer library (format %lld; this one, %s, "
-                       "knows %d)",
-                       file, (long long)format, HOLDFAST_VERSION, FORMAT);
-    *made = format == FORMAT;
-    return ok();
-}
-
-static rc fill(struct conn *c, const char *schema, const char *sql, bool made, struct err *e) {
-    char mark[400];
-    snprintf(mark, sizeof mark,
-             "CREATE TABLE %s.holdfast(name TEXT PRIMARY KEY, value);"
-             "INSERT INTO %s.holdfast VALUES ('format', %d);"
-             "CREATE TABLE IF NOT EXISTS %s.DBX(Key TEXT PRIMARY KEY, Value TEXT);",
-             schema, schema, FORMAT, schema);
-    if (!made) TRY(conn_exec(c, mark, true, e));
-    return sql ? conn_exec(c, sql, false, e) : ok();
-}
-
-static rc make(struct conn *c, const char *file, const char *schema, const char *sql,
-               struct err *e) {
-    bool made;
-    TRY(check_format(c, file, &made, e));
-    if (made && !sql) return ok();
-    TRY(conn_exec(c, "BEGIN IMMEDIATE", true, e));
-    rc r = check_format(c, file, &made, e); /* another process may have made it meanwhile */
-    if (is_ok(r)) r = fill(c, schema, sql, made, e);
-    if (is_ok(r)) r = conn_exec(c, "COMMIT", true, e);
-    if (!is_ok(r) && !sqlite3_get_autocommit(c->db))
-        (void)!is_ok(conn_exec(c, "ROLLBACK", true, NULL));
-    return r;
-}
-
 /* ---- open and close ---- */
 
 static void free_store(hf_store *s) {
@@ -160,33 +66,53 @@ static void free_store(hf_store *s) {
     queue_deinit(&s->main_turn);
     queue_deinit(&s->noise_turn);
     queue_deinit(&s->reader_turn);
+    stats_deinit(&s->stats);
     pthread_mutex_destroy(&s->lock);
     pthread_mutex_destroy(&s->hook_lock);
     free(s);
 }
 
+/* Noise is the last but one, main the last: who closes a file last cleans up after it. */
 static void close_files(hf_store *s) {
     for (struct conn *c; (c = s->idle);) {
         s->idle = c->next;
         conn_close(c);
     }
-    for (int i = 0; i < 4; i++) conn_close(s->writers[i]);
+    conn_close(s->writers[HF_BOTH]);
+    if (s->noise[0]) noise_close(s);
+    conn_close(s->writers[HF_NOISE]);
+    conn_close(s->writers[HF_MAIN]);
+    note_closed(s);
 }
 
 static rc open_files(hf_store *s, const hf_store_options *o, struct err *e) {
-    struct conn **w = s->writers;
-    TRY(conn_open(s, HF_MAIN, &w[HF_MAIN], e));
-    TRY(make(w[HF_MAIN], s->path, "main", o->main_schema, e));
-    if (s->noise[0]) {
-        TRY(conn_open(s, HF_NOISE, &w[HF_NOISE], e));
-        TRY(make(w[HF_NOISE], s->noise, "noise", o->noise_schema, e));
-    }
+    int64_t deadline_ns = s->env->mono_ns(s->env) + s->options.timeout_ms * 1000000;
+    TRY(check_inherited(s, e));
+    TRY(conn_open(s, HF_MAIN, deadline_ns, &s->writers[HF_MAIN], e));
+    TRY(fill_file(s->writers[HF_MAIN], o->main_schema, e));
+    if (s->noise[0]) TRY(noise_open(s, o->noise_schema, deadline_ns, e));
+    TRY(note_open(s, e));
     return kv_open(s, &s->kv, e);
 }
 
+static rc name_files(hf_store *s, const char *path, const char *noise, struct err *e) {
+    char beside[LIMIT_PATH];
+    TRY(name_file(s->env, path, s->path, e));
+    if (!noise) return ok();
+    name_noise(s->path, beside);
+    TRY(name_file(s->env, *noise ? noise : beside, s->noise, e));
+    if (strcmp(s->path, s->noise) == 0)
+        return err_set(e, RC_USAGE, "%s: main and noise are the same file", s->path);
+    struct file_stat a, b;
+    if (is_ok(s->env->files->stat(s->env, s->path, &a, NULL)) &&
+        is_ok(s->env->files->stat(s->env, s->noise, &b, NULL)) && a.device == b.device &&
+        a.inode == b.inode)
+        return err_set(e, RC_USAGE, "%s and %s are the same file", s->path, s->noise);
+    return ok();
+}
+
 static rc open_at(hf_store *s, const char *path, const hf_store_options *o, struct err *e) {
-    TRY(resolve(s->env, path, s->path, e));
-    TRY(resolve_noise(s, o->noise, e));
+    TRY(name_files(s, path, o->noise, e));
     if (o->noise_prefixes) TRY(copy_texts(o->noise_prefixes, &s->options.noise_prefixes, e));
     rc r = open_files(s, o, e);
     if (!is_ok(r)) close_files(s);
@@ -209,6 +135,7 @@ static rc new_store(const hf_store_options *o, hf_store **out, struct err *e) {
     queue_init(&s->main_turn, 1);
     queue_init(&s->noise_turn, 1);
     queue_init(&s->reader_turn, s->options.readers);
+    stats_init(&s->stats);
     pthread_mutex_init(&s->lock, NULL);
     pthread_mutex_init(&s->hook_lock, NULL);
     *out = s;
@@ -287,16 +214,22 @@ int hf_store_open_temp(const hf_store_options *given, hf_store **out) {
 }
 
 static rc check_idle(hf_store *s, struct err *e) {
-    char why[64] = "";
+    rc r = ok();
     pthread_mutex_lock(&s->lock);
-    if (s->open) snprintf(why, sizeof why, "%s", s->open->why);
+    if (s->open)
+        r = err_set(e, RC_BUSY,
+                    "%s: the transaction '%s' is open for %.1f s: commit it or roll it "
+                    "back first",
+                    s->path, s->open->why,
+                    (double)(s->env->mono_ns(s->env) - s->open->began_ns) / 1e9);
     pthread_mutex_unlock(&s->lock);
-    if (!why[0]) return ok();
-    return err_set(e, RC_BUSY, "%s: the transaction '%s' is open: end it first", s->path, why);
+    return r;
 }
 
 static rc store_close(hf_store *s, struct err *e) {
     if (s->generation != fork_generation()) { /* SQLite's part is the parent's */
+        tx_forget(s);
+        note_closed(s);
         free_store(s);
         return ok();
     }

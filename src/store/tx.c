@@ -45,15 +45,14 @@ int tx_scope(const hf_tx *t) {
 rc tx_check(hf_tx *t, struct err *e) {
     if (!t) return err_set(e, RC_USAGE, "the transaction is NULL");
     TRY(store_check(t->store, "this transaction", e));
-    if (!t->open) return err_set(e, RC_USAGE, "this transaction has ended");
-    if (t->thread != this_thread())
+    uint64_t owner = t->owner;
+    if (!owner) return err_set(e, RC_USAGE, "this transaction has ended");
+    if (owner != this_thread())
         return err_set(e, RC_USAGE,
-                       "'%s' belongs to the thread that began it, and is used on "
-                       "another: begin one there",
-                       t->why);
+                       "this transaction belongs to the thread that began it: begin another here");
     if (!t->gone && sqlite3_get_autocommit(t->conn->db)) {
         t->gone = true;
-        err_fill(&t->words, RC_CANCELLED, "an error");
+        err_fill(&t->words, RC_CANCELLED, "the statement is not known");
     }
     if (!t->gone) return ok();
     return err_set(e, t->words.code, "'%s' was rolled back by SQLite: %.800s", t->why,
@@ -62,36 +61,9 @@ rc tx_check(hf_tx *t, struct err *e) {
 
 /* ---- begin ---- */
 
-static rc too_late(hf_store *s, struct queue *q, const char *file, const char *why, struct err *e) {
-    char holder[64];
-    int64_t held;
-    queue_holder(q, s->env, holder, sizeof holder, &held);
-    return err_set(e, RC_TIMEOUT, "'%s' waited for %s: held by '%s' of this process for %.1f s",
-                   why, file, holder, (double)held / 1e9);
-}
-
-static void leave_turns(hf_store *s, int scope) {
-    if (scope == HF_READ) queue_leave(&s->reader_turn, s->env);
-    if (scope & HF_NOISE) queue_leave(&s->noise_turn, s->env);
-    if (scope & HF_MAIN) queue_leave(&s->main_turn, s->env);
-}
-
-static rc take_turns(hf_store *s, int scope, const char *why, int64_t deadline, struct err *e) {
-    if (scope == HF_READ && !queue_enter(&s->reader_turn, s->env, why, deadline))
-        return err_set(e, RC_TIMEOUT, "'%s' waited for one of %d connections to read with", why,
-                       s->options.readers);
-    if (scope & HF_MAIN && !queue_enter(&s->main_turn, s->env, why, deadline))
-        return too_late(s, &s->main_turn, s->path, why, e);
-    if (scope & HF_NOISE && !queue_enter(&s->noise_turn, s->env, why, deadline)) {
-        if (scope & HF_MAIN) queue_leave(&s->main_turn, s->env);
-        return too_late(s, &s->noise_turn, s->noise, why, e);
-    }
-    return ok();
-}
-
-static rc get_conn(hf_store *s, int scope, struct conn **out, struct err *e) {
+static rc get_conn(hf_store *s, int scope, int64_t deadline_ns, struct conn **out, struct err *e) {
     if (scope != HF_READ) {
-        if (!s->writers[scope]) TRY(conn_open(s, scope, &s->writers[scope], e));
+        if (!s->writers[scope]) TRY(conn_open(s, scope, deadline_ns, &s->writers[scope], e));
         *out = s->writers[scope];
         return ok();
     }
@@ -99,7 +71,7 @@ static rc get_conn(hf_store *s, int scope, struct conn **out, struct err *e) {
     struct conn *c = s->idle;
     if (c) s->idle = c->next;
     pthread_mutex_unlock(&s->lock);
-    if (!c) return conn_open(s, scope, out, e);
+    if (!c) return conn_open(s, scope, deadline_ns, out, e);
     *out = c;
     return ok();
 }
@@ -112,34 +84,41 @@ static void put_conn(struct conn *c) {
     pthread_mutex_unlock(&c->store->lock);
 }
 
-static rc lock_files(struct conn *c, const char *why, struct err *e) {
+/* A look reads both files: the snapshot is of this instant. */
+static int try_lock(struct conn *c) {
+    int code = conn_run(c, c->begin);
+    if (code == SQLITE_OK && c->look) code = conn_run(c, c->look);
+    if (code != SQLITE_OK && !sqlite3_get_autocommit(c->db)) conn_run(c, c->rollback);
+    return code;
+}
+
+/* SQLite has its reasons to say BUSY at once, and without asking our handler. */
+static rc lock_files(struct conn *c, const char *why, int64_t asked_ns, struct err *e) {
     struct env *env = c->store->env;
-    int code;
-    while ((code = conn_run(c, c->begin)) != SQLITE_OK || /* a look reads both files */
-           (c->look && (code = conn_run(c, c->look)) != SQLITE_OK)) {
-        if (!sqlite3_get_autocommit(c->db)) conn_run(c, c->rollback);
+    turn_aside(c->store, c->scope, c);
+    for (int code; (code = try_lock(c)) != SQLITE_OK;) {
         if ((code & 0xff) != SQLITE_BUSY) return conn_error(c, code, why, e);
-        if (env->mono_ns(env) >= c->deadline_ns)
-            return err_set(e, RC_TIMEOUT, "'%s' waited for another process", why);
+        int64_t now = env->mono_ns(env);
+        if (now >= c->deadline_ns) return late_for_lock(c->store, c->scope, why, now - asked_ns, e);
         env->sleep_ns(env, 1000000);
     }
     return ok();
 }
 
-static void enlist(struct conn *c, int scope, const char *why, int64_t asked_ns) {
+static void enlist(struct conn *c, struct label *label, int64_t asked_ns) {
     hf_store *s = c->store;
     hf_tx *t = &c->tx;
-    *t = (hf_tx){.store = s,
-                 .conn = c,
-                 .scope = scope,
-                 .open = true,
-                 .thread = this_thread(),
-                 .asked_ns = asked_ns,
-                 .began_ns = s->env->mono_ns(s->env)};
-    snprintf(t->why, sizeof t->why, "%s", why);
+    t->scope = c->scope;
+    t->label = label;
+    t->why = label_why(label);
+    t->gone = t->lent = false;
+    t->place = NULL;
+    t->asked_ns = asked_ns;
+    t->began_ns = s->env->mono_ns(s->env);
     t->next_of_thread = mine;
     mine = t;
     pthread_mutex_lock(&s->lock);
+    t->owner = this_thread();
     t->next = s->open;
     if (t->next) t->next->link = &t->next;
     t->link = &s->open;
@@ -154,30 +133,42 @@ static void delist(hf_tx *t) {
     pthread_mutex_lock(&t->store->lock);
     *t->link = t->next;
     if (t->next) t->next->link = t->link;
-    t->open = false;
+    t->owner = 0;
     pthread_mutex_unlock(&t->store->lock);
 }
 
-static rc begin_on(hf_store *s, int scope, const char *why, int64_t deadline_ns, int64_t asked_ns,
-                   hf_tx **out, struct err *e) {
-    struct conn *c;
-    TRY(get_conn(s, scope, &c, e));
-    c->deadline_ns = deadline_ns;
-    rc r = scope != HF_READ && s->kv ? kv_begin(s->kv, scope, c->db, e) : ok();
-    if (is_ok(r)) r = lock_files(c, why, e);
-    if (!is_ok(r)) {
-        put_conn(c);
-        return r;
-    }
-    enlist(c, scope, why, asked_ns);
-    *out = &c->tx;
-    return ok();
+void tx_forget(const hf_store *s) {
+    for (hf_tx **at = &mine; *at;)
+        if ((*at)->store == s) *at = (*at)->next_of_thread;
+        else at = &(*at)->next_of_thread;
 }
 
-rc tx_begin(hf_store *s, int scope, const char *why, int64_t deadline_ns, hf_tx **out,
-            struct err *e) {
+static rc tell_kv(struct conn *c, struct err *e) {
+    struct kv *kv = c->store->kv;
+    if (!kv || c->scope == HF_READ) return ok();
+    c->own = true;
+    rc r = kv_begin(kv, c->scope, c->db, e);
+    c->own = false;
+    return r;
+}
+
+static rc begin_in_turn(hf_store *s, int scope, struct label *label, int64_t deadline_ns,
+                        int64_t asked_ns, hf_tx **out, struct err *e) {
+    struct conn *c;
+    TRY(get_conn(s, scope, deadline_ns, &c, e));
+    c->deadline_ns = deadline_ns;
+    rc r = tell_kv(c, e);
+    if (is_ok(r)) r = lock_files(c, label_why(label), asked_ns, e);
+    if (is_ok(r)) {
+        enlist(c, label, asked_ns);
+        *out = &c->tx;
+    } else put_conn(c);
+    return r;
+}
+
+static rc check_begin(hf_store *s, int scope, const char *why, struct err *e) {
     TRY(store_check(s, "this store", e));
-    if (!why) return err_set(e, RC_USAGE, "a transaction needs a label: \"add node\"");
+    if (!why || !*why) return err_set(e, RC_USAGE, "a transaction needs a label: \"add node\"");
     if (scope < HF_READ || scope > HF_BOTH)
         return err_set(e, RC_USAGE, "'%s': %d is none of HF_READ, HF_MAIN, HF_NOISE, HF_BOTH", why,
                        scope);
@@ -185,16 +176,33 @@ rc tx_begin(hf_store *s, int scope, const char *why, int64_t deadline_ns, hf_tx 
         return err_set(e, RC_USAGE, "'%s': %s was opened without noise: set .noise = \"\"", why,
                        s->path);
     hf_tx *outer = tx_of_thread(s);
-    if (outer)
-        return err_set(e, RC_USAGE,
-                       "'%s' inside of '%s', on the same thread: use its hf_tx, or "
-                       "end it first",
-                       why, outer->why);
+    if (!outer) return ok();
+    return err_set(e, RC_USAGE,
+                   "'%s' inside of '%s', on the same thread: use its hf_tx, or end it first", why,
+                   outer->why);
+}
+
+static void tell(hf_store *s, struct label *label, hf_trace *trace) {
+    label_count(label, trace);
+    if (s->options.trace) s->options.trace(s->options.trace_arg, trace);
+}
+
+rc tx_begin(hf_store *s, int scope, const char *why, int64_t deadline_ns, hf_tx **out,
+            struct err *e) {
+    TRY(check_begin(s, scope, why, e));
+    struct label *label = stats_label(&s->stats, why, scope);
     int64_t now = s->env->mono_ns(s->env);
+    why = label_why(label);
     if (!deadline_ns) deadline_ns = now + s->options.timeout_ms * 1000000;
-    TRY(take_turns(s, scope, why, deadline_ns, e));
-    rc r = begin_on(s, scope, why, deadline_ns, now, out, e);
-    if (!is_ok(r)) leave_turns(s, scope);
+    rc r = turn_take(s, scope, why, now, deadline_ns, e);
+    if (is_ok(r)) {
+        r = begin_in_turn(s, scope, label, deadline_ns, now, out, e);
+        if (is_ok(r)) return r;
+        turn_leave(s, scope);
+    }
+    hf_trace trace = {
+        .why = why, .scope = scope, .code = (int)r.code, .wait_ns = s->env->mono_ns(s->env) - now};
+    tell(s, label, &trace);
     return r;
 }
 
@@ -210,20 +218,28 @@ static void release_statements(hf_tx *t) {
         if (sqlite3_stmt_busy(st)) sqlite3_reset(st);
 }
 
-static void finish(hf_tx *t, bool committed) {
+static void finish(hf_tx *t, int code, int64_t commit_ns) {
     hf_store *s = t->store;
-    int scope = t->scope;
+    struct label *label = t->label;
+    struct kv *kv = t->scope == HF_READ ? NULL : s->kv;
+    hf_trace trace = {.why = t->why,
+                      .scope = t->scope,
+                      .code = code,
+                      .wait_ns = t->began_ns - t->asked_ns,
+                      .run_ns = s->env->mono_ns(s->env) - t->began_ns,
+                      .commit_ns = commit_ns};
     delist(t);
-    if (scope != HF_READ && s->kv) kv_ended(s->kv, scope, committed);
+    if (kv) kv_ended(kv, trace.scope, code == 0);
     put_conn(t->conn);
-    leave_turns(s, scope);
-    if (scope != HF_READ && s->kv && committed) kv_wait_room(s->kv);
+    turn_leave(s, trace.scope);
+    if (kv && code == 0) kv_wait_room(kv);
+    tell(s, label, &trace);
 }
 
-static void undo(hf_tx *t) {
+static void undo(hf_tx *t, int code) {
     release_statements(t);
     if (!sqlite3_get_autocommit(t->conn->db)) conn_run(t->conn, t->conn->rollback);
-    finish(t, false);
+    finish(t, code, 0);
 }
 
 /* A commit of another process is published in an instant; if that one died in it, "all until now"
@@ -234,37 +250,70 @@ static void read_place(sqlite3 *db, struct position *out) {
     *out = (struct position){.kind = POSITION_NOW};
 }
 
-static rc commit(hf_tx *t, struct err *e) {
+/* A commit of both files is two, main's first. If noise's then fails, main's stands: SQLite says
+ * that it failed, but what is in main's log is committed. */
+static bool main_stands(hf_tx *t, const struct position *before) {
+    struct position now;
+    if (t->scope != HF_BOTH) return false;
+    read_place(t->conn->db, &now);
+    return memcmp(before, &now, sizeof now) != 0;
+}
+
+static void say_noise_lost(hf_store *s, const char *why, const struct err *e) {
+    const char *pairs[] = {"noise", s->noise, "transaction", why, "err", e->text};
+    store_event(s, "noise.lost", pairs, 6);
+}
+
+static rc commit(hf_tx *t, bool *noise_lost, struct err *e) {
     struct conn *c = t->conn;
     struct position before = {0}, after = {.kind = POSITION_NOTHING};
-    bool placed = t->place && t->scope & HF_MAIN;
-    if (placed) read_place(c->db, &before);
+    bool looks = t->scope == HF_BOTH || (t->place && t->scope == HF_MAIN);
+    if (looks) read_place(c->db, &before);
     int code = conn_run(c, c->commit);
-    if (code != SQLITE_OK) return conn_error(c, code, t->why, e);
-    if (placed) read_place(c->db, &after);
-    if (placed && before.kind && memcmp(&before, &after, sizeof after) == 0)
+    if (code != SQLITE_OK) {
+        rc r = conn_error(c, code, t->why, e);
+        if (!main_stands(t, &before)) return r;
+        *noise_lost = true;
+    }
+    if (!t->place) return ok();
+    if (looks) read_place(c->db, &after);
+    if (before.kind && memcmp(&before, &after, sizeof after) == 0)
         after = (struct position){.kind = POSITION_NOTHING};
-    if (t->place) memcpy(t->place, &after, sizeof after);
+    memcpy(t->place, &after, sizeof after);
     return ok();
 }
 
+/* Of this thread, and open. */
+static bool is_mine(const hf_tx *t) {
+    for (const hf_tx *m = mine; m; m = m->next_of_thread)
+        if (m == t) return is_ok(store_check(t->store, "this transaction", NULL));
+    return false;
+}
+
 rc tx_commit(hf_tx *t, struct err *e) {
+    bool noise_lost = false;
     rc r = tx_check(t, e);
-    if (!is_ok(r)) {
-        if (t && t->gone && t->open) undo(t);
-        return r;
+    if (!is_ok(r) && !is_mine(t)) return r;
+    hf_store *s = t->store;
+    if (is_ok(r)) {
+        release_statements(t);
+        if (t->scope != HF_READ && s->kv) r = kv_before_commit(s->kv, t, e);
+        release_statements(t);
+        int64_t start = s->env->mono_ns(s->env);
+        if (is_ok(r)) r = commit(t, &noise_lost, e);
+        if (is_ok(r) && !noise_lost) {
+            finish(t, 0, s->env->mono_ns(s->env) - start);
+            return r;
+        }
     }
-    release_statements(t);
-    if (t->scope != HF_READ && t->store->kv) r = kv_before_commit(t->store->kv, t, e);
-    if (is_ok(r)) r = commit(t, e);
-    if (is_ok(r)) finish(t, true);
-    else undo(t);
+    const char *why = t->why;
+    undo(t, (int)r.code);
+    if (noise_lost) say_noise_lost(s, why, e);
     return r;
 }
 
-void tx_rollback(hf_tx *t) {
-    struct err e;
-    if (is_ok(tx_check(t, &e)) || (t && t->gone && t->open)) undo(t);
+void tx_rollback(hf_tx *t, int code) {
+    if (is_mine(t)) undo(t, code);
 }
 
 /* ---- the public ones ---- */
@@ -284,7 +333,7 @@ int hf_commit(hf_tx *t) {
 }
 
 void hf_rollback(hf_tx *t) {
-    tx_rollback(t);
+    tx_rollback(t, HF_CANCELLED);
 }
 
 int hf_write(hf_store *s, int scope, const char *why, int (*fn)(hf_tx *, void *), void *arg) {
@@ -296,7 +345,7 @@ int hf_write(hf_store *s, int scope, const char *why, int (*fn)(hf_tx *, void *)
     if (!is_ok(r)) return done(r, &e);
     int said = fn(t, arg);
     if (said == 0) return done(tx_commit(t, &e), &e);
-    tx_rollback(t);
+    tx_rollback(t, said);
     return said;
 }
 
@@ -308,7 +357,7 @@ int hf_read(hf_store *s, const char *why, int (*fn)(hf_tx *, void *), void *arg)
     if (!is_ok(r)) return done(r, &e);
     int said = fn(t, arg);
     if (said == 0) return done(tx_commit(t, &e), &e);
-    tx_rollback(t);
+    tx_rollback(t, said);
     return said;
 }
 
