@@ -230,9 +230,10 @@ HF_API hf_source *hf_store_source(hf_store *); /* NULL: it is not replicated. No
 HF_API int hf_source_find(const char *path, hf_source **out);
 HF_API void hf_source_release(hf_source *); /* NULL is fine */
 
-/* Before a first open: if there is no file at `path`, the newest state of these replicas. *restored
- * is 1 if it was restored, 0 if the file is there or no replica holds a backup. HF_TIMEOUT: one
- * that may alone hold a backup did not answer within start_ms. */
+/* Before a first open: if there is no file at `path`, or an empty one, the newest state of these
+ * replicas. *restored is 1 if it was restored, 0 if the file is there or no replica holds a backup.
+ * What this process restored goes on as the writer of its replica: take_over need not be set.
+ * HF_TIMEOUT: one that may alone hold a backup did not answer within start_ms. */
 HF_API int hf_restore_if_missing(const char *path, const char *const *urls,
                                  const hf_replicate_options *, int *restored);
 

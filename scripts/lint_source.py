@@ -56,6 +56,7 @@ EXCEPTIONS = {
     "store/runner.c": {"signal.h", "sys/prctl.h"},  # it takes no signals, and wakes in time
     "store/fake.c": {"pthread.h"},  # told by one thread, asked by others
     "store/mem.c": {"pthread.h"},
+    "store/restore.c": {"pthread.h"},  # what a process has restored
     "base/log.c": {"time.h", "unistd.h"},  # a line for a person carries the time; nothing is decided by it
     "replica/plan.c": {"time.h"},  # a time in the words of an error; the clock is not asked
 }

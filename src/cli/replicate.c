@@ -10,11 +10,11 @@
  */
 #include "cli/cli.h"
 #include "cli/exec.h"
-#include "cli/prepare.h"
 #include "cli/waiters.h"
 #include "os/system.h"
 #include "source/fast_forward.h"
 #include "source/source.h"
+#include "store/restore.h"
 
 #include <getopt.h>
 #include <signal.h>
@@ -120,7 +120,8 @@ static void log_stats(struct replicate *r, const char *event) {
 
 static void log_all_requests(struct replicate *r) {
     struct source_dest d;
-    for (int i = 0; r->source && source_dest(r->source, i, &d); i++) log_requests(&r->log, d.store);
+    for (int i = 0; r->source && source_dest(r->source, i, &d); i++)
+        tell_requests(d.store, on_event, r);
 }
 
 static void report(struct replicate *r) {
@@ -321,19 +322,28 @@ static rc ship_once(struct replicate *r, struct err *e) {
     return ok();
 }
 
+static rc interruptible(rc (*work)(struct restoration *, struct err *), struct restoration *p,
+                        struct err *e) {
+    signals_cancel(&p->progress.cancel);
+    rc result = work(p, e);
+    signals_cancel(NULL);
+    return result;
+}
+
 /* The database as the replica has it, or nothing if there is no backup; shipped. */
 static rc prepare(struct replicate *r, struct err *e) {
-    struct prepare p = {.env = r->env,
-                        .log = &r->log,
-                        .db = r->db,
-                        .urls = r->urls,
-                        .url_count = r->url_count,
-                        .wait_ns = r->exec_wait_ns,
-                        .strict = r->exec_strict};
+    struct restoration p = {.env = r->env,
+                            .db = r->db,
+                            .urls = (const char *const *)r->urls,
+                            .url_count = r->url_count,
+                            .wait_ns = r->exec_wait_ns,
+                            .strict = r->exec_strict,
+                            .event = on_event,
+                            .event_arg = r};
     if (r->adopt_replica && is_here(r)) {
         TRY(adopt_replica(r, e));
     } else if (!is_here(r)) {
-        TRY(prepare_restore(&p, e));
+        TRY(interruptible(restore_missing, &p, e));
         if (!p.restored) return ok();
         r->options.take_over = true; /* whoever starts an application here has decided that */
         r->options.adopt_local = p.others_are_older;
@@ -344,7 +354,7 @@ static rc prepare(struct replicate *r, struct err *e) {
         if (result.code != RC_BEHIND || r->options.adopt_local || behind == r->url_count)
             return result;
         close_source(r);
-        TRY(prepare_fast_forward(&p, e));
+        TRY(interruptible(restore_fast_forward, &p, e));
     }
 }
 

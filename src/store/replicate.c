@@ -13,6 +13,7 @@
 
 #include "store/application.h"
 #include "store/fake.h"
+#include "store/restore.h"
 #include "store/status.h"
 
 #include <stdio.h>
@@ -137,6 +138,7 @@ static rc take(const hf_replicate_options *given, struct runner_options *out, st
                    .adopt_local = o.adopt_local != 0,
                    .event = o.event,
                    .event_arg = o.event_arg},
+        .serve = o.socket != 0,
         .start_ms = o.start_ms ? o.start_ms : START_MS,
         .drain_ms = o.drain_ms ? o.drain_ms : DRAIN_MS};
     out->source.start_ms = out->start_ms;
@@ -157,9 +159,14 @@ static rc begin(const char *path, hf_store *store, const char *const *urls,
     struct file_stat st;
     struct hf_source *r;
     char real[LIMIT_PATH];
+    bool older = false;
     TRY(take(given, &o, e));
     if (!urls || !urls[0]) return err_set(e, RC_USAGE, "no URL to replicate %s to", path);
     TRY(look_at(path, real, &st, e));
+    if (restored_here(st.device, st.inode, &older)) {
+        o.source.take_over = true;
+        o.source.adopt_local |= older;
+    }
     o.replaceable = !store;
     o.ended = store ? let_go : NULL;
     o.ended_arg = store;

@@ -32,6 +32,8 @@
 #define DRAIN_LOOK_NS 20000000
 #define REPLACED_DRAIN_NS 2000000000
 
+const struct runner_server *runner_server;
+
 /* ---- life ---- */
 
 rc runner_new(struct env *env, const char *path, const char *const *urls,
@@ -44,6 +46,7 @@ rc runner_new(struct env *env, const char *path, const char *const *urls,
     r->start_ns = o->start_ms * 1000000;
     r->drain_ns = o->drain_ms * 1000000;
     r->replaceable = o->replaceable;
+    r->serve = o->serve;
     r->told_end = o->ended;
     r->told_arg = o->ended_arg;
     r->generation = fork_generation();
@@ -142,6 +145,7 @@ static rc open_source(struct hf_source *r, struct err *e) {
     r->inode = st.inode;
     r->begun_ns = now_ns(r);
     r->changed = r->armed = false;
+    if (r->server) TRY(runner_server->database(r->server, e));
     if (source_switched_mode(r->source))
         event(r, "database.switched_to_wal", (const char *const[]){"db", r->path}, 2);
     event(r, "start", (const char *const[]){"db", r->path, "version", HOLDFAST_VERSION}, 4);
@@ -269,7 +273,16 @@ static rc begin_again(struct hf_source *r, struct err *e) {
     return await_database(r, e);
 }
 
+static rc serve(struct hf_source *r, struct err *e) {
+    if (!r->serve) return ok();
+    if (!runner_server)
+        return err_set(e, RC_UNFIT,
+                       "this library was built without the socket for other processes");
+    return runner_server->start(r->env, r->barrier, r->path, &r->server, e);
+}
+
 static rc keep_going(struct hf_source *r, struct err *e) {
+    TRY(serve(r, e));
     rc result = open_source(r, e);
     while (is_ok(result) && !r->stopping) {
         result = r->source ? run(r, e) : await_database(r, e);
@@ -309,6 +322,7 @@ static void *live(void *arg) {
         event(r, "replication.ended",
               (const char *const[]){"db", r->path, "code", rc_name(why.code), "err", why.text}, 6);
     stop_barrier(r, &r->end);
+    if (r->server) runner_server->stop(r->server);
     close_source(r);
     if (r->told_end) r->told_end(r->told_arg);
     tell_start(r, &r->end);

@@ -27,9 +27,19 @@
 
 struct clock; /* store/clock.h: time that may stand still */
 
+/* A way for other processes to wait, set where it is linked (daemon/in_process.c); NULL: there is
+ * none. All of it is called on the run's thread. */
+struct runner_server {
+    rc (*start)(struct env *, struct barrier *, const char *database, void **out, struct err *);
+    rc (*database)(void *server, struct err *); /* there is one now, or another */
+    void (*stop)(void *server);                 /* the barrier has been stopped */
+};
+extern const struct runner_server *runner_server;
+
 struct runner_options {
     struct source_options source;
     int64_t start_ms, drain_ms;
+    bool serve;       /* through runner_server */
     bool replaceable; /* the database may be replaced or deleted: begin again with the new one */
     struct clock *clock;
     void (*ended)(void *arg); /* on its thread: nobody looks after the log any more; may be NULL */
@@ -47,7 +57,7 @@ struct hf_source {
     char *urls[RUNNER_URLS];
     int url_count;
     int64_t start_ns, drain_ns;
-    bool replaceable;
+    bool serve, replaceable;
     void (*told_end)(void *);
     void *told_arg;
     unsigned generation; /* fork_generation() */
@@ -68,6 +78,7 @@ struct hf_source {
 
     /* the thread's; anybody's after it has ended */
     struct source *source;
+    void *server; /* NULL: none */
     bool changed, armed;
     int64_t begun_ns;
     struct err end; /* code RC_OK: everything was shipped */

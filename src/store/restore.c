@@ -8,18 +8,22 @@
  *  1. "There is no backup" is only concluded when every destination has said so. An application
  *     that begins with an empty database while the full one cannot be asked for would fork it.
  */
-#include "cli/prepare.h"
+#include "store/restore.h"
 
 #include "base/limits.h"
-#include "cli/exec.h"
 #include "source/fast_forward.h"
+#include "store/fake.h"
+#include "store/internal.h"
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MAX_URLS 8
 #define RETRY_NS 1000000000
+#define START_MS 10000
 
 enum answer { SILENT, EMPTY, BACKUP };
 
@@ -31,12 +35,20 @@ struct candidate {
 };
 
 struct look {
-    struct prepare *p;
+    struct restoration *p;
     struct candidate at[MAX_URLS];
-    struct progress progress;
 };
 
-void log_requests(struct log *log, const struct store *store) {
+static void event_of(const struct restoration *p, const char *name, const char *const *pairs,
+                     int count) {
+    if (p->event) p->event(p->event_arg, name, pairs, count);
+}
+#define EVENT(p, name, ...)                                                                        \
+    event_of(p, name, (const char *const[]){__VA_ARGS__},                                          \
+             (int)(sizeof((const char *const[]){__VA_ARGS__}) / sizeof(const char *)))
+
+void tell_requests(const struct store *store,
+                   void (*event)(void *, const char *, const char *const *, int), void *arg) {
     const char *pairs[2 + 2 * REQUEST_KINDS] = {"to", store->url};
     char numbers[REQUEST_KINDS][24];
     unsigned long long all = 0;
@@ -47,7 +59,7 @@ void log_requests(struct log *log, const struct store *store) {
         pairs[3 + 2 * i] = numbers[i];
         all += n;
     }
-    if (all) log_pairs(log, "requests", pairs, 2 + 2 * REQUEST_KINDS);
+    if (all && event) event(arg, "requests", pairs, 2 + 2 * REQUEST_KINDS);
 }
 
 /* What asking again cannot change. */
@@ -75,18 +87,18 @@ static rc ask(struct candidate *c, struct err *e) {
 
 /* False: told to stop. */
 static bool pause_before_retry(struct look *l, const char *url, const struct err *why) {
-    struct prepare *p = l->p;
-    log_pairs(p->log, "start.retry", (const char *const[]){"from", url, "err", why->text}, 4);
+    struct restoration *p = l->p;
+    EVENT(p, "start.retry", "from", url, "err", why->text);
     p->env->sleep_ns(p->env, RETRY_NS);
-    return !atomic_load(&l->progress.cancel);
+    return !atomic_load(&l->p->progress.cancel);
 }
 
-static rc cancelled(struct err *e) {
-    return err_set(e, RC_CANCELLED, "told to stop before the application was started");
+static rc cancelled(const struct restoration *p, struct err *e) {
+    return err_set(e, RC_CANCELLED, "told to stop before %s was restored", p->db);
 }
 
 static rc ask_all(struct look *l, struct err *e) {
-    struct prepare *p = l->p;
+    struct restoration *p = l->p;
     int64_t until = p->env->mono_ns(p->env) + p->wait_ns;
     for (int i = 0; i < p->url_count; i++) {
         struct candidate *c = &l->at[i];
@@ -98,7 +110,7 @@ static rc ask_all(struct look *l, struct err *e) {
                 return r;
             }
             if (p->env->mono_ns(p->env) >= until) break;
-            if (!pause_before_retry(l, c->store->url, &c->err)) return cancelled(e);
+            if (!pause_before_retry(l, c->store->url, &c->err)) return cancelled(p, e);
         }
     }
     return ok();
@@ -111,15 +123,14 @@ static rc nothing_known(const struct look *l, const struct candidate *silent, st
                    l->p->db, silent->store->url, l->p->wait_ns / 1000000000, silent->err.text);
 }
 
-static void log_restored(const struct prepare *p, const char *event, const struct store *from,
-                         const struct restore_result *result) {
+static void tell_restored(const struct restoration *p, const char *event, const struct store *from,
+                          const struct restore_result *result) {
     char txid[24];
     snprintf(txid, sizeof txid, "%" PRIu64, result->txid);
-    log_pairs(p->log, event, (const char *const[]){"db", p->db, "from", from->url, "txid", txid},
-              6);
+    EVENT(p, event, "db", p->db, "from", from->url, "txid", txid);
 }
 
-static rc sync_directory(const struct prepare *p, struct err *e) {
+static rc sync_directory(const struct restoration *p, struct err *e) {
     const char *slash = strrchr(p->db, '/');
     char dir[LIMIT_PATH];
     snprintf(dir, sizeof dir, "%.*s", slash ? (int)(slash - p->db) : 1, slash ? p->db : ".");
@@ -129,7 +140,7 @@ static rc sync_directory(const struct prepare *p, struct err *e) {
 /* In the place of an empty file, which keeps its owner and permissions. */
 static rc restore_over_empty(struct look *l, struct store *from, struct restore_options *options,
                              struct restore_result *result, struct err *e) {
-    const struct prepare *p = l->p;
+    const struct restoration *p = l->p;
     const struct env_files *files = p->env->files;
     struct file_stat st;
     char temp[LIMIT_PATH + 32];
@@ -148,14 +159,14 @@ static rc restore_over_empty(struct look *l, struct store *from, struct restore_
 }
 
 static rc restore_from(struct look *l, struct candidate *c, struct err *e) {
-    struct prepare *p = l->p;
-    struct restore_options options = {.progress = &l->progress};
+    struct restoration *p = l->p;
+    struct restore_options options = {.progress = &l->p->progress};
     struct restore_result result;
     struct file_stat st;
     if (is_ok(p->env->files->stat(p->env, p->db, &st, e)) && st.size_bytes == 0)
         TRY(restore_over_empty(l, c->store, &options, &result, e));
     else TRY(replica_restore(c->store, p->db, &options, &result, e));
-    log_restored(p, "restored", c->store, &result);
+    tell_restored(p, "restored", c->store, &result);
     p->restored = true;
     return ok();
 }
@@ -175,7 +186,7 @@ static rc restore_other_format(struct look *l, struct err *e) {
 }
 
 static rc choose_and_restore(struct look *l, struct err *e) {
-    struct prepare *p = l->p;
+    struct restoration *p = l->p;
     struct candidate *best = NULL, *silent = NULL;
     for (int i = 0; i < p->url_count; i++) {
         struct candidate *c = &l->at[i];
@@ -185,10 +196,8 @@ static rc choose_and_restore(struct look *l, struct err *e) {
     }
     if (silent && (!best || p->strict)) return nothing_known(l, silent, e);
     if (!best) return restore_other_format(l, e);
-    if (silent)
-        log_pairs(p->log, "start.without",
-                  (const char *const[]){"to", silent->store->url, "err", silent->err.text}, 4);
-    log_pairs(p->log, "restore", (const char *const[]){"db", p->db, "from", best->store->url}, 4);
+    if (silent) EVENT(p, "start.without", "to", silent->store->url, "err", silent->err.text);
+    EVENT(p, "restore", "db", p->db, "from", best->store->url);
     TRY(restore_from(l, best, e));
     int others = 0, of_same_run = 0;
     for (int i = 0; i < p->url_count; i++) {
@@ -202,23 +211,22 @@ static rc choose_and_restore(struct look *l, struct err *e) {
 }
 
 static rc look_open(struct look *l, struct err *e) {
-    struct prepare *p = l->p;
+    struct restoration *p = l->p;
     if (p->url_count > MAX_URLS) return err_set(e, RC_USAGE, "more than %d destinations", MAX_URLS);
-    for (int i = 0; i < p->url_count; i++) TRY(store_open(p->env, p->urls[i], &l->at[i].store, e));
-    signals_cancel(&l->progress.cancel);
+    for (int i = 0; i < p->url_count; i++)
+        TRY(destination_open(p->env, p->urls[i], &l->at[i].store, e));
     return ok();
 }
 
 static void look_close(struct look *l) {
-    signals_cancel(NULL);
     for (int i = 0; i < l->p->url_count && i < MAX_URLS; i++) {
-        if (l->at[i].store) log_requests(l->p->log, l->at[i].store);
+        if (l->at[i].store) tell_requests(l->at[i].store, l->p->event, l->p->event_arg);
         store_free(l->at[i].store);
     }
 }
 
 /* A directory that is not there is more often a disk that is not mounted than a new service. */
-static rc directory_is_there(const struct prepare *p, struct err *e) {
+static rc directory_is_there(const struct restoration *p, struct err *e) {
     char dir[LIMIT_PATH];
     struct file_stat st;
     const char *slash = strrchr(p->db, '/');
@@ -228,35 +236,106 @@ static rc directory_is_there(const struct prepare *p, struct err *e) {
     return is_ok(r) ? ok() : err_prefix(e, r, "the directory of the database");
 }
 
-rc prepare_restore(struct prepare *p, struct err *e) {
+rc restore_missing(struct restoration *p, struct err *e) {
     struct look l = {.p = p};
     TRY(directory_is_there(p, e));
     rc r = look_open(&l, e);
     if (is_ok(r)) r = ask_all(&l, e);
     if (is_ok(r)) r = choose_and_restore(&l, e);
-    if (atomic_load(&l.progress.cancel) && !is_ok(r)) r = cancelled(e);
+    if (atomic_load(&l.p->progress.cancel) && !is_ok(r)) r = cancelled(p, e);
     look_close(&l);
     return r;
 }
 
-rc prepare_fast_forward(struct prepare *p, struct err *e) {
+rc restore_fast_forward(struct restoration *p, struct err *e) {
     struct look l = {.p = p};
     rc r = look_open(&l, e);
     if (is_ok(r)) r = err_set(e, RC_NOTFOUND, "%s is behind no destination", p->db);
-    for (int i = 0; i < p->url_count && !is_ok(r) && !atomic_load(&l.progress.cancel); i++) {
+    for (int i = 0; i < p->url_count && !is_ok(r) && !atomic_load(&l.p->progress.cancel); i++) {
         struct restore_result result = {0};
         struct store *store = l.at[i].store;
         struct err why;
-        rc moved = source_fast_forward(p->env, store, p->db, 0, &l.progress, &result, &why);
+        rc moved = source_fast_forward(p->env, store, p->db, 0, &l.p->progress, &result, &why);
         if (is_ok(moved) && result.page_count) {
-            log_restored(p, "fast_forwarded", store, &result);
+            tell_restored(p, "fast_forwarded", store, &result);
             r = ok();
         } else if (!is_ok(moved) && r.code == RC_NOTFOUND && moved.code != RC_CONFLICT) {
             *e = why;
             r = moved;
         }
     }
-    if (atomic_load(&l.progress.cancel) && !is_ok(r)) r = cancelled(e);
+    if (atomic_load(&l.p->progress.cancel) && !is_ok(r)) r = cancelled(p, e);
     look_close(&l);
     return r;
+}
+
+/* ---- in the process ---- */
+
+/* What was restored here may go on as its own replica's writer: nobody asks for a backup of another
+ * who is still at work. */
+struct own {
+    uint64_t device, inode;
+    bool others_are_older;
+    struct own *next;
+};
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct own *owned; /* guarded by lock; never freed */
+
+static rc remember(const struct restoration *p, struct err *e) {
+    struct file_stat st;
+    struct own *o = calloc(1, sizeof *o);
+    if (!o) return err_set(e, RC_NOMEM, "no memory");
+    rc r = p->env->files->stat(p->env, p->db, &st, e);
+    if (!is_ok(r)) {
+        free(o);
+        return r;
+    }
+    pthread_mutex_lock(&lock);
+    *o = (struct own){st.device, st.inode, p->others_are_older, owned};
+    owned = o;
+    pthread_mutex_unlock(&lock);
+    return ok();
+}
+
+bool restored_here(uint64_t device, uint64_t inode, bool *others_are_older) {
+    pthread_mutex_lock(&lock);
+    const struct own *o = owned; /* the newest first */
+    while (o && (o->device != device || o->inode != inode)) o = o->next;
+    if (o) *others_are_older = o->others_are_older;
+    pthread_mutex_unlock(&lock);
+    return o != NULL;
+}
+
+static rc restore_if_missing(const char *path, const char *const *urls,
+                             const hf_replicate_options *given, int *restored, struct err *e) {
+    hf_replicate_options o;
+    struct file_stat st;
+    struct clock *clock = destination_clock(urls);
+    struct env *env = clock ? clock_env(clock) : store_env();
+    TRY(take_options(given, &o, sizeof o, "hf_replicate_options", e));
+    if (!path || !*path || !urls || !urls[0] || !restored)
+        return err_set(e, RC_USAGE, "hf_restore_if_missing: an argument is missing");
+    if (!env) return err_set(e, RC_NOMEM, "no memory");
+    if (o.start_ms < 0 || o.start_ms > INT64_MAX / 1000000)
+        return err_set(e, RC_USAGE, "hf_replicate_options: start_ms is no duration");
+    struct restoration p = {.env = env,
+                            .db = path,
+                            .urls = urls,
+                            .wait_ns = (o.start_ms ? o.start_ms : START_MS) * 1000000,
+                            .event = o.event,
+                            .event_arg = o.event_arg};
+    while (urls[p.url_count]) p.url_count++;
+    rc r = env->files->stat(env, path, &st, e);
+    bool missing = r.code == RC_NOTFOUND || (is_ok(r) && st.is_regular && st.size_bytes == 0);
+    if (!missing) TRY(r);
+    else TRY(restore_missing(&p, e));
+    if (p.restored) TRY(remember(&p, e));
+    *restored = p.restored;
+    return ok();
+}
+
+int hf_restore_if_missing(const char *path, const char *const *urls, const hf_replicate_options *o,
+                          int *restored) {
+    struct err e;
+    return done(restore_if_missing(path, urls, o, restored, &e), &e);
 }
