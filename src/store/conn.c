@@ -215,7 +215,6 @@ static rc set_up(struct conn *c, struct err *e) {
     sqlite3_extended_result_codes(c->db, 1);
     sqlite3_busy_handler(c->db, wait_for_lock, c);
     sqlite3_db_config(c->db, SQLITE_DBCONFIG_DEFENSIVE, 1, (int *)NULL);
-    sqlite3_db_config(c->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, (int *)NULL);
     sqlite3_db_config(c->db, SQLITE_DBCONFIG_ENABLE_FKEY, 1, (int *)NULL);
     sqlite3_set_authorizer(c->db, may, c);
     if (has_noise) TRY(attach_noise(c, e));
