@@ -42,6 +42,8 @@ stdio.h stdlib.h stdnoreturn.h string.h strings.h isa-l/crc64.h jansson.h lz4.h 
 OF_A_ROOM = {"object": ("curl/curl.h", "openssl/", "expat.h")}
 WITH_SYSTEM = {"os", "cli", "daemon"}
 EXCEPTIONS = {
+    "ext/api.h": {"sqlite3ext.h"},  # in place of sqlite3.h
+    "ext/beside.c": {"dlfcn.h"},  # is the library in this process?
     "object/credentials.c": {"pthread.h"},  # one thread asks for all
     "object/http.c": {"pthread.h"},  # a stack of connections for all threads
     "object/s3_call.h": {"pthread.h"},  # region and clock are found out by any thread

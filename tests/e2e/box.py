@@ -122,6 +122,16 @@ class Replicator:
         yield
         self.send(signal.SIGCONT)
 
+    def waiting(self):
+        """How many connections it has on its Unix socket."""
+        with open("/proc/net/unix") as f:
+            connected = {f"socket:[{l[6]}]" for l in map(str.split, f) if l[5] == "03"}
+        count = 0
+        for fd in pathlib.Path(f"/proc/{self.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                count += os.readlink(fd) in connected
+        return count
+
     def end(self, code, patience=PATIENCE):
         """Wait for the end; its exit code must be `code`. What it said to people."""
         try:

@@ -4,6 +4,8 @@ import pathlib
 import re
 import signal
 import subprocess
+import sys
+import tempfile
 
 import pytest
 
@@ -59,21 +61,27 @@ def test_readme_samples_run(box):
     bin_dir = box.path / "bin"
     bin_dir.mkdir()
     (bin_dir / "holdfast").symlink_to(COMMAND)
-    env = {**box.env(), "PATH": f"{bin_dir}:{os.environ['PATH']}"}
-    blocks = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
-    assert len(blocks) == 4 and blocks[0].endswith("&\n")
-    running = subprocess.Popen(["bash", "-ec", f"{blocks[0]} wait"], cwd=box.path, env=env,
-                               stderr=subprocess.PIPE, start_new_session=True)
-    try:
-        box.wait_safe(to=box.path / "backup")
-        for block in blocks[1:]:
-            done = subprocess.run(["bash", "-ec", block], cwd=box.path, env=env, capture_output=True, text=True)
-            assert done.returncode == 0, f"{block}{done.stdout}{done.stderr}"
-    finally:
-        os.killpg(running.pid, signal.SIGTERM)
-        running.communicate()
+    (bin_dir / "python3").symlink_to(sys.executable)
+    (box.path / "build").symlink_to(pathlib.Path(COMMAND).parent)
+    blocks = re.findall(r"^```(sh|python)\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
+    assert [kind for kind, _ in blocks] == ["sh"] * 5 + ["python"] * 2 and blocks[0][1].endswith("&\n")
+    run = {"sh": ["bash", "-ec"], "python": [sys.executable, "-c"]}
+    with tempfile.TemporaryDirectory() as short:  # others than we have no long paths for sockets
+        env = {**box.env(short), "PATH": f"{bin_dir}:{os.environ['PATH']}"}
+        running = subprocess.Popen(["bash", "-ec", f"{blocks[0][1]} wait"], cwd=box.path, env=env,
+                                   stderr=subprocess.PIPE, start_new_session=True)
+        try:
+            box.wait_safe(to=box.path / "backup")
+            for kind, block in blocks[1:]:
+                done = subprocess.run([*run[kind], block], cwd=box.path, env=env, capture_output=True, text=True)
+                assert done.returncode == 0, f"{block}{done.stdout}{done.stderr}"
+        finally:
+            os.killpg(running.pid, signal.SIGTERM)
+            running.communicate()
     rows = c.execute("SELECT * FROM t").fetchall()
     assert len(rows) == 20 and box.sql("SELECT * FROM t", db=box.path / "restored.db") == rows
+    out = box.restore(to=box.path / "backup")
+    assert box.sql("SELECT * FROM visit", db=out) == [("you",)]
 
 
 def test_links_and_paths_of_the_documents_exist():

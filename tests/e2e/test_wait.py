@@ -65,17 +65,6 @@ def start_waiting(box, *args):
     return p
 
 
-def waiting(r):
-    """How many connections the replicator has on its socket."""
-    with open("/proc/net/unix") as f:
-        lines = [l.split() for l in f]
-    mine = set()
-    for fd in pathlib.Path(f"/proc/{r.pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            mine.add(os.readlink(fd))
-    return sum(f"socket:[{l[6]}]" in mine for l in lines[1:] if l[5] == "03")
-
-
 def puts(r):
     """Level-0 objects so far, as it counts them itself."""
     mark = r.mark()
@@ -178,7 +167,7 @@ def test_a_thousand_wait_at_once(box):
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
     for c in clients:
         c.request("POST", "/wait", b"{}")
-    until(lambda: waiting(r) == 1000, "all are there")
+    until(lambda: r.waiting() == 1000, "all are there")
     box.holdfast("sync", box.db)
     for c in clients:
         with contextlib.closing(c):
@@ -196,7 +185,7 @@ def test_wait_goes_well_while_the_replicator_is_told_to_stop(box):
     box.holdfast("sync", box.db)
     add_rows(app, 1)
     p = start_waiting(box)
-    until(lambda: waiting(r) == 1, "it waits")
+    until(lambda: r.waiting() == 1, "it waits")
     r.stop()
     assert p.wait(5) == 0, p.stderr.read()
     assert count_rows(box.restore()) == 12
@@ -478,7 +467,7 @@ def test_request_that_cannot_be(asked, status, method, url, body):
     box, r = asked
     got, said = ask(box, method, url, body)
     assert got == status and set(said) == {"error", "words"} and said["words"], said
-    until(lambda: waiting(r) == 0, "nobody waits")
+    until(lambda: r.waiting() == 0, "nobody waits")
     assert ask(box, "POST", "/wait", b"{}")[0] == 200
 
 
@@ -509,7 +498,7 @@ def test_bytes_that_are_no_request(asked, raw):
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             c.sock.sendall(raw)
         assert ask(box, "POST", "/wait", b"{}")[0] == 200
-    until(lambda: waiting(r) == 0, "nobody is left")
+    until(lambda: r.waiting() == 0, "nobody is left")
     assert ask(box, "POST", "/wait", b"{}")[0] == 200
 
 
@@ -550,7 +539,7 @@ def test_replicator_that_is_killed_while_it_is_asked(box):
     lock_away(box)
     add_rows(app, 1)
     p = start_waiting(box)
-    until(lambda: waiting(r) == 1, "it waits")
+    until(lambda: r.waiting() == 1, "it waits")
     r.kill()
     assert p.wait(5) == 7 and "no replicator" in p.stderr.read()
 
@@ -563,7 +552,7 @@ def test_replicator_that_ends_without_having_shipped_says_so(box):
     lock_away(box)
     add_rows(app, 1)
     p = start_waiting(box)
-    until(lambda: waiting(r) == 1, "it waits")
+    until(lambda: r.waiting() == 1, "it waits")
     r.stop(7)
     assert p.wait(5) == 7 and "told to stop" in p.stderr.read()
 
@@ -580,10 +569,10 @@ def test_who_hangs_up_is_no_longer_waited_for(box):
         clients = [Client(path) for _ in range(50)]
         for c in clients:
             c.request("POST", "/wait", b"{}")
-        until(lambda: waiting(r) == 50, "they wait")
+        until(lambda: r.waiting() == 50, "they wait")
         for c in clients:
             c.close()
-        until(lambda: waiting(r) == 0, "nobody waits")
+        until(lambda: r.waiting() == 0, "nobody waits")
     files = len(list(pathlib.Path(f"/proc/{r.pid}/fd").iterdir()))
     assert files < 60
     box.replica.unlink()
@@ -602,7 +591,7 @@ def test_half_closed_connection_still_gets_its_answer(box):
     with contextlib.closing(Client(where(box))) as c:
         c.request("POST", "/wait", b"{}")
         c.sock.shutdown(socket.SHUT_WR)
-        until(lambda: waiting(r) == 1, "it waits")
+        until(lambda: r.waiting() == 1, "it waits")
         box.holdfast("sync", box.db)
         assert c.getresponse().status == 200
 
@@ -620,7 +609,7 @@ def test_fenced_replicator_tells_those_who_wait(box):
     p = start_waiting(box, "-timeout", "20s")
     c = Client(where(box), timeout=20)
     c.request("POST", "/wait", json.dumps({"flush": False}))
-    until(lambda: waiting(r) == 2, "two wait")
+    until(lambda: r.waiting() == 2, "two wait")
     box.replicate("-take-over", db=copy, runtime=there)
     subprocess.run([COMMAND, "sync", box.db], env=box.env(), capture_output=True)
     assert p.wait(10) == 5 and "fenced: " in p.stderr.read()
