@@ -53,6 +53,11 @@ bench:
 	@scripts/build $(BUILD) -Dtests=enabled
 	@/usr/bin/python3 -B tests/bench/all.py --build $(BUILD) $(ARGS)
 
+bench-store:
+	@scripts/setup build test ceph etcd
+	@scripts/build $(BUILD) -Dtests=enabled
+	@/usr/bin/python3 -B tests/bench/store.py --build $(BUILD) $(ARGS)
+
 lint:
 	@scripts/setup build test lint
 	@scripts/lint
@@ -77,4 +82,4 @@ fmt:
 install: all
 	@meson install -C $(BUILD) --no-rebuild
 
-.PHONY: all setup interop demo demo-s3 test soak soak-s3 bench bench-s3 lint deb fuzz san fmt install
+.PHONY: all setup interop demo demo-s3 test soak soak-s3 bench bench-s3 bench-store lint deb fuzz san fmt install

@@ -35,7 +35,8 @@ def arguments(text, **more):
     p.add_argument("--dir", default=os.environ.get("TMPDIR") or "/var/tmp", help="where (%(default)s)")
     p.add_argument("--build", default=str(ROOT / "build"), help="build directory (%(default)s)")
     for name, (default, words) in more.items():
-        p.add_argument("--" + name, default=default, type=type(default), help=f"{words} (%(default)s)")
+        kind = {"action": "store_true"} if default is False else {"default": default, "type": type(default)}
+        p.add_argument("--" + name, **kind, help=words if default is False else f"{words} (%(default)s)")
     args = p.parse_args()
     args.build = str(Path(args.build).resolve())
     if args.seed is None:
@@ -80,11 +81,12 @@ class Bench:
 
     # ---- processes ----
 
-    def lines(self, *words):
-        """What the writer says in one of its modes."""
-        p = subprocess.run([self.writer, *map(str, words)], env=self.env, stdout=subprocess.PIPE, text=True)
+    def lines(self, *words, program=None):
+        """What the writer, or another program, says in one of its modes."""
+        program = program or self.writer
+        p = subprocess.run([program, *map(str, words)], env=self.env, stdout=subprocess.PIPE, text=True)
         if p.returncode != 0:
-            raise Failure(f"bench_writer {words[0]}: exit {p.returncode}")
+            raise Failure(f"{Path(program).name} {words[0]}: exit {p.returncode}")
         return p.stdout
 
     def write(self, *words):
@@ -227,12 +229,13 @@ def stop(_number, _frame):
     raise KeyboardInterrupt
 
 
-def main(text, measure, **more):
-    """Parse, make the place, measure(bench), remove it. Exit 0: within all gates; 1: not; 2: not measured."""
+def main(text, measure, program="bench_writer", **more):
+    """Parse, build `program`, make the place, measure(bench), remove it. Exit 0: within all gates; 1: not; 2: not measured."""
     args = arguments(text, **more)
     signal.signal(signal.SIGTERM, stop)
     try:
-        subprocess.run(["ninja", "--quiet", "-C", args.build, "holdfast", "tests/bench/bench_writer"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["ninja", "--quiet", "-C", args.build, "holdfast", f"tests/bench/{program}"],
+                       check=True, stdout=subprocess.DEVNULL)
         with contextlib.ExitStack() as places:
             place = places.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-bench-", dir=args.dir))
             shm = places.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-bench-", dir="/dev/shm"))
