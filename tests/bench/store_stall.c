@@ -125,11 +125,16 @@ struct phase {
     struct pacer main, noise[NOISY];
 };
 
+/* What is left of main, so that it counts in the phase that wrote it. */
+static void ship(const struct place *p) {
+    static const hf_wait_options FLUSH = {.size = sizeof FLUSH, .flush = 1};
+    must(hf_wait(p->store, NULL, &FLUSH), "hf_wait");
+}
+
 static void run_phase(const struct place *p, bool with_main, bool with_noise, double seconds,
                       struct phase *out) {
     atomic_bool stop = false;
-    must(hf_wait(p->store, NULL, &(hf_wait_options){.size = sizeof(hf_wait_options), .flush = 1}),
-         "hf_wait");
+    ship(p);
     uint64_t before = hf_fake_puts(p->fake);
     *out = (struct phase){.main = {.store = p->store, .scope = HF_MAIN, .rate = MAIN_RATE}};
     out->main.stop = &stop;
@@ -142,6 +147,7 @@ static void run_phase(const struct place *p, bool with_main, bool with_noise, do
     atomic_store(&stop, true);
     if (with_main) pthread_join(out->main.thread, NULL);
     for (int i = 0; with_noise && i < NOISY; i++) pthread_join(out->noise[i].thread, NULL);
+    ship(p);
     out->puts = hf_fake_puts(p->fake) - before;
 }
 
