@@ -13,7 +13,7 @@
 #define LIMIT_MEMORY_OBJECT (8u << 20)      /* a shipment larger than this is streamed */
 #define LIMIT_RANGE (4u << 20)              /* one ranged read of a restore */
 #define LIMIT_SOCKET_BODY (64u << 10)       /* of one request on a database's socket */
-#define LIMIT_SOCKET_CONNECTIONS 4096u      /* that a database's socket has at once */
+#define LIMIT_SOCKET_WAITING 4096           /* requests that wait on a socket at once */
 #define LIMIT_LEVELS 10                     /* LTX levels 0..9 */
 #define LEVEL_SNAPSHOT 9
 

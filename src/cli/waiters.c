@@ -28,7 +28,7 @@ rc waiters_serve(struct waiters *w, struct log *log, struct err *e) {
     struct socket_options o = {
         .env = w->env, .barrier = w->barrier, .database = w->db, .path = w->path};
     if (w->path && strcmp(w->path, "none") == 0) return ok();
-    descriptors_raise(LIMIT_SOCKET_CONNECTIONS + OTHERS); /* one for each who waits */
+    descriptors_raise(LIMIT_SOCKET_WAITING + OTHERS); /* one for each who waits */
     rc r = socket_new(&w->socket, &o, e);
     if (is_ok(r)) return r;
     if (w->path) return err_prefix(e, r, "-socket");

@@ -242,6 +242,8 @@ static bool refused(struct request *r, enum MHD_Result *done) {
         *done = refuse(r->connection, refusals[r->kind].status, RC_USAGE, refusals[r->kind].words);
     else if (r->body.full)
         *done = refuse(r->connection, 413, RC_USAGE, "the body is larger than 64 KiB");
+    else if (r->desk->waiting >= r->desk->room)
+        *done = refuse(r->connection, 503, RC_BUSY, "as many wait as can: ask again later");
     else if (r->body.failed) *done = refuse(r->connection, 500, RC_NOMEM, "no memory");
     else return false;
     return true;

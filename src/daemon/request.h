@@ -19,7 +19,8 @@ struct desk {
     int hang_ups; /* epoll: connections that wait, told when their client hangs up */
     int bell;     /* eventfd: something has come back */
     int open;     /* requests that have not been answered to the end */
-    int waiting;  /* those that are with the barrier */
+    int waiting;  /* those that are with the barrier; at most `room` */
+    int room;
     pthread_mutex_t lock;
     struct request *back; /* guarded by lock */
 };

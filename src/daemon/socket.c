@@ -27,10 +27,12 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define IDLE_S 30u /* a connection that neither speaks nor waits */
+#define TO_BE_REFUSED 64u /* beyond those that may wait, so that more can be told */
+#define IDLE_S 30u        /* a connection that neither speaks nor waits */
 #define CONNECTION_MEMORY (8u << 10)
 #define LAST_ANSWERS_NS 1000000000
 
@@ -137,6 +139,14 @@ static void remove_names(struct socket *s) {
 
 /* ---- life ---- */
 
+/* Each who waits costs a descriptor, and whoever else needs one in this process must find it. */
+static int room_for_waiting(void) {
+    struct rlimit files = {.rlim_cur = 1024};
+    (void)getrlimit(RLIMIT_NOFILE, &files);
+    rlim_t room = files.rlim_cur - (files.rlim_cur < 1024 ? files.rlim_cur / 2 : 256);
+    return room < LIMIT_SOCKET_WAITING ? (int)room : LIMIT_SOCKET_WAITING;
+}
+
 static rc watch_fd(struct socket *s, int fd, struct err *e) {
     struct epoll_event event = {.events = EPOLLIN};
     return epoll_ctl(s->desk.hang_ups, EPOLL_CTL_ADD, fd, &event) == 0
@@ -148,7 +158,7 @@ static rc start_server(struct socket *s, int listening, struct err *e) {
     s->http = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
                                request_handle, &s->desk, MHD_OPTION_LISTEN_SOCKET, listening,
                                MHD_OPTION_NOTIFY_COMPLETED, request_completed, &s->desk,
-                               MHD_OPTION_CONNECTION_LIMIT, LIMIT_SOCKET_CONNECTIONS,
+                               MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->desk.room + TO_BE_REFUSED,
                                MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
                                MHD_OPTION_CONNECTION_TIMEOUT, IDLE_S, MHD_OPTION_END);
     if (!s->http) {
@@ -190,6 +200,7 @@ rc socket_new(struct socket **out, const struct socket_options *o, struct err *e
     if (!s) return err_set(e, RC_NOMEM, "no memory");
     s->desk = (struct desk){.env = o->env, .barrier = o->barrier, .hang_ups = -1, .bell = -1};
     s->desk.database = s->database;
+    s->desk.room = room_for_waiting();
     pthread_mutex_init(&s->desk.lock, NULL);
     rc r = begin(s, o, e);
     if (is_ok(r)) *out = s;

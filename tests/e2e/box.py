@@ -200,10 +200,11 @@ class Box:
         assert code is None or done.returncode == code, f"exit {done.returncode}, not {code}: {said}"
         return Result(done)
 
-    def start(self, *args, db=None, to=None, runtime=None, user=None):
-        """Start 'replicate'; `to` is one URL or a list."""
+    def start(self, *args, db=None, to=None, runtime=None, user=None, limits=None):
+        """Start 'replicate'; `to` is one URL or a list, `limits` what a shell says before."""
         to = to if isinstance(to, list) else [to or self.replica]
         argv = [COMMAND, "replicate", *FAST, *args, db or self.db, *to]
+        argv = ["sh", "-c", f'{limits}; exec "$@"', "sh", *argv] if limits else argv
         r = Replicator([str(a) for a in argv], self.env(runtime), user)
         self.stack.callback(r.kill)
         return r

@@ -58,6 +58,11 @@ def ask(box, method, url, body=None):
         return c.ask(method, url, body)
 
 
+def come_back(box):
+    box.replica.unlink()
+    (box.path / "away").rename(box.replica)
+
+
 def start_waiting(box, *args):
     p = subprocess.Popen([COMMAND, "wait", *args, box.db], env=box.env(), stderr=subprocess.PIPE, text=True)
     box.stack.callback(p.stderr.close)
@@ -503,6 +508,28 @@ def test_bytes_that_are_no_request(asked, raw):
 
 
 @pytest.mark.file_only("the directory is put out of its reach")
+def test_more_than_can_wait_are_told_so(box):
+    """With few descriptors; those that wait go on, and who comes later is served again."""
+    app = box.new_app()
+    r = box.replicate(limits="ulimit -n 200; ulimit -Hn 200")
+    box.holdfast("wait", box.db)
+    lock_away(box)
+    add_rows(app, 1)
+    path, clients = where(box), []
+    for _ in range(150):
+        clients.append(Client(path))
+        clients[-1].request("POST", "/wait", b"{}")
+    until(lambda: r.waiting() == 150, "all have come")
+    assert "busy: " in box.holdfast("wait", box.db, code=9).err
+    come_back(box)
+    said = [(a.status, json.loads(a.read()).get("error")) for a in (c.getresponse() for c in clients)]
+    assert sorted(set(said), key=str) == [(200, None), (503, "busy")] and said.count((200, None)) == 100
+    for c in clients:
+        c.close()
+    box.holdfast("wait", box.db)
+
+
+@pytest.mark.file_only("the directory is put out of its reach")
 def test_timeout_says_what_is_missing(box):
     app = box.new_app()
     r = box.replicate()
@@ -514,8 +541,7 @@ def test_timeout_says_what_is_missing(box):
     status, said = ask(box, "POST", "/wait", {"timeout_ms": 50, "flush": True})
     assert status == 504 and said["error"] == "timeout"
     assert ask(box, "POST", "/wait", {"timeout_ms": 0})[0] == 504
-    box.replica.unlink()
-    (box.path / "away").rename(box.replica)
+    come_back(box)
     box.holdfast("wait", box.db)
     assert count_rows(box.restore()) == 11
 
@@ -575,8 +601,7 @@ def test_who_hangs_up_is_no_longer_waited_for(box):
         until(lambda: r.waiting() == 0, "nobody waits")
     files = len(list(pathlib.Path(f"/proc/{r.pid}/fd").iterdir()))
     assert files < 60
-    box.replica.unlink()
-    (box.path / "away").rename(box.replica)
+    come_back(box)
     box.holdfast("wait", box.db)
 
 
