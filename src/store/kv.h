@@ -14,6 +14,7 @@
 #ifndef STORE_KV_H
 #define STORE_KV_H
 
+#include "base/limits.h"
 #include "store/internal.h"
 #include "store/limits.h"
 
