@@ -100,3 +100,9 @@ def test_manual_has_the_members_of_the_status(box):
     for name in status["destinations"][0]:
         assert f"*{name}*" in table, name
     assert status["state"] == "replicating" and status["destinations"][0]["safe"] is True
+
+
+def test_manuals_have_the_functions_of_the_extension():
+    table = re.findall(r'{"(holdfast_\w+)", \d, sql_', (ROOT / "src/ext/holdfast.c").read_text())
+    for page in MAN, (ROOT / "docs/holdfast.1.scd").read_text():
+        assert set(re.findall(r"^\*(holdfast_\w+)\*\(", page, re.M)) == set(table) != set()
