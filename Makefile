@@ -36,6 +36,8 @@ soak:
 	@scripts/build $(BUILD) -Dtests=enabled
 	@/usr/bin/python3 tests/soak/soak.py --holdfast $(BUILD)/holdfast --writer $(BUILD)/tests/soak/soak_writer $(ARGS)
 	@$(BUILD)/tests/sim/sim_hold $(BUILD)/tests/soak/soak_writer 120
+	@$(BUILD)/tests/soak/soak_store
+	@/usr/bin/python3 -B tests/soak/acknowledged.py --build $(BUILD)
 
 soak-s3:
 	@scripts/setup build test s3
@@ -76,8 +78,8 @@ san:
 
 fmt:
 	@scripts/setup lint
-	@find src tests -name '*.[ch]' -print0 | xargs -0 clang-format -i
-	@find src tests -name '*.[ch]' -print0 | xargs -0 /usr/bin/python3 scripts/fmt_comments.py
+	@find src tests examples -name '*.[ch]' -print0 | xargs -0 clang-format -i
+	@find src tests examples -name '*.[ch]' -print0 | xargs -0 /usr/bin/python3 scripts/fmt_comments.py
 
 install: all
 	@meson install -C $(BUILD) --no-rebuild
