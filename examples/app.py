@@ -2,20 +2,18 @@
 """A small service on SQLite and Holdfast in Python, with nothing but its own library.
 
     holdfast replicate app.db s3://bucket/app &
-    examples/app.py app.db 8080
+    examples/app.py app.db 8080 build/src/ext/holdfast.so
 
     curl -d '{"name": "n1", "ip": "10.0.0.1"}' http://127.0.0.1:8080/node
     curl 'http://127.0.0.1:8080/node?ip=10.0.0.1'
 
 or in one line, which also restores the database if it is missing:
 
-    holdfast replicate -exec 'examples/app.py app.db 8080' app.db s3://bucket/app
+    holdfast replicate -exec 'examples/app.py app.db 8080 build/src/ext/holdfast.so' app.db s3://bucket/app
 
 SQLite is Python's, the database is plain. SELECT holdfast_wait() returns when what was committed is at the
 destinations; whoever was answered "201" is told the truth by any machine that is restored. What may be lost
 (when a node was last seen) is in a second file, which is not replicated.
-
-The third argument is the extension: a path, or a name that dlopen(3) finds.
 """
 import contextlib
 import http.server
@@ -26,8 +24,9 @@ import sqlite3
 import sys
 import urllib.parse
 
-DB, PORT = sys.argv[1], int(sys.argv[2])
-EXTENSION = sys.argv[3] if len(sys.argv) > 3 else "holdfast"
+if len(sys.argv) != 4:
+    sys.exit("usage: app.py DB PORT EXTENSION")
+DB, PORT, EXTENSION = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 NOISE = os.path.splitext(DB)[0] + "-noise.db"
 WAIT_MS = 30000
 BODY_MAX = 65536

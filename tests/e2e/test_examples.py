@@ -3,6 +3,7 @@ registration that they had answered."""
 import contextlib
 import http.client
 import json
+import os
 import pathlib
 import random
 import re
@@ -19,13 +20,21 @@ from places import NO_REPLICA
 
 BUILD = pathlib.Path(COMMAND).parent
 CONTROL = BUILD / "examples/control"
-EXTENSION = BUILD / "holdfast.so"
+EXTENSION = BUILD / "src/ext/holdfast.so"
 README = (ROOT / "README.md").read_text()
 SOURCE = (ROOT / "examples/control.c").read_text()
 
 
+def family(pid):
+    """The process and all that it has started."""
+    listed = " ".join(t.read_text() for t in pathlib.Path(f"/proc/{pid}/task").glob("*/children"))
+    return [pid, *(p for child in listed.split() for p in family(int(child)))]
+
+
 class Service(Replicator):
     """An example that runs; it says its URL first, on stdout."""
+
+    beside = None  # a Replicator
 
     def __init__(self, box, machine, argv):
         (machine / "run").mkdir(parents=True, exist_ok=True)
@@ -38,7 +47,7 @@ class Service(Replicator):
         )  # fmt: skip
         self.pid = self.process.pid
         box.stack.callback(self.process.stdout.close)
-        box.stack.callback(self.kill)
+        box.stack.callback(lambda: self.process.poll() is None and self.kill())
         self.url = self.process.stdout.readline().strip()
         assert self.url.startswith("http://127.0.0.1:"), self.words()
         self.address = self.url.removeprefix("http://")
@@ -47,10 +56,15 @@ class Service(Replicator):
         return pathlib.Path(self.said.name).read_text()
 
     def kill(self):
-        """It and all that it has started."""
-        with contextlib.suppress(ProcessLookupError):
-            subprocess.run(["kill", "-9", "--", f"-{self.pid}"], stderr=subprocess.DEVNULL)
+        """It, what it runs, and the replicator beside it, before one of them sees that another is gone."""
+        pids = [*family(self.pid), *([self.beside.pid] if self.beside else [])]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
         self.process.wait()
+        if self.beside:
+            self.beside.kill()
 
     def end(self, code, patience=PATIENCE):
         got = self.process.wait(patience)
@@ -84,9 +98,8 @@ def start_app_beside(box, machine):
     if (box.replica / "holdfast").exists():
         box.holdfast("restore", box.replica, machine / "app.db")
     s = Service(box, machine, [sys.executable, ROOT / "examples/app.py", machine / "app.db", 0, EXTENSION])
-    command = [COMMAND, "replicate", "-interval", "20ms", machine / "app.db", box.replica]
+    command = [COMMAND, "replicate", "-interval", "20ms", "-take-over", machine / "app.db", box.replica]
     s.beside = Replicator(list(map(str, command)), box.env(machine / "run"))
-    box.stack.callback(s.beside.kill)
     s.beside.wait("destination.ready")
     return s
 
@@ -123,8 +136,6 @@ def killed_in_the_middle(service, first, clients=8):
         t.start()
     until(lambda: len(answered) >= wanted, f"{wanted} registrations, not {len(answered)}", 30)
     service.kill()
-    if hasattr(service, "beside"):
-        service.beside.kill()
     for t in threads:
         t.join()
     return answered
