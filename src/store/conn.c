@@ -88,7 +88,9 @@ static const char *refused(struct conn *c, int action, const char *a, const char
     case SQLITE_UPDATE:
     case SQLITE_DELETE:
     case SQLITE_DROP_TABLE:
-        if (a && sqlite3_stricmp(a, "holdfast") == 0) return "the table holdfast is the store's";
+    case SQLITE_ALTER_TABLE:
+        if (sqlite3_stricmp(action == SQLITE_ALTER_TABLE ? b : a, "holdfast") == 0)
+            return "the table holdfast is the store's";
     }
     if (c->scope == HF_NOISE && schema && strcmp(schema, "main") == 0)
         return "the transaction is of noise alone: name it noise.x, or begin with HF_BOTH";
@@ -202,6 +204,7 @@ static rc set_file(struct conn *c, const char *schema, const char *path, int syn
     char sql[200];
     if (sqlite3_db_readonly(c->db, schema) == 1)
         return err_set(e, RC_IO, "%s: no permission to write it", path);
+    if (c->scope == HF_NOISE) TRY(noise_check_ours(c, e));
     TRY(set_wal(c, schema, path, e));
     snprintf(sql, sizeof sql,
              "PRAGMA %s.synchronous = %s; PRAGMA %s.cache_size = -%lld; PRAGMA %s.mmap_size = 0",

@@ -47,17 +47,18 @@ static bool is_torn_perhaps(hf_store *s, const char *dirty) {
            st.size_bytes <= CHECK_ALWAYS_BYTES;
 }
 
-/* A database that is not ours has tables, and no marks. */
-static rc check_ours(struct conn *c, struct err *e) {
-    char format[32];
+/* A database that is not ours has tables, and not that of the marks. */
+rc noise_check_ours(struct conn *c, struct err *e) {
     sqlite3_stmt *st = NULL;
-    TRY(mark_get(c, "format", format, sizeof format, e));
-    if (*format) return ok();
-    int code = sqlite3_prepare_v2(c->db, "SELECT 1 FROM noise.sqlite_master", -1, &st, NULL);
+    int code = sqlite3_prepare_v2(
+        c->db, "SELECT count(*) AND NOT max(name = 'holdfast') FROM noise.sqlite_master", -1, &st,
+        NULL);
     if (code == SQLITE_OK) code = sqlite3_step(st);
+    bool foreign = code == SQLITE_ROW && sqlite3_column_int(st, 0);
+    rc r = code == SQLITE_ROW ? ok() : conn_error(c, code, c->store->noise, e);
     sqlite3_finalize(st);
-    if (code == SQLITE_DONE) return ok();
-    if (code != SQLITE_ROW) return conn_error(c, code, "its tables", e);
+    TRY(r);
+    if (!foreign) return r;
     return err_set(e, RC_USAGE, "%s: a database, but not the noise of a store: name another",
                    c->store->noise);
 }
@@ -66,8 +67,7 @@ static rc open_sound(hf_store *s, int64_t deadline_ns, struct err *e) {
     struct conn **c = &s->writers[HF_NOISE];
     char dirty[BOOT_ID_SIZE];
     TRY(conn_open(s, HF_NOISE, deadline_ns, c, e));
-    rc r = check_ours(*c, e);
-    if (is_ok(r)) r = mark_get(*c, "dirty", dirty, sizeof dirty, e);
+    rc r = mark_get(*c, "dirty", dirty, sizeof dirty, e);
     if (is_ok(r) && is_torn_perhaps(s, dirty)) r = quick_check(*c, e);
     if (is_ok(r)) return r;
     conn_close(*c);

@@ -142,6 +142,8 @@ MUST_USE rc mark_set(struct conn *, const char *name, const char *value, struct 
 
 /* The noise file, sound and with its tables: made anew if it is lost or damaged. */
 MUST_USE rc noise_open(hf_store *, const char *schema, int64_t deadline_ns, struct err *e);
+/* RC_USAGE: a database, but no noise. Nothing was written to it. */
+MUST_USE rc noise_check_ours(struct conn *, struct err *e);
 void noise_close(hf_store *); /* before its connection */
 
 /* ---- inherited.c ---- */

@@ -5,6 +5,7 @@
 #include "../os/temp.h"
 #include "holdfast.h"
 
+#include <pthread.h>
 #include <sqlite3.h>
 
 /* The call ends with `code`, and the words have `text` in them. */
@@ -22,6 +23,13 @@
         int fine_ = (call);                                                                        \
         ck_assert_msg(fine_ == HF_OK, "%s: %s: %s", #call, hf_strcode(fine_), hf_errmsg());        \
     } while (0)
+
+/* On a thread of its own, to its end. */
+static inline void in_thread(void *(*fn)(void *), void *arg) {
+    pthread_t thread;
+    ck_assert_int_eq(pthread_create(&thread, NULL, fn, arg), 0);
+    ck_assert_int_eq(pthread_join(thread, NULL), 0);
+}
 
 /* The one number that the query gives. */
 static inline int64_t number_in(hf_tx *t, const char *sql) {
@@ -46,8 +54,12 @@ static inline int run_text(hf_tx *t, void *sql) {
 }
 
 /* The statements in one transaction. */
+static inline int write_as(hf_store *s, int scope, const char *why, const char *sql) {
+    return hf_write(s, scope, why, run_text, (void *)(uintptr_t)sql);
+}
+
 static inline int write_sql(hf_store *s, int scope, const char *sql) {
-    return hf_write(s, scope, "a test", run_text, (void *)(uintptr_t)sql);
+    return write_as(s, scope, "a test", sql);
 }
 
 #define TABLES                                                                                     \
