@@ -65,6 +65,9 @@ bool store_in_transaction(const hf_store *);
 /* As the public ones; `deadline` (env->mono_ns) for the locks, 0: the store's timeout from now. */
 MUST_USE rc tx_begin(hf_store *, int scope, const char *why, int64_t deadline_ns, hf_tx **out,
                      struct err *e);
+/* For one statement that reads one file, and takes its locks itself: no BEGIN, and the other file
+ * is not looked at. It may be told RC_BUSY, unlike those of HF_READ. Ends with tx_rollback. */
+MUST_USE rc tx_begin_one(hf_store *, const char *why, hf_tx **out, struct err *e);
 MUST_USE rc tx_commit(hf_tx *, struct err *e);
 void tx_rollback(hf_tx *, int code); /* for the trace: what it ended with */
 /* It is open, of this thread, and was not rolled back by SQLite. */

@@ -147,13 +147,23 @@ void kv_close(struct kv *kv) {
 
 /* ---- one key ---- */
 
-int hf_get(hf_store *s, const char *key, char **value, size_t *bytes) {
-    hf_tx *tx;
-    int code = hf_begin(s, HF_READ, "hf_get", &tx);
-    if (code != HF_OK) return code;
-    code = hf_kv_get(tx, key, value, bytes);
-    hf_rollback(tx);
+static int get_in(hf_tx *tx, const char *key, char **value, size_t *bytes) {
+    int code = hf_kv_get(tx, key, value, bytes);
+    tx_rollback(tx, code == HF_NOTFOUND ? HF_OK : code);
     return code;
+}
+
+/* SQLite says BUSY to a read while the log is recovered, or its last user closes it: then in a
+ * transaction, which waits for that. */
+int hf_get(hf_store *s, const char *key, char **value, size_t *bytes) {
+    struct err e;
+    hf_tx *tx;
+    rc r = tx_begin_one(s, "hf_get", &tx, &e);
+    if (!is_ok(r)) return done(r, &e);
+    int code = get_in(tx, key, value, bytes);
+    if (code != HF_BUSY) return code;
+    r = tx_begin(s, HF_READ, "hf_get", 0, &tx, &e);
+    return is_ok(r) ? get_in(tx, key, value, bytes) : done(r, &e);
 }
 
 struct one {

@@ -90,6 +90,7 @@ struct hf_tx {
     const char *why;        /* the label's */
     _Atomic uint64_t owner; /* number of its thread; 0: it has ended */
     bool gone, lent;        /* gone: SQLite rolled it back; lent: by hf_sqlite */
+    bool one;               /* of one statement, which is a transaction by itself: no BEGIN */
     struct err words;       /* why it is gone */
     int64_t asked_ns, began_ns;
     hf_place *place;

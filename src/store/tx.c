@@ -50,7 +50,7 @@ rc tx_check(hf_tx *t, struct err *e) {
     if (owner != this_thread())
         return err_set(e, RC_USAGE,
                        "this transaction belongs to the thread that began it: begin another here");
-    if (!t->gone && sqlite3_get_autocommit(t->conn->db)) {
+    if (!t->gone && !t->one && sqlite3_get_autocommit(t->conn->db)) {
         t->gone = true;
         err_fill(&t->words, RC_CANCELLED, "the statement is not known");
     }
@@ -105,13 +105,14 @@ static rc lock_files(struct conn *c, const char *why, int64_t asked_ns, struct e
     return ok();
 }
 
-static void enlist(struct conn *c, struct label *label, int64_t asked_ns) {
+static void enlist(struct conn *c, bool one, struct label *label, int64_t asked_ns) {
     hf_store *s = c->store;
     hf_tx *t = &c->tx;
     t->scope = c->scope;
     t->label = label;
     t->why = label_why(label);
     t->gone = t->lent = false;
+    t->one = one;
     t->place = NULL;
     t->asked_ns = asked_ns;
     t->began_ns = s->env->mono_ns(s->env);
@@ -152,15 +153,15 @@ static rc tell_kv(struct conn *c, struct err *e) {
     return r;
 }
 
-static rc begin_in_turn(hf_store *s, int scope, struct label *label, int64_t deadline_ns,
+static rc begin_in_turn(hf_store *s, int scope, bool one, struct label *label, int64_t deadline_ns,
                         int64_t asked_ns, hf_tx **out, struct err *e) {
     struct conn *c;
     TRY(get_conn(s, scope, deadline_ns, &c, e));
     c->deadline_ns = deadline_ns;
     rc r = tell_kv(c, e);
-    if (is_ok(r)) r = lock_files(c, label_why(label), asked_ns, e);
+    if (is_ok(r) && !one) r = lock_files(c, label_why(label), asked_ns, e);
     if (is_ok(r)) {
-        enlist(c, label, asked_ns);
+        enlist(c, one, label, asked_ns);
         *out = &c->tx;
     } else put_conn(c);
     return r;
@@ -187,8 +188,8 @@ static void tell(hf_store *s, struct label *label, hf_trace *trace) {
     if (s->options.trace) s->options.trace(s->options.trace_arg, trace);
 }
 
-rc tx_begin(hf_store *s, int scope, const char *why, int64_t deadline_ns, hf_tx **out,
-            struct err *e) {
+static rc begin(hf_store *s, int scope, bool one, const char *why, int64_t deadline_ns, hf_tx **out,
+                struct err *e) {
     TRY(check_begin(s, scope, why, e));
     struct label *label = stats_label(&s->stats, why, scope);
     int64_t now = s->env->mono_ns(s->env);
@@ -196,7 +197,7 @@ rc tx_begin(hf_store *s, int scope, const char *why, int64_t deadline_ns, hf_tx 
     if (!deadline_ns) deadline_ns = now + s->options.timeout_ms * 1000000;
     rc r = turn_take(s, scope, why, now, deadline_ns, e);
     if (is_ok(r)) {
-        r = begin_in_turn(s, scope, label, deadline_ns, now, out, e);
+        r = begin_in_turn(s, scope, one, label, deadline_ns, now, out, e);
         if (is_ok(r)) return r;
         turn_leave(s, scope);
     }
@@ -204,6 +205,15 @@ rc tx_begin(hf_store *s, int scope, const char *why, int64_t deadline_ns, hf_tx 
         .why = why, .scope = scope, .code = (int)r.code, .wait_ns = s->env->mono_ns(s->env) - now};
     tell(s, label, &trace);
     return r;
+}
+
+rc tx_begin(hf_store *s, int scope, const char *why, int64_t deadline_ns, hf_tx **out,
+            struct err *e) {
+    return begin(s, scope, false, why, deadline_ns, out, e);
+}
+
+rc tx_begin_one(hf_store *s, const char *why, hf_tx **out, struct err *e) {
+    return begin(s, HF_READ, true, why, 0, out, e);
 }
 
 /* ---- end ---- */
