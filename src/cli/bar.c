@@ -14,12 +14,13 @@ static double since(const struct timespec *start) {
     return (double)(now.tv_sec - start->tv_sec) + (double)(now.tv_nsec - start->tv_nsec) / 1e9;
 }
 
-/* "12.3 of 500.0 MB  45 MB/s  11 s left" */
+/* "12.3 of 500.0 MB  45 MB/s  11 s left"; without a total "12.3 MB  45 MB/s" */
 static void numbers(const struct bar *b, char out[128]) {
     double total = (double)atomic_load(&b->progress->bytes_total) / 1e6;
     double done = (double)atomic_load(&b->progress->bytes_done) / 1e6;
     double seconds = since(&b->start), rate = seconds > 0 ? done / seconds : 0;
-    int n = snprintf(out, 128, "%.1f of %.1f MB  %.0f MB/s", done, total, rate);
+    int n = total > 0 ? snprintf(out, 128, "%.1f of %.1f MB  %.0f MB/s", done, total, rate)
+                      : snprintf(out, 128, "%.1f MB  %.0f MB/s", done, rate);
     if (rate > 0 && total > done)
         snprintf(out + n, 128 - (size_t)n, "  %.0f s left", (total - done) / rate);
 }
@@ -32,13 +33,13 @@ static void draw(const struct bar *b) {
     unsigned long long done = atomic_load(&b->progress->bytes_done);
     const char *phase = phases[atomic_load(&b->progress->phase) % 5];
     char text[128];
-    if (done > total) done = total;
+    numbers(b, text);
+    if (total && done > total) done = total;
     if (!total || (phase && (done == 0 || done == total))) {
-        fprintf(stderr, "\r%s: %s\033[K", b->what, phase ? phase : "");
+        fprintf(stderr, "\r%s: %s\033[K", b->what, phase ? phase : text);
         return;
     }
     int width = (int)(WIDTH * done / total);
-    numbers(b, text);
     fprintf(stderr, "\r[%.*s%*s] %s\033[K", width, full, WIDTH - width, "", text);
 }
 

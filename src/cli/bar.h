@@ -1,4 +1,4 @@
-/* How far a restore or a verification is: a bar with rate and time left on a terminal, a line every
+/* How far a restore, a verification or an import is: a bar with rate and time left on a terminal, a line every
  * ten seconds elsewhere, on stderr, from a thread of its own between start and stop. */
 #ifndef CLI_BAR_H
 #define CLI_BAR_H

@@ -19,6 +19,7 @@ static const struct {
     {"list", cmd_list, "the restore points of a replica"},
     {"verify", cmd_verify, "read a whole replica and prove it"},
     {"doctor", cmd_doctor, "try what a store can do"},
+    {"kv", cmd_kv, "keys and values of a database, from and to a file of JSON"},
 };
 #define COMMAND_COUNT (sizeof commands / sizeof *commands)
 
