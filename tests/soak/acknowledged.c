@@ -3,11 +3,11 @@
  *     soak_acknowledged DB URL [-threads 4] [-interval MS] [-flush] [-restore] [-take-over]
  *                          [-early]
  *
- * Each thread commits rows (an id that counts commits, a number drawn at random) and waits for each
- * with hf_wait. It says, one line each, in one write: "ready"; "c ID NUMBER" committed;
- * "a ID NUMBER" acknowledged; "w CODE WORDS" a wait failed. A wait that failed otherwise than by
- * time ends the process; so does a start that is refused. The exit status is the code of
- * holdfast.h.
+ * Each thread commits rows (an id that counts commits, a number drawn at random) and waits for
+ * each: with hf_wait for its place or for all until now, or with hf_wait_async. It says, one line
+ * each, in one write: "ready"; "c ID NUMBER" committed; "a ID NUMBER" acknowledged; "w CODE WORDS"
+ * a wait failed. A wait that failed otherwise than by time ends the process; so does a start that
+ * is refused. The exit status is the code of holdfast.h.
  *
  * -restore restores the database first, if it is missing; then no -take-over is needed elsewhere.
  * -early acknowledges before it waits: a liar, by whom it is seen that lost rows are found.
@@ -15,6 +15,7 @@
 #include "holdfast.h"
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <sqlite3.h>
 #include <stdarg.h>
@@ -72,13 +73,42 @@ static int add(hf_tx *tx, void *arg) {
     return code;
 }
 
+struct answer {
+    sem_t come;
+    int code;
+};
+
+static void told(void *arg, int code, const char *words) {
+    struct answer *a = arg;
+    (void)words;
+    a->code = code;
+    sem_post(&a->come);
+}
+
+static int wait_async(const hf_place *place, const hf_wait_options *options) {
+    struct answer a;
+    sem_init(&a.come, 0, 0);
+    int code = hf_wait_async(store, place, options, told, &a);
+    while (!code && sem_wait(&a.come) != 0) {
+    }
+    return code ? code : a.code;
+}
+
+static int wait_for(const struct row *row, const hf_wait_options *options) {
+    switch (row->number % 3) {
+    case 0: return hf_wait(store, NULL, options);
+    case 1: return hf_wait(store, &row->place, options);
+    default: return wait_async(&row->place, options);
+    }
+}
+
 static int add_and_wait(const hf_wait_options *options) {
     struct row row = {.number = random_number()};
     int code = hf_write(store, HF_MAIN, "add", add, &row);
     if (code) return fail("add", code);
     say("c %lld %u\n", (long long)row.id, row.number);
     if (args.early) say("a %lld %u\n", (long long)row.id, row.number);
-    code = hf_wait(store, &row.place, options);
+    code = wait_for(&row, options);
     if (code) fail("wait", code);
     else if (!args.early) say("a %lld %u\n", (long long)row.id, row.number);
     return code == HF_TIMEOUT ? HF_OK : code;

@@ -1,11 +1,12 @@
 /* Many threads of several processes on one store: nobody meets a lock, nobody starves, every sum is
  * right.
  *
- *     soak_store [-seconds 60] [-threads 16] [-processes 3] [-seed N] [-dir DIR] [-replicate URL]
+ *     soak_store [-seconds 60] [-threads 16] [-processes 3] [-seed N] [-dir DIR]
  *
  * Each thread moves amounts between accounts: within main, within noise, and from one to the other
  * in one transaction of both; counts up a key by compare-and-put; rolls some back; and reads. The
- * files are made in a new directory below DIR (/var/tmp), which stays if something fails.
+ * first process streams main to a replica meanwhile. The files are made in a new directory below
+ * DIR (/var/tmp), which stays if something fails.
  *
  * What must hold
  *  1. In each snapshot of a file: its accounts and what it has given away sum up to what it began
@@ -13,8 +14,9 @@
  *  2. Under the locks of both, and at the end: what main has given is what noise has taken.
  *  3. At the end: each commit that a thread counted is there, once, and none that was rolled back;
  *     both files pass integrity_check.
- *  4. No call returns HF_BUSY or HF_TIMEOUT; no thread is without progress for STUCK seconds.
- *  5. No thread has less than a quarter of the commits of its process's median thread, no process
+ *  4. What is restored from the replica is a prefix of main's commits, of which 1 and 3 hold.
+ *  5. No call returns HF_BUSY or HF_TIMEOUT; no thread is without progress for STUCK seconds.
+ *  6. No thread has less than a quarter of the commits of its process's median thread, no process
  *     less than a tenth of what the median process has.
  *
  * Waits are from the call of hf_write until its function runs, in buckets of an eighth of their
@@ -74,10 +76,11 @@ static struct shared {
 static struct {
     int seconds, threads, processes;
     uint64_t seed;
-    const char *dir, *url;
-} args = {60, 16, 3, 0, "/var/tmp", NULL};
+    const char *dir;
+} args = {60, 16, 3, 0, "/var/tmp"};
 
-static char path[500];
+static char path[500], replica[500], restored[500];
+static const char *const urls[] = {replica, NULL};
 static hf_store *store;
 #define SCHEMA(file)                                                                               \
     "CREATE TABLE IF NOT EXISTS " file ".account(id INTEGER PRIMARY KEY, amount INTEGER);"         \
@@ -307,8 +310,7 @@ static int run_process(int process) {
     pthread_t threads[THREADS_MAX];
     struct worker *w = shared->worker[process];
     int code = open_store();
-    if (!code && process == 0 && args.url)
-        code = hf_store_replicate(store, (const char *const[]){args.url, NULL}, NULL);
+    if (!code && process == 0) code = hf_store_replicate(store, urls, NULL);
     judge(w, code, "open");
     if (code) return 1;
     for (int i = 0; i < args.threads; i++) {
@@ -359,6 +361,12 @@ static int prepare(int process) {
     return code != HF_OK;
 }
 
+static int restore(int process) {
+    int done = 0, code = hf_restore_if_missing(restored, urls, NULL, &done);
+    judge(shared->worker[process], code, "restore");
+    return code || !done;
+}
+
 /* No handle outlives a fork: each process opens its own, the parent none. */
 static pid_t start(int (*run)(int), int process) {
     pid_t pid = fork();
@@ -392,35 +400,50 @@ static void expect(const char *what, int64_t got, int64_t wanted) {
     wrong++;
 }
 
+static bool is_whole(sqlite3 *db, const char *integrity_check) {
+    sqlite3_stmt *row = NULL;
+    bool good = sqlite3_prepare_v2(db, integrity_check, -1, &row, NULL) == SQLITE_OK &&
+                sqlite3_step(row) == SQLITE_ROW &&
+                strcmp((const char *)sqlite3_column_text(row, 0), "ok") == 0;
+    sqlite3_finalize(row);
+    return good;
+}
+
+/* What holds at each commit of main. Returns how many there were. */
+static int64_t check_main(sqlite3 *db) {
+    expect("sum of main", ask(db, SUM("main")), ACCOUNTS * START);
+    expect("numbers without a gap",
+           ask(db, "SELECT count(*) FROM (SELECT 1 FROM done GROUP BY process, thread"
+                   " HAVING count(*) <> max(number) + 1)"),
+           0);
+    expect("main is whole", is_whole(db, "PRAGMA main.integrity_check"), 1);
+    return ask(db, "SELECT count(*) FROM done");
+}
+
 static void check_files(uint64_t commits, const uint64_t counted[KEYS]) {
     char sql[700];
     sqlite3 *db = NULL;
     expect("opened", sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
     snprintf(sql, sizeof sql, "ATTACH '%.*s-noise.db' AS noise", (int)strlen(path) - 3, path);
     expect("attached", sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-    expect("sum of main", ask(db, SUM("main")), ACCOUNTS * START);
+    expect("commits", check_main(db), (int64_t)commits);
     expect("sum of noise", ask(db, SUM("noise")), ACCOUNTS * START);
+    expect("noise is whole", is_whole(db, "PRAGMA noise.integrity_check"), 1);
     expect("moved",
            ask(db, "SELECT (SELECT amount FROM main.moved) + (SELECT amount FROM noise.moved)"), 0);
-    expect("commits", ask(db, "SELECT count(*) FROM done"), (int64_t)commits);
-    expect("numbers without a gap",
-           ask(db, "SELECT count(*) FROM (SELECT 1 FROM done GROUP BY process, thread"
-                   " HAVING count(*) <> max(number) + 1)"),
-           0);
     for (unsigned k = 0; k < KEYS; k++) {
         snprintf(sql, sizeof sql, "SELECT Value FROM main.DBX WHERE Key = 'count/%u'", k);
         expect("a key counted up", ask(db, sql), (int64_t)counted[k]);
     }
-    for (int noise = 0; noise < 2; noise++) {
-        sqlite3_stmt *row = NULL;
-        sqlite3_prepare_v2(db,
-                           noise ? "PRAGMA noise.integrity_check" : "PRAGMA main.integrity_check",
-                           -1, &row, NULL);
-        bool good = sqlite3_step(row) == SQLITE_ROW &&
-                    strcmp((const char *)sqlite3_column_text(row, 0), "ok") == 0;
-        expect(noise ? "integrity_check of noise" : "integrity_check of main", good, 1);
-        sqlite3_finalize(row);
-    }
+    sqlite3_close(db);
+}
+
+/* The first process ended when others were still writing: its replica is a prefix. */
+static void check_restored(uint64_t commits) {
+    sqlite3 *db = NULL;
+    expect("opened", sqlite3_open_v2(restored, &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
+    int64_t n = check_main(db);
+    expect("some were shipped", n > (int64_t)commits / 2 && n <= (int64_t)commits, 1);
     sqlite3_close(db);
 }
 
@@ -498,6 +521,7 @@ static void report(void) {
         wrong++;
     }
     check_files(commits, counted);
+    check_restored(commits);
     printf("%llu commits of main, %llu rolled back, %llu reads; %llu SQLITE_BUSY, %llu timeouts,"
            " %d deadlocks, %d wrong\n",
            (unsigned long long)commits, (unsigned long long)back, (unsigned long long)reads,
@@ -516,7 +540,6 @@ static bool take_args(int argc, char **argv) {
         else if (strcmp(name, "-processes") == 0) args.processes = (int)strtol(value, NULL, 10);
         else if (strcmp(name, "-seed") == 0) args.seed = strtoull(value, NULL, 10);
         else if (strcmp(name, "-dir") == 0) args.dir = value;
-        else if (strcmp(name, "-replicate") == 0) args.url = value;
         else return false;
     }
     return argc % 2 == 1 && args.seconds > 0 && args.threads > 0 && args.threads <= THREADS_MAX &&
@@ -532,6 +555,8 @@ int main(int argc, char **argv) {
     snprintf(dir, sizeof dir, "%.300s/holdfast-store-XXXXXX", args.dir);
     if (shared == MAP_FAILED || !mkdtemp(dir)) return perror(dir), 2;
     snprintf(path, sizeof path, "%s/app.db", dir);
+    snprintf(replica, sizeof replica, "%s/replica", dir);
+    snprintf(restored, sizeof restored, "%s/restored.db", dir);
     printf("%d processes of %d threads for %d s, seed %llu, in %s\n", args.processes, args.threads,
            args.seconds, (unsigned long long)args.seed, dir);
     fflush(stdout);
@@ -539,6 +564,7 @@ int main(int argc, char **argv) {
     for (int p = 0; !wrong && p < args.processes; p++) pids[p] = start(run_process, p);
     for (int p = 0; !wrong && p < args.processes; p++) good &= ended_well(pids[p]);
     expect("every process ended well", good, 1);
+    expect("restored", ended_well(start(restore, 0)), 1);
     report();
     if (!wrong) {
         char command[500];
