@@ -342,8 +342,9 @@ int hf_commit(hf_tx *t) {
     return done(tx_commit(t, &e), &e);
 }
 
+/* A read has nothing to lose: its end is an end. */
 void hf_rollback(hf_tx *t) {
-    tx_rollback(t, HF_CANCELLED);
+    if (is_mine(t)) undo(t, t->scope == HF_READ ? HF_OK : HF_CANCELLED);
 }
 
 int hf_write(hf_store *s, int scope, const char *why, int (*fn)(hf_tx *, void *), void *arg) {
