@@ -1,5 +1,5 @@
-/* How far a restore, a verification or an import is: a bar with rate and time left on a terminal, a line every
- * ten seconds elsewhere, on stderr, from a thread of its own between start and stop. */
+/* How far a restore, a verification or an import is: a bar with rate and time left on a terminal, a
+ * line every ten seconds elsewhere, on stderr, from a thread of its own between start and stop. */
 #ifndef CLI_BAR_H
 #define CLI_BAR_H
 
