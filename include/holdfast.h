@@ -107,7 +107,7 @@ typedef struct hf_store_options {
     size_t size;
     const char *noise; /* NULL: none; "": beside main, app.db -> app-noise.db; or a path */
     /* Keys of the key-value table that live in noise: NULL-terminated prefixes. The others live in
-     * main. */
+     * main. Keys that main has from before under such a prefix are told at open: "kv.misplaced". */
     const char *const *noise_prefixes;
     /* SQL, run at each open in one transaction: CREATE TABLE IF NOT EXISTS and the like. A noise
      * file that was lost or damaged is made anew, and gets its tables from here. */
@@ -271,7 +271,9 @@ HF_API int hf_source_status(hf_source *, char **json);
 /* ---- keys and values ---- */
 
 /* The table is DBX(Key TEXT PRIMARY KEY, Value TEXT), in main, and in noise if there is one: plain
- * SQL may read and write it, and counts. Keys are UTF-8 without NUL, at most 4096 bytes. */
+ * SQL may read and write it, and counts. Keys are UTF-8 without NUL, of 1 to 4096 bytes. A row
+ * whose Value is NULL counts as none. HF_UNFIT: DBX was made otherwise, or the database is in
+ * UTF-16. */
 
 enum hf_type { HF_NULL, HF_JSON, HF_TEXT, HF_BLOB, HF_INT, HF_REAL };
 typedef struct hf_value {
@@ -290,7 +292,8 @@ HF_API hf_value hf_real(double);
 /* In a transaction whose scope includes the key's file (HF_READ reads both; HF_USAGE otherwise). */
 HF_API int hf_kv_get(hf_tx *, const char *key, char **value,
                      size_t *bytes); /* NUL after; HF_NOTFOUND */
-/* hf_json values are checked (HF_USAGE: not JSON); HF_TEXT and HF_BLOB are stored as they are. */
+/* hf_json values are checked (HF_USAGE: not JSON); HF_TEXT, which is UTF-8, and HF_BLOB are stored
+ * as they are. HF_CONFLICT: a unique index has another key with the same. */
 HF_API int hf_kv_put(hf_tx *, const char *key, hf_value);
 HF_API int hf_kv_delete(hf_tx *, const char *key); /* HF_NOTFOUND */
 /* Puts only if the value now is `expected`, byte for byte; NULL: if there is none. HF_CONFLICT. */
@@ -308,7 +311,8 @@ typedef struct hf_scan {
     const char *after;  /* a cursor: keys greater than this one; NULL: from the first */
     int64_t limit;      /* 0: none */
 } hf_scan;
-/* In the order of their bytes. HF_USAGE: a prefix with keys in both files. */
+/* In the order of their bytes. HF_USAGE: a prefix with keys in both files. HF_CORRUPT: a key with a
+ * NUL, which only plain SQL can put. */
 HF_API int hf_kv_scan(hf_tx *, const hf_scan *, hf_each *, void *arg);
 
 enum hf_index_flags {
@@ -318,8 +322,10 @@ enum hf_index_flags {
 /* Declares an index over the values under a prefix, by a path in them ("$.user.id"); builds it if
  * it is not there, in one write transaction. Values that are not JSON are left out, and can still
  * be put. That a query uses it is proven with EXPLAIN QUERY PLAN, now and at each open.
- * HF_NOTFOUND: no value has the path. HF_CONFLICT: unique, and two are the same. HF_USAGE: not a
- * path; a prefix with keys in both files. */
+ * One that no query can use any more is told by the event "kv.index_unused"; hf_kv_find refuses it
+ * (HF_UNFIT), and declaring it again makes it anew. HF_NOTFOUND: values are there, and none has the
+ * path. HF_CONFLICT: unique, and two are the same; or it is there, and not as unique as declared.
+ * HF_USAGE: not a path; a prefix with keys in both files. */
 HF_API int hf_kv_index(hf_store *, const char *prefix, const char *path, int flags);
 HF_API int hf_kv_unindex(hf_store *, const char *prefix, const char *path); /* HF_NOTFOUND */
 typedef struct hf_find {
@@ -328,6 +334,7 @@ typedef struct hf_find {
     hf_value equals;           /* HF_TEXT, HF_INT or HF_REAL; of JSON's true and false: 1 and 0 */
     int64_t limit;
 } hf_find;
+/* In no promised order. Never scans: HF_NOTFOUND, HF_UNFIT instead. */
 HF_API int hf_kv_find(hf_tx *, const hf_find *, hf_each *, void *arg);
 
 /* One key, one transaction of its own. */
@@ -342,26 +349,31 @@ typedef struct hf_change {
     size_t bytes;
     uint64_t commit; /* changes of one transaction share it; it grows in commit order */
 } hf_change;
-/* Calls fn for each change under a prefix that this store commits from now on, by these functions
- * or by SQL, in commit order, on one thread of the library's; fn may read and write the store.
- * Writers wait when a watcher is far behind. */
+/* Calls fn for each change under a prefix (NULL: all of main) that this store commits from now on,
+ * by these functions or by SQL, in commit order, on one thread of the library's; fn may read and
+ * write the store, and stop watches. A transaction's change of a key is one, with the value that it
+ * left. Writers wait, holding no lock, when a watcher is more than 100,000 changes or 64 MiB
+ * behind, but for no longer than timeout_ms (event "kv.watch_behind"). Begins between two
+ * transactions: HF_TIMEOUT, and HF_USAGE within one. A watch ends with its store. */
 HF_API int hf_kv_watch(hf_store *, const char *prefix, void (*fn)(void *arg, const hf_change *),
                        void *arg, hf_watch **out);
 HF_API void hf_watch_stop(hf_watch *); /* when it returns, fn is not running and never will be */
 
 typedef struct hf_transfer {
     size_t size;
-    const char *prefix; /* export: only these; import: put before each key */
+    const char *prefix; /* export: only these, with it; import: put before each key */
     int replace; /* import: delete what is there first; else a key that is there is an error */
     int text;    /* import: strings become text values; else every value is kept as JSON */
     void (*progress)(void *arg, uint64_t bytes, uint64_t of_bytes, uint64_t keys);
     void *progress_arg;
 } hf_transfer;
 /* A file that is one object of JSON, each member a key. In one transaction, in constant memory: all
- * of it or nothing. HF_CORRUPT: not such a file; the words give the byte. HF_CONFLICT: a key is
- * twice in it, or there already. */
+ * of it or nothing; other writers wait meanwhile. HF_CORRUPT: not such a file; the words give the
+ * byte. HF_CONFLICT: a key is twice in it, or there already. */
 HF_API int hf_kv_import(hf_store *, const char *file, const hf_transfer *);
-HF_API int hf_kv_export(hf_store *, const char *file, const hf_transfer *); /* must not exist */
+/* A file that must not exist (HF_CONFLICT): a line for each key, of main and noise, in order; JSON
+ * as it is, other text as a string. HF_USAGE: a value is a blob, and named. */
+HF_API int hf_kv_export(hf_store *, const char *file, const hf_transfer *);
 
 /* ---- for tests ---- */
 
