@@ -1,7 +1,7 @@
 /* A small coordination service on Holdfast: machines register here and find each other. An example
  * to be read from top to bottom, and to begin a service of one's own with.
  *
- *     cc -o control control.c $(pkg-config --cflags --libs holdfast libmicrohttpd jansson sqlite3)
+ *     cc -o control control.c http.c $(pkg-config --cflags --libs holdfast libmicrohttpd jansson sqlite3)
  *     ./control control.db 8080 s3://bucket/control
  *
  *     POST   /node    {"name": "n1", "ip": "10.0.0.1", "user": "ada"}     201
@@ -18,22 +18,17 @@
  * will rely on that. By then it is at the destinations, and the machine may burn at the next
  * instruction. Whoever got no answer sends the request again: the same record twice is one record.
  */
+#include "http.h"
+
 #include <holdfast.h>
-#include <jansson.h>
-#include <microhttpd.h>
-#include <netinet/in.h>
-#include <signal.h>
 #include <sqlite3.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-#define BODY_MAX (64 << 10)
 #define ID_MAX 200
 #define KEY_MAX (ID_MAX + 50)
 #define PAGE 1000      /* records in an answer */
@@ -41,19 +36,12 @@
 #define COUNT(array) (int)(sizeof(array) / sizeof(array)[0])
 
 static hf_store *store;
-static atomic_int under_way; /* requests without an answer */
-static atomic_bool stopping;
 
 struct request {
+    struct http *http;
     const struct route *route;
-    const struct kind *kind;   /* of /KIND; else NULL */
-    const char *field, *value; /* of ?FIELD=VALUE; else NULL */
-    int fields;
-    char body[BODY_MAX + 1]; /* one more: it is too long */
-    size_t size;
-    json_t *in, *out;
+    const struct kind *kind; /* of /KIND; else NULL */
     hf_tx *tx;
-    char words[500]; /* why it was refused */
 };
 
 /* ---- records ---- */
@@ -76,7 +64,7 @@ __attribute__((format(printf, 3, 4))) static int refuse(struct request *r, int c
                                                         const char *format, ...) {
     va_list args;
     va_start(args, format);
-    vsnprintf(r->words, sizeof r->words, format, args);
+    vsnprintf(r->http->error, sizeof r->http->error, format, args);
     va_end(args);
     return code;
 }
@@ -100,7 +88,7 @@ static int make_key(struct request *r, char key[KEY_MAX], const char *prefix, co
 static int add_record(void *arg, const hf_pair *p) {
     struct request *r = arg;
     json_t *record = json_loadb(p->value, p->bytes, 0, NULL);
-    return json_array_append_new(r->out, record) == 0 ? HF_OK : HF_NOMEM;
+    return json_array_append_new(r->http->out, record) == 0 ? HF_OK : HF_NOMEM;
 }
 
 static int add_by_id(struct request *r, const char *prefix, const char *id) {
@@ -124,13 +112,14 @@ static int add_by_field(struct request *r, const char *prefix, const char *path,
 
 static int get_records(struct request *r) {
     hf_scan all = {.size = sizeof all, .prefix = r->kind->prefix, .limit = PAGE};
-    r->out = json_array();
-    if (!r->field) return hf_kv_scan(r->tx, &all, add_record, r);
-    if (strcmp(r->field, r->kind->id) == 0) return add_by_id(r, r->kind->prefix, r->value);
+    r->http->out = json_array();
+    if (!r->http->field) return hf_kv_scan(r->tx, &all, add_record, r);
+    if (strcmp(r->http->field, r->kind->id) == 0)
+        return add_by_id(r, r->kind->prefix, r->http->value);
     for (int i = 0; i < COUNT(r->kind->index) && r->kind->index[i].path; i++)
-        if (strcmp(r->field, r->kind->index[i].path + 2) == 0)
-            return add_by_field(r, r->kind->prefix, r->kind->index[i].path, r->value);
-    return refuse(r, BAD_REQUEST, "there is no index on '%.50s'", r->field);
+        if (strcmp(r->http->field, r->kind->index[i].path + 2) == 0)
+            return add_by_field(r, r->kind->prefix, r->kind->index[i].path, r->http->value);
+    return refuse(r, BAD_REQUEST, "there is no index on '%.50s'", r->http->field);
 }
 
 static int node_exists(struct request *r, const char *name) {
@@ -156,36 +145,36 @@ static int put_once(struct request *r, const char *key, const char *text) {
 
 static int put_record(struct request *r) {
     char key[KEY_MAX];
-    int code = make_key(r, key, r->kind->prefix, text_of(r->in, r->kind->id));
-    if (!code && r->kind->of_node) code = node_exists(r, text_of(r->in, "node"));
+    int code = make_key(r, key, r->kind->prefix, text_of(r->http->in, r->kind->id));
+    if (!code && r->kind->of_node) code = node_exists(r, text_of(r->http->in, "node"));
     if (code) return code;
-    char *text = json_dumps(r->in, JSON_COMPACT | JSON_SORT_KEYS);
+    char *text = json_dumps(r->http->in, JSON_COMPACT | JSON_SORT_KEYS);
     code = text ? put_once(r, key, text) : HF_NOMEM;
     free(text);
-    r->out = json_incref(r->in);
+    r->http->out = json_incref(r->http->in);
     return code;
 }
 
 /* The keys and values are a table: SQL may change it, too. */
 static int delete_record(struct request *r) {
     char key[KEY_MAX];
-    if (!r->field || strcmp(r->field, r->kind->id) != 0)
+    if (!r->http->field || strcmp(r->http->field, r->kind->id) != 0)
         return refuse(r, BAD_REQUEST, "say which one: ?%s=", r->kind->id);
-    int code = make_key(r, key, r->kind->prefix, r->value);
+    int code = make_key(r, key, r->kind->prefix, r->http->value);
     if (!code) code = hf_kv_delete(r->tx, key);
     for (int i = 0; !code && r->kind == &kinds[0] && i < COUNT(kinds); i++)
         if (kinds[i].of_node)
             code = hf_run(r->tx,
                           "DELETE FROM main.DBX WHERE Key > ?1 AND Key < ?1 || char(127)"
                           " AND json_extract(Value, '$.node') = ?2",
-                          "ss", kinds[i].prefix, r->value);
+                          "ss", kinds[i].prefix, r->http->value);
     return code;
 }
 
 static int put_seen(struct request *r) {
-    const char *node = text_of(r->in, "node");
-    json_int_t rx = json_integer_value(json_object_get(r->in, "rx"));
-    json_int_t tx = json_integer_value(json_object_get(r->in, "tx"));
+    const char *node = text_of(r->http->in, "node");
+    json_int_t rx = json_integer_value(json_object_get(r->http->in, "rx"));
+    json_int_t tx = json_integer_value(json_object_get(r->http->in, "tx"));
     if (!node || strlen(node) > ID_MAX) return refuse(r, BAD_REQUEST, "which node was seen?");
     return hf_run(r->tx,
                   "INSERT INTO noise.seen VALUES (?, unixepoch(), ?, ?) ON CONFLICT(node) DO"
@@ -215,9 +204,9 @@ static void add_label(void *arg, const hf_stat *s) {
 static int get_stats(struct request *r) {
     json_t *records = json_object(), *traffic = json_object(), *labels = json_array();
     char *status = NULL;
-    r->out = json_pack("{s:o, s:o, s:o}", "records", records, "traffic", traffic, "transactions",
-                       labels);
-    if (!r->out) return HF_NOMEM;
+    r->http->out = json_pack("{s:o, s:o, s:o}", "records", records, "traffic", traffic,
+                             "transactions", labels);
+    if (!r->http->out) return HF_NOMEM;
     int code = add_numbers(r, records,
                            "SELECT substr(Key, 1, instr(Key, '/') - 1), count(*)"
                            " FROM main.DBX GROUP BY 1");
@@ -228,7 +217,7 @@ static int get_stats(struct request *r) {
                            " SELECT 'tx', sum(tx) FROM noise.seen");
     if (!code) code = hf_stats(store, add_label, labels);
     if (!code && hf_store_source(store)) code = hf_source_status(hf_store_source(store), &status);
-    if (status) json_object_set_new(r->out, "replication", json_loads(status, 0, NULL));
+    if (status) json_object_set_new(r->http->out, "replication", json_loads(status, 0, NULL));
     hf_free(status);
     return code;
 }
@@ -240,11 +229,11 @@ static const struct route {
     int (*serve)(struct request *);
     unsigned status; /* when all is well */
 } routes[] = {
-    {"GET", NULL, HF_READ, "get records", get_records, MHD_HTTP_OK},
-    {"POST", NULL, HF_MAIN, "put record", put_record, MHD_HTTP_CREATED},
-    {"DELETE", NULL, HF_MAIN, "delete record", delete_record, MHD_HTTP_NO_CONTENT},
-    {"POST", "/seen", HF_NOISE, "put seen", put_seen, MHD_HTTP_NO_CONTENT},
-    {"GET", "/stats", HF_READ, "get stats", get_stats, MHD_HTTP_OK},
+    {"GET", NULL, HF_READ, "get records", get_records, 200},
+    {"POST", NULL, HF_MAIN, "put record", put_record, 201},
+    {"DELETE", NULL, HF_MAIN, "delete record", delete_record, 204},
+    {"POST", "/seen", HF_NOISE, "put seen", put_seen, 204},
+    {"GET", "/stats", HF_READ, "get stats", get_stats, 200},
 };
 
 static int serve(hf_tx *tx, void *arg) {
@@ -258,119 +247,48 @@ static int run(struct request *r) {
     int scope = r->route->scope;
     int code = scope ? hf_write(store, scope, r->route->why, serve, r)
                      : hf_read(store, r->route->why, serve, r);
-    if (code && !r->words[0]) snprintf(r->words, sizeof r->words, "%s", hf_errmsg());
+    if (code && !r->http->error[0])
+        snprintf(r->http->error, sizeof r->http->error, "%s", hf_errmsg());
     if (!(scope & HF_MAIN) || !hf_store_source(store)) return code;
     int lost = hf_wait(store, NULL, &(hf_wait_options){sizeof(hf_wait_options), .flush = 1});
     if (!lost) return code;
-    snprintf(r->words, sizeof r->words, "%s", hf_errmsg());
+    snprintf(r->http->error, sizeof r->http->error, "%s", hf_errmsg());
     if (lost == HF_FENCED) kill(getpid(), SIGTERM); /* another process is the service now */
     return lost;
 }
-
-/* ---- HTTP ---- */
 
 static unsigned status_of(const struct request *r, int code) {
     static const struct {
         int code;
         unsigned status;
     } refusals[] = {
-        {BAD_REQUEST, MHD_HTTP_BAD_REQUEST},    {HF_NOTFOUND, MHD_HTTP_NOT_FOUND},
-        {HF_CONFLICT, MHD_HTTP_CONFLICT},       {HF_FULL, MHD_HTTP_INSUFFICIENT_STORAGE},
-        {HF_TIMEOUT, MHD_HTTP_GATEWAY_TIMEOUT}, {HF_FENCED, MHD_HTTP_SERVICE_UNAVAILABLE},
+        {BAD_REQUEST, 400}, {HF_NOTFOUND, 404}, {HF_CONFLICT, 409},
+        {HF_TIMEOUT, 504},  {HF_FENCED, 503},   {HF_FULL, 507},
     };
     for (int i = 0; i < COUNT(refusals); i++)
         if (refusals[i].code == code) return refusals[i].status;
-    return code ? MHD_HTTP_INTERNAL_SERVER_ERROR : r->route->status;
+    return code ? 500 : r->route->status;
 }
 
-/* Sets route and kind, or returns why there is none. */
-static unsigned find_route(struct request *r, const char *method, const char *url) {
-    int found = 0;
-    for (int i = 0; i < COUNT(kinds); i++) {
-        size_t length = strlen(kinds[i].prefix) - 1;
-        if (strncmp(url + 1, kinds[i].prefix, length) == 0 && !url[1 + length]) r->kind = &kinds[i];
+static const struct kind *find_kind(const char *path) {
+    for (const struct kind *k = kinds; k < kinds + COUNT(kinds); k++) {
+        size_t length = strlen(k->prefix) - 1;
+        if (strncmp(path + 1, k->prefix, length) == 0 && !path[1 + length]) return k;
     }
+    return NULL;
+}
+
+static unsigned answer(struct http *h) {
+    struct request r = {.http = h, .kind = find_kind(h->path)};
+    bool path_is_known = false;
     for (int i = 0; i < COUNT(routes); i++) {
-        if (routes[i].path ? strcmp(routes[i].path, url) != 0 : !r->kind) continue;
-        if (strcmp(routes[i].method, method) == 0) r->route = &routes[i];
-        found = 1;
+        if (routes[i].path ? strcmp(routes[i].path, h->path) != 0 : !r.kind) continue;
+        if (strcmp(routes[i].method, h->method) == 0) r.route = &routes[i];
+        path_is_known = true;
     }
-    return r->route ? MHD_HTTP_OK : found ? MHD_HTTP_METHOD_NOT_ALLOWED : MHD_HTTP_NOT_FOUND;
-}
-
-static unsigned answer(struct request *r, const char *method, const char *url) {
-    json_error_t e;
-    unsigned status = find_route(r, method, url);
-    if (status != MHD_HTTP_OK) return status;
-    if (r->size > BODY_MAX) return MHD_HTTP_CONTENT_TOO_LARGE;
-    if (r->fields > 1) return status_of(r, refuse(r, BAD_REQUEST, "one ?FIELD=VALUE at most"));
-    if (strcmp(method, "POST") == 0) {
-        r->in = json_loadb(r->body, r->size, JSON_REJECT_DUPLICATES, &e);
-        if (!json_is_object(r->in))
-            return status_of(
-                r, refuse(r, BAD_REQUEST, "not an object of JSON: %s", r->in ? "" : e.text));
-    }
-    return status_of(r, run(r));
-}
-
-static enum MHD_Result take_field(void *arg, enum MHD_ValueKind kind, const char *field,
-                                  const char *value) {
-    struct request *r = arg;
-    (void)kind;
-    r->field = field;
-    r->value = value ? value : "";
-    r->fields++;
-    return MHD_YES;
-}
-
-static enum MHD_Result send_answer(struct MHD_Connection *c, struct request *r, unsigned status) {
-    int good = status < 300;
-    if (!good) {
-        json_decref(r->out);
-        r->out = json_pack("{s:s}", "error", r->words[0] ? r->words : "no such request");
-    }
-    char *text = r->out && status != MHD_HTTP_NO_CONTENT ? json_dumps(r->out, JSON_COMPACT) : NULL;
-    struct MHD_Response *answer =
-        MHD_create_response_from_buffer(text ? strlen(text) : 0, text, MHD_RESPMEM_MUST_FREE);
-    if (!answer) return MHD_NO;
-    if (text) MHD_add_response_header(answer, "Content-Type", "application/json");
-    if (stopping) MHD_add_response_header(answer, "Connection", "close");
-    enum MHD_Result sent = MHD_queue_response(c, status, answer);
-    MHD_destroy_response(answer);
-    return sent;
-}
-
-/* Called at the head of a request, for each piece of its body, and at its end. */
-static enum MHD_Result handle(void *arg, struct MHD_Connection *c, const char *url,
-                              const char *method, const char *version, const char *piece,
-                              size_t *size, void **state) {
-    struct request *r = *state;
-    (void)arg, (void)version;
-    if (!r) {
-        *state = calloc(1, sizeof *r);
-        under_way += *state != NULL;
-        return *state ? MHD_YES : MHD_NO;
-    }
-    if (*size) {
-        size_t room = sizeof r->body - r->size, taken = *size < room ? *size : room;
-        memcpy(r->body + r->size, piece, taken);
-        r->size += taken;
-        *size = 0;
-        return MHD_YES;
-    }
-    MHD_get_connection_values(c, MHD_GET_ARGUMENT_KIND, take_field, r);
-    return send_answer(c, r, answer(r, method, url));
-}
-
-static void end_request(void *arg, struct MHD_Connection *c, void **state,
-                        enum MHD_RequestTerminationCode code) {
-    struct request *r = *state;
-    (void)arg, (void)c, (void)code;
-    if (!r) return;
-    under_way--;
-    json_decref(r->in);
-    json_decref(r->out);
-    free(r);
+    if (r.route) return status_of(&r, run(&r));
+    return (unsigned)refuse(&r, path_is_known ? 405 : 404, "%s %s is no request here", h->method,
+                            h->path);
 }
 
 /* ---- start and end ---- */
@@ -403,27 +321,6 @@ static int open_store(const char *path, const char *const *urls) {
     return code;
 }
 
-static int serve_until_stopped(int port, const sigset_t *stop) {
-    struct sockaddr_in here = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    here.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    struct MHD_Daemon *http = MHD_start_daemon(
-        MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_ITC, 0, NULL,
-        NULL, handle, NULL, MHD_OPTION_SOCK_ADDR, &here, MHD_OPTION_NOTIFY_COMPLETED, end_request,
-        NULL, MHD_OPTION_CONNECTION_LIMIT, 1000u, MHD_OPTION_CONNECTION_TIMEOUT, 60u,
-        MHD_OPTION_END);
-    int signal;
-    if (!http) return 1;
-    printf("http://127.0.0.1:%d\n", MHD_get_daemon_info(http, MHD_DAEMON_INFO_BIND_PORT)->port);
-    fflush(stdout);
-    sigwait(stop, &signal);
-    stopping = true;
-    close(MHD_quiesce_daemon(http)); /* nobody new; those who wait are answered */
-    for (int i = 0; i < 4000 && under_way; i++)
-        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
-    MHD_stop_daemon(http);
-    return 0;
-}
-
 int main(int argc, char **argv) {
     sigset_t stop;
     sigemptyset(&stop);
@@ -435,7 +332,7 @@ int main(int argc, char **argv) {
         return 2;
     }
     int code = open_store(argv[1], (const char *const *)argv + 3);
-    int failed = code || serve_until_stopped(atoi(argv[2]), &stop);
+    int failed = code || http_serve(atoi(argv[2]), &stop, answer);
     if (!code) code = hf_store_close(store); /* ships what is left */
     if (code) fprintf(stderr, "control: %s\n", hf_errmsg());
     return code || failed;

@@ -218,22 +218,22 @@ BAD = [
     ("POST", "/node", b'{"name": "a\\u0000b"}', 400, "JSON"),
     ("POST", "/node", b'{"name": "a", "name": "b"}', 400, "JSON"),
     ("POST", "/node", b"[" * 60000, 400, "JSON"),
-    ("POST", "/node", b'{"name": "a", "x": "' + b"x" * 65536 + b'"}', 413, ""),
-    ("POST", "/nodes", {"name": "n9"}, 404, ""),
-    ("POST", "/nod", {"name": "n9"}, 404, ""),
-    ("POST", "/", {"name": "n9"}, 404, ""),
+    ("POST", "/node", b'{"name": "a", "x": "' + b"x" * 65536 + b'"}', 413, "too large"),
+    ("POST", "/nodes", {"name": "n9"}, 404, "/nodes"),
+    ("POST", "/nod", {"name": "n9"}, 404, "/nod"),
+    ("POST", "/", {"name": "n9"}, 404, "POST /"),
     ("POST", "/seen", {"rx": 1}, 400, "node"),
-    ("POST", "/stats", {}, 405, ""),
-    ("PUT", "/node", {"name": "n9"}, 405, ""),
-    ("GET", "/seen", None, 405, ""),
-    ("GET", "/", None, 404, ""),
-    ("GET", "/node?name=n9", None, 404, ""),
+    ("POST", "/stats", {}, 405, "no request"),
+    ("PUT", "/node", {"name": "n9"}, 405, "no request"),
+    ("GET", "/seen", None, 405, "no request"),
+    ("GET", "/", None, 404, "GET /"),
+    ("GET", "/node?name=n9", None, 404, "n9"),
     ("GET", "/node?color=red", None, 400, "color"),
     ("GET", "/node?name=n1&ip=10.0.0.1", None, 400, "one"),
     ("GET", "/node?name=", None, 400, "name"),
     ("DELETE", "/node", None, 400, "name"),
     ("DELETE", "/node?ip=10.0.0.2", None, 400, "name"),
-    ("DELETE", "/node?name=n9", None, 404, ""),
+    ("DELETE", "/node?name=n9", None, 404, "n9"),
 ]
 
 
@@ -326,8 +326,7 @@ def test_readme_adds_a_kind_of_record_an_index_and_a_query(box, installed):
     lines = [line for line in diff.splitlines() if line.startswith("+") and not line.startswith("+++")]
     assert len(lines) <= 20 and not re.search(r"^-(?!--)", diff, re.M)
     there = box.path / "examples"
-    there.mkdir()
-    (there / "control.c").write_text(SOURCE)
+    shutil.copytree(ROOT / "examples", there)
     subprocess.run(["git", "apply", "-"], input=diff, text=True, cwd=box.path, check=True)
     line = re.search(r"^ \*\s+(cc -o control .*)$", SOURCE, re.M)[1]
     done = subprocess.run(["sh", "-c", line], cwd=there, capture_output=True, text=True)
