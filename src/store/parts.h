@@ -23,10 +23,10 @@ struct queue {
 void queue_init(struct queue *, int places);
 void queue_deinit(struct queue *);
 /* False: the deadline passed. */
-bool queue_enter(struct queue *, struct env *, const char *why, int64_t deadline_ns);
-void queue_leave(struct queue *, struct env *);
+bool queue_enter(struct queue *, const char *why, int64_t now_ns, int64_t deadline_ns);
+void queue_leave(struct queue *, int64_t now_ns);
 /* Who went in last, and how long ago; returns how many wait. */
-int queue_holder(struct queue *, struct env *, char *why, size_t size, int64_t *held_ns);
+int queue_holder(struct queue *, int64_t now_ns, char *why, size_t size, int64_t *held_ns);
 
 /* ---- turn.c ---- */
 
@@ -38,7 +38,7 @@ struct conn;
 MUST_USE rc turn_take(hf_store *, int scope, const char *why, int64_t asked_ns, int64_t deadline_ns,
                       struct err *e);
 void turn_aside(hf_store *, int scope, struct conn *); /* before the lock is taken */
-void turn_leave(hf_store *, int scope);
+void turn_leave(hf_store *, int scope, int64_t now_ns);
 MUST_USE rc late_for_lock(hf_store *, int scope, const char *why, int64_t waited_ns, struct err *e);
 
 /* ---- stats.c ---- */

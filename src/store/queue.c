@@ -38,9 +38,9 @@ static void remove_waiter(struct queue *q, struct waiter *w) {
     if (!*at) q->tail = at;
 }
 
-static void come_in(struct queue *q, struct env *env, const char *why) {
+static void come_in(struct queue *q, const char *why, int64_t now_ns) {
     q->holder = why;
-    q->since_ns = env->mono_ns(env);
+    q->since_ns = now_ns;
 }
 
 static bool wait_in_row(struct queue *q, struct waiter *w, int64_t deadline_ns) {
@@ -53,12 +53,12 @@ static bool wait_in_row(struct queue *q, struct waiter *w, int64_t deadline_ns) 
     return w->in;
 }
 
-bool queue_enter(struct queue *q, struct env *env, const char *why, int64_t deadline_ns) {
+bool queue_enter(struct queue *q, const char *why, int64_t now_ns, int64_t deadline_ns) {
     bool in = true;
     pthread_mutex_lock(&q->lock);
     if (q->free > 0) {
         q->free--;
-        come_in(q, env, why);
+        come_in(q, why, now_ns);
     } else {
         struct waiter w = {.why = why};
         pthread_condattr_t steady;
@@ -73,14 +73,14 @@ bool queue_enter(struct queue *q, struct env *env, const char *why, int64_t dead
     return in;
 }
 
-void queue_leave(struct queue *q, struct env *env) {
+void queue_leave(struct queue *q, int64_t now_ns) {
     pthread_mutex_lock(&q->lock);
     struct waiter *first = q->head;
     if (first) {
         q->head = first->next;
         if (!q->head) q->tail = &q->head;
         first->in = true;
-        come_in(q, env, first->why);
+        come_in(q, first->why, now_ns);
         pthread_cond_signal(&first->called);
     } else {
         q->free++;
@@ -89,11 +89,11 @@ void queue_leave(struct queue *q, struct env *env) {
     pthread_mutex_unlock(&q->lock);
 }
 
-int queue_holder(struct queue *q, struct env *env, char *why, size_t size, int64_t *held_ns) {
+int queue_holder(struct queue *q, int64_t now_ns, char *why, size_t size, int64_t *held_ns) {
     int waiting = 0;
     pthread_mutex_lock(&q->lock);
     snprintf(why, size, "%s", q->holder ? q->holder : "");
-    *held_ns = q->holder ? env->mono_ns(env) - q->since_ns : 0;
+    *held_ns = q->holder ? now_ns - q->since_ns : 0;
     for (struct waiter *w = q->head; w; w = w->next) waiting++;
     pthread_mutex_unlock(&q->lock);
     return waiting;

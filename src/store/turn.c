@@ -62,7 +62,7 @@ static rc late_for_turn(hf_store *s, struct queue *q, const char *file, const ch
                         int64_t waited_ns, struct err *e) {
     char holder[64], other[128];
     int64_t held_ns;
-    int before = queue_holder(q, s->env, holder, sizeof holder, &held_ns);
+    int before = queue_holder(q, s->env->mono_ns(s->env), holder, sizeof holder, &held_ns);
     int pid = pid_of_writer(s, file);
     other[0] = 0;
     if (pid && pid != system_pid()) name_writer(s, file, other, sizeof other);
@@ -101,30 +101,30 @@ void turn_aside(hf_store *s, int scope, struct conn *c) {
 
 /* ---- the turns ---- */
 
-void turn_leave(hf_store *s, int scope) {
-    if (scope == HF_READ) queue_leave(&s->reader_turn, s->env);
+void turn_leave(hf_store *s, int scope, int64_t now_ns) {
+    if (scope == HF_READ) queue_leave(&s->reader_turn, now_ns);
     if (scope & HF_NOISE) {
-        s->noise_aside.left_ns = s->env->mono_ns(s->env);
-        queue_leave(&s->noise_turn, s->env);
+        s->noise_aside.left_ns = now_ns;
+        queue_leave(&s->noise_turn, now_ns);
     }
     if (scope & HF_MAIN) {
-        s->main_aside.left_ns = s->env->mono_ns(s->env);
-        queue_leave(&s->main_turn, s->env);
+        s->main_aside.left_ns = now_ns;
+        queue_leave(&s->main_turn, now_ns);
     }
 }
 
 rc turn_take(hf_store *s, int scope, const char *why, int64_t asked_ns, int64_t deadline_ns,
              struct err *e) {
     struct env *env = s->env;
-    if (scope == HF_READ && !queue_enter(&s->reader_turn, env, why, deadline_ns))
+    if (scope == HF_READ && !queue_enter(&s->reader_turn, why, asked_ns, deadline_ns))
         return err_set(e, RC_TIMEOUT,
                        "'%s' waited %.1f s for one of %d connections to read with: "
                        "hf_store_options.readers",
                        why, (double)(env->mono_ns(env) - asked_ns) / 1e9, s->options.readers);
-    if (scope & HF_MAIN && !queue_enter(&s->main_turn, env, why, deadline_ns))
+    if (scope & HF_MAIN && !queue_enter(&s->main_turn, why, asked_ns, deadline_ns))
         return late_for_turn(s, &s->main_turn, s->path, why, env->mono_ns(env) - asked_ns, e);
-    if (scope & HF_NOISE && !queue_enter(&s->noise_turn, env, why, deadline_ns)) {
-        if (scope & HF_MAIN) queue_leave(&s->main_turn, env);
+    if (scope & HF_NOISE && !queue_enter(&s->noise_turn, why, asked_ns, deadline_ns)) {
+        if (scope & HF_MAIN) queue_leave(&s->main_turn, env->mono_ns(env));
         return late_for_turn(s, &s->noise_turn, s->noise, why, env->mono_ns(env) - asked_ns, e);
     }
     return ok();

@@ -199,7 +199,7 @@ static rc begin(hf_store *s, int scope, bool one, const char *why, int64_t deadl
     if (is_ok(r)) {
         r = begin_in_turn(s, scope, one, label, deadline_ns, now, out, e);
         if (is_ok(r)) return r;
-        turn_leave(s, scope);
+        turn_leave(s, scope, s->env->mono_ns(s->env));
     }
     hf_trace trace = {
         .why = why, .scope = scope, .code = (int)r.code, .wait_ns = s->env->mono_ns(s->env) - now};
@@ -228,20 +228,22 @@ static void release_statements(hf_tx *t) {
         if (sqlite3_stmt_busy(st)) sqlite3_reset(st);
 }
 
+/* `commit_ns`: when the commit began; 0: there was none. */
 static void finish(hf_tx *t, int code, int64_t commit_ns) {
     hf_store *s = t->store;
+    int64_t now = s->env->mono_ns(s->env);
     struct label *label = t->label;
     struct kv *kv = t->scope == HF_READ ? NULL : s->kv;
     hf_trace trace = {.why = t->why,
                       .scope = t->scope,
                       .code = code,
                       .wait_ns = t->began_ns - t->asked_ns,
-                      .run_ns = s->env->mono_ns(s->env) - t->began_ns,
-                      .commit_ns = commit_ns};
+                      .run_ns = now - t->began_ns,
+                      .commit_ns = commit_ns ? now - commit_ns : 0};
     delist(t);
     if (kv) kv_ended(kv, trace.scope, code == 0);
     put_conn(t->conn);
-    turn_leave(s, trace.scope);
+    turn_leave(s, trace.scope, now);
     if (kv && code == 0) kv_wait_room(kv);
     tell(s, label, &trace);
 }
@@ -312,7 +314,7 @@ rc tx_commit(hf_tx *t, struct err *e) {
         int64_t start = s->env->mono_ns(s->env);
         if (is_ok(r)) r = commit(t, &noise_lost, e);
         if (is_ok(r) && !noise_lost) {
-            finish(t, 0, s->env->mono_ns(s->env) - start);
+            finish(t, 0, start);
             return r;
         }
     }

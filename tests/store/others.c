@@ -101,7 +101,7 @@ static void take(struct other *o) {
 static int waiting_for(struct queue *q) {
     char why[64];
     int64_t held;
-    return queue_holder(q, s->env, why, sizeof why, &held);
+    return queue_holder(q, 0, why, sizeof why, &held);
 }
 
 #define WRITERS 12
@@ -285,7 +285,7 @@ START_TEST(who_waits_behind_one_that_waits_is_told_for_whom) {
     s = open_waiting(60, 0);
     take(&o);
     ck_assert_int_eq(pthread_create(&thread, NULL, wait_long, NULL), 0);
-    do queue_holder(&s->main_turn, s->env, holder, sizeof holder, &held);
+    do queue_holder(&s->main_turn, 0, holder, sizeof holder, &held);
     while (strcmp(holder, "the long one") != 0);
     snprintf(words, sizeof words, "that one waits for process %d (", o.pid);
     SAYS(hf_begin(s, HF_MAIN, "x", &t), HF_TIMEOUT, words);
