@@ -645,6 +645,26 @@ def test_fenced_replicator_tells_those_who_wait(box):
     box.holdfast("wait", box.db, code=3)
 
 
+def test_application_is_told_by_its_wait_before_it_is_ended(box):
+    """It may have an answer to take back."""
+    app = box.new_app()
+    said, copy, there = box.path / "said", box.path / "copy.db", box.path / "there"
+    there.mkdir()
+    ask = f"{COMMAND} wait -timeout 20s {box.db} 2>>{said}"
+    os.mkfifo(box.path / "go")
+    r = box.start(*SLOW, "-exec", f"trap '' TERM; read go <{box.path}/go; {ask}; echo $? >>{said}")
+    r.wait("exec.start")
+    add_rows(app, 1)
+    box.holdfast("sync", box.db)
+    add_rows(app, 1)
+    (box.path / "go").write_text("go\n")
+    until(lambda: r.waiting() == 1, "it waits")
+    box.replicate("-take-over", db=box.copy(copy.name), runtime=there)
+    box.holdfast("sync", box.db, code=5)
+    r.end(5)
+    assert "fenced: " in said.read_text() and said.read_text().endswith("\n5\n")
+
+
 @pytest.mark.file_only("about a database that is not there")
 def test_wait_while_there_is_no_database_times_out(box):
     app = box.new_app()
