@@ -86,3 +86,39 @@ def test_two_versions_of_sqlite_share_a_database(box, monkeypatch, holdfast, app
     restored = box.restore()
     assert_same(box.db, restored)
     assert house.count_rows(restored) > 100
+
+
+@pytest.mark.file_only("about what loads the extension")
+@pytest.mark.parametrize("extension", [pathlib.Path(house.COMMAND).parent, BUILD], ids=["old headers", "new headers"])
+@pytest.mark.parametrize("kind", ["old", "new"])
+def test_extension_loads_into_either_and_waits(box, kind, extension):
+    """It was compiled with the headers of one, and calls the SQLite that loads it."""
+    script = """
+import sqlite3, sys
+c = sqlite3.connect(sys.argv[1], isolation_level=None)
+c.enable_load_extension(True)
+c.load_extension(sys.argv[2])
+print(sqlite3.sqlite_version)
+for n in range(20):
+    c.execute("INSERT INTO t(v) VALUES (?)", (f"row {n}",))
+    assert c.execute("SELECT holdfast_wait(5000, 'flush')").fetchone() == (1,)
+for sql in ("BEGIN; SELECT holdfast_wait()", "SELECT holdfast_wait(-1)", "INSERT INTO t(v) SELECT holdfast_wait()"):
+    try:
+        for part in sql.split(";"):
+            c.execute(part).fetchall()
+    except sqlite3.OperationalError as e:
+        assert "usage: " in str(e), e
+        if c.in_transaction:
+            c.execute("ROLLBACK")
+    else:
+        raise AssertionError(sql)
+"""
+    box.new_app(rows=1).close()
+    box.replicate()
+    done = subprocess.run(
+        [sys.executable, "-c", script, box.db, extension / "src/ext/holdfast.so"],
+        env=box.env() | library(kind), capture_output=True, text=True, timeout=30,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout.strip() != sqlite3.sqlite_version) == (kind == "new")
+    assert house.count_rows(box.restore()) == 21
