@@ -90,7 +90,7 @@ def start_control(box, machine, *urls, program=CONTROL):
 def start_app(box, machine):
     """It is run by `replicate -exec`, which restores the database if it is missing."""
     app = " ".join(map(str, [sys.executable, ROOT / "examples/app.py", machine / "app.db", 0, EXTENSION]))
-    return Service(box, machine, [COMMAND, "replicate", "-interval", "20ms", "-exec", app, machine / "app.db", box.replica])
+    return Service(box, machine, [COMMAND, "replicate", "-exec", app, machine / "app.db", box.replica])
 
 
 def start_app_beside(box, machine):
@@ -98,7 +98,7 @@ def start_app_beside(box, machine):
     if (box.replica / "holdfast").exists():
         box.holdfast("restore", box.replica, machine / "app.db")
     s = Service(box, machine, [sys.executable, ROOT / "examples/app.py", machine / "app.db", 0, EXTENSION])
-    command = [COMMAND, "replicate", "-interval", "20ms", "-take-over", machine / "app.db", box.replica]
+    command = [COMMAND, "replicate", "-take-over", machine / "app.db", box.replica]
     s.beside = Replicator(list(map(str, command)), box.env(machine / "run"))
     s.beside.wait("destination.ready")
     return s
