@@ -511,7 +511,7 @@ START_TEST(a_put_without_room_changes_nothing) {
     char *big = malloc(100001);
     memset(big, 'x', 100000);
     big[100000] = 0;
-    char key[8];
+    char key[16];
     int code, puts = 0;
     do {
         snprintf(key, sizeof key, "k%d", puts++);
