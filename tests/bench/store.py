@@ -166,11 +166,12 @@ def get(s, db, keys):
     for way, name in (("raw", "prepared SELECT, its value copied"), ("store", "hf_get")):
         p50, p99 = out[f"{way}_p50_us"], out[f"{way}_p99_us"]
         s.row("get", name, f"{p50:9.2f}{p99:10.2f}", p50_us=p50, p99_us=p99)
+    s.b.verdict("hf_get / SELECT, medians", out["store_p50_us"] / out["raw_p50_us"], 1.1, 1.3)
     s.b.verdict("hf_get, median", out["store_p50_us"], 5, unit=" us")
 
 
 def index(s, db, keys, size):
-    s.head(f"index over {keys:,} x {size:,} bytes", "longest gap, ms    p99 ms   commits")
+    s.head(f"index, {keys:,} x {size:,} B", "longest gap, ms    p99 ms   commits")
     beside = bench.subprocess.Popen([s.program, "pace", db, "main", "100"], env=s.b.env, text=True,
                                     stdin=bench.subprocess.PIPE, stdout=bench.subprocess.PIPE)
     try:
