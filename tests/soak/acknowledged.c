@@ -1,16 +1,18 @@
 /* A service that tells what it promises, for tests/soak/acknowledged.py to kill.
  *
- *     soak_acknowledged DB URL [-threads 4] [-interval MS] [-flush] [-restore] [-take-over]
- *                          [-early]
+ *     soak_acknowledged DB URL [-own] [-sql EXTENSION] [-beside] [-threads 4] [-interval MS]
+ *                          [-flush] [-restore] [-take-over] [-early]
  *
  * Each thread commits rows (an id that counts commits, a number drawn at random) and waits for
- * each: with hf_wait for its place or for all until now, or with hf_wait_async. It says, one line
- * each, in one write: "ready"; "c ID NUMBER" committed; "a ID NUMBER" acknowledged; "w CODE WORDS"
- * a wait failed. A wait that failed otherwise than by time ends the process; so does a start that
- * is refused. The exit status is the code of holdfast.h.
+ * each. It says, one line each, in one write: "ready"; "c ID NUMBER" committed; "a ID NUMBER"
+ * acknowledged; "w CODE: WORDS" a wait failed. A wait that failed otherwise than by time ends the
+ * process; so does a start that is refused. The exit status is the code of holdfast.h.
  *
- * -restore restores the database first, if it is missing; then no -take-over is needed elsewhere.
- * -early acknowledges before it waits: a liar, by whom it is seen that lost rows are found.
+ * It uses a store, and waits for a place, for all until now, or by callback. -own: connections of
+ * its own and hf_attach. -sql: SELECT holdfast_wait() on those. -beside: that is answered by
+ * another process, and nothing is replicated here. -restore restores the database first, if it is
+ * missing. -early acknowledges before it waits: a liar, by whom it is seen that lost rows are
+ * found.
  */
 #include "holdfast.h"
 
@@ -31,11 +33,23 @@
 #define THREADS_MAX 64
 
 static hf_store *store;
+static hf_source *source;
 static struct {
     int threads;
     int64_t interval_ms;
-    bool flush, restore, take_over, early;
-} args = {4, 20, false, false, false, false};
+    const char *extension;
+    bool own, beside, flush, restore, take_over, early;
+} args = {.threads = 4, .interval_ms = 20};
+
+#define SCHEMA "CREATE TABLE IF NOT EXISTS row(id INTEGER PRIMARY KEY, number INTEGER, more)"
+#define INSERT "INSERT INTO row(number, more) VALUES (?, randomblob(? % 1500))"
+
+struct client {
+    pthread_t thread;
+    int code;
+    sqlite3 *db; /* its own, if it has one */
+    sqlite3_stmt *insert, *wait;
+};
 
 struct row {
     int64_t id;
@@ -55,7 +69,7 @@ __attribute__((format(printf, 1, 2))) static void say(const char *format, ...) {
 }
 
 static int fail(const char *what, int code) {
-    say("w %s %s: %s\n", hf_strcode(code), what, hf_errmsg());
+    say("w %s: %s: %s\n", hf_strcode(code), what, hf_errmsg());
     return code;
 }
 
@@ -64,10 +78,12 @@ static uint32_t random_number(void) {
     return getrandom(&n, sizeof n, 0) == sizeof n ? n : 0;
 }
 
-static int add(hf_tx *tx, void *arg) {
+/* ---- a store ---- */
+
+static int add_in_tx(hf_tx *tx, void *arg) {
     struct row *row = arg;
-    int code = hf_run(tx, "INSERT INTO row(number, more) VALUES (?, randomblob(?))", "ii",
-                      (int64_t)row->number, (int64_t)(row->number % 1500));
+    int64_t number = row->number;
+    int code = hf_run(tx, INSERT, "ii", number, number);
     if (!code) code = hf_position(tx, &row->place);
     row->id = sqlite3_last_insert_rowid(hf_sqlite(tx));
     return code;
@@ -102,30 +118,91 @@ static int wait_for(const struct row *row, const hf_wait_options *options) {
     }
 }
 
-static int add_and_wait(const hf_wait_options *options) {
+/* ---- connections of its own ---- */
+
+static int sql_failed(struct client *c, const char *what) {
+    say("w io: %s: %s\n", what, sqlite3_errmsg(c->db));
+    return HF_IO;
+}
+
+static int connect_client(struct client *c, const char *path) {
+    const char *wait =
+        args.flush ? "SELECT holdfast_wait(5000, 'flush')" : "SELECT holdfast_wait(5000)";
+    bool good =
+        sqlite3_open(path, &c->db) == SQLITE_OK &&
+        sqlite3_busy_timeout(c->db, 10000) == SQLITE_OK &&
+        sqlite3_exec(c->db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;" SCHEMA, NULL,
+                     NULL, NULL) == SQLITE_OK &&
+        sqlite3_prepare_v2(c->db, INSERT, -1, &c->insert, NULL) == SQLITE_OK;
+    if (good && args.extension)
+        good = sqlite3_enable_load_extension(c->db, 1) == SQLITE_OK &&
+               sqlite3_load_extension(c->db, args.extension, NULL, NULL) == SQLITE_OK &&
+               sqlite3_prepare_v2(c->db, wait, -1, &c->wait, NULL) == SQLITE_OK;
+    return good ? HF_OK : sql_failed(c, "connect");
+}
+
+static int add_by_sql(struct client *c, struct row *row) {
+    sqlite3_bind_int64(c->insert, 1, row->number);
+    sqlite3_bind_int64(c->insert, 2, row->number);
+    bool good = sqlite3_step(c->insert) == SQLITE_DONE;
+    row->id = sqlite3_last_insert_rowid(c->db);
+    if (sqlite3_reset(c->insert) != SQLITE_OK || !good) return sql_failed(c, "add");
+    return args.extension ? HF_OK : hf_position_of(c->db, &row->place);
+}
+
+static int wait_by_sql(struct client *c) {
+    int code = sqlite3_step(c->wait) == SQLITE_ROW ? HF_OK : HF_CANCELLED;
+    if (code) {
+        const char *words = sqlite3_errmsg(c->db);
+        if (strncmp(words, "timeout:", 8) == 0) code = HF_TIMEOUT;
+        if (strncmp(words, "fenced:", 7) == 0) code = HF_FENCED;
+        say("w %s\n", words);
+    }
+    sqlite3_reset(c->wait);
+    return code;
+}
+
+/* ---- a thread ---- */
+
+static int add(struct client *c, struct row *row) {
+    int code = store ? hf_write(store, HF_MAIN, "add", add_in_tx, row) : add_by_sql(c, row);
+    return code && store ? fail("add", code) : code;
+}
+
+static int wait_until_safe(struct client *c, const struct row *row) {
+    hf_wait_options options = {.size = sizeof options, .timeout_ms = 5000, .flush = args.flush};
+    if (c->wait) return wait_by_sql(c);
+    int code = store ? wait_for(row, &options) : hf_source_wait(source, &row->place, &options);
+    return code ? fail("wait", code) : HF_OK;
+}
+
+static int add_and_wait(struct client *c) {
     struct row row = {.number = random_number()};
-    int code = hf_write(store, HF_MAIN, "add", add, &row);
-    if (code) return fail("add", code);
+    int code = add(c, &row);
+    if (code) return code;
     say("c %lld %u\n", (long long)row.id, row.number);
     if (args.early) say("a %lld %u\n", (long long)row.id, row.number);
-    code = wait_for(&row, options);
-    if (code) fail("wait", code);
-    else if (!args.early) say("a %lld %u\n", (long long)row.id, row.number);
+    code = wait_until_safe(c, &row);
+    if (!code && !args.early) say("a %lld %u\n", (long long)row.id, row.number);
     return code == HF_TIMEOUT ? HF_OK : code;
 }
 
 static void *work(void *arg) {
-    hf_wait_options options = {.size = sizeof options, .timeout_ms = 5000, .flush = args.flush};
-    int *code = arg;
-    while (!(*code = add_and_wait(&options)))
+    struct client *c = arg;
+    while (!(c->code = add_and_wait(c)))
         nanosleep(&(struct timespec){.tv_nsec = random_number() % 3000000}, NULL);
     return NULL;
 }
+
+/* ---- */
 
 static bool take_args(int argc, char **argv) {
     for (int i = 3; i < argc; i++) {
         bool more = i + 1 < argc;
         if (strcmp(argv[i], "-flush") == 0) args.flush = true;
+        else if (strcmp(argv[i], "-own") == 0) args.own = true;
+        else if (strcmp(argv[i], "-beside") == 0) args.beside = true;
+        else if (strcmp(argv[i], "-sql") == 0 && more) args.extension = argv[++i];
         else if (strcmp(argv[i], "-restore") == 0) args.restore = true;
         else if (strcmp(argv[i], "-take-over") == 0) args.take_over = true;
         else if (strcmp(argv[i], "-early") == 0) args.early = true;
@@ -138,29 +215,43 @@ static bool take_args(int argc, char **argv) {
     return argc >= 3 && args.threads > 0 && args.threads <= THREADS_MAX;
 }
 
-int main(int argc, char **argv) {
-    pthread_t threads[THREADS_MAX];
-    int codes[THREADS_MAX] = {0}, code;
-    if (!take_args(argc, argv)) return 2;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    hf_store_options options = {
-        .size = sizeof options,
-        .main_schema =
-            "CREATE TABLE IF NOT EXISTS row(id INTEGER PRIMARY KEY, number INTEGER, more)"};
+static int begin(const char *path, const char *url, struct client *first) {
+    const char *urls[] = {url, NULL};
+    hf_store_options options = {.size = sizeof options, .main_schema = SCHEMA};
     hf_replicate_options replication = {.size = sizeof replication,
                                         .interval_ms = args.interval_ms,
                                         .take_over = args.take_over,
                                         .checkpoint_pages = 50,
                                         .level_ms = {0, 300, 1500, 60000}};
-    const char *urls[] = {argv[2], NULL};
-    int restored;
-    if (args.restore && (code = hf_restore_if_missing(argv[1], urls, NULL, &restored)) != HF_OK)
-        return fail("restore", code);
-    if ((code = hf_store_open(argv[1], &options, &store)) != HF_OK) return fail("open", code);
-    code = hf_store_replicate(store, urls, &replication);
-    if (code) return fail("replicate", code);
+    int restored, code = HF_OK;
+    if (args.restore) code = hf_restore_if_missing(path, urls, NULL, &restored);
+    if (code) return fail("restore", code);
+    if (!args.own) {
+        code = hf_store_open(path, &options, &store);
+        if (code) return fail("open", code);
+        code = hf_store_replicate(store, urls, &replication);
+        return code ? fail("replicate", code) : code;
+    }
+    code = connect_client(first, path);
+    if (code || args.beside) return code;
+    code = hf_attach(first->db, urls, &replication, &source);
+    return code ? fail("attach", code) : code;
+}
+
+int main(int argc, char **argv) {
+    static struct client clients[THREADS_MAX];
+    if (!take_args(argc, argv)) return 2;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    int code = begin(argv[1], argv[2], &clients[0]);
+    for (int i = 1; !code && args.own && i < args.threads; i++)
+        code = connect_client(&clients[i], argv[1]);
+    if (code) return code;
     say("ready\n");
-    for (int i = 0; i < args.threads; i++) pthread_create(&threads[i], NULL, work, &codes[i]);
-    for (int i = 0; i < args.threads; i++) pthread_join(threads[i], NULL);
-    return codes[0];
+    for (struct client *c = clients; c < clients + args.threads; c++)
+        pthread_create(&c->thread, NULL, work, c);
+    for (struct client *c = clients; c < clients + args.threads; c++) {
+        pthread_join(c->thread, NULL);
+        if (!code || c->code == HF_FENCED) code = c->code;
+    }
+    return code;
 }

@@ -16,15 +16,18 @@ and says of each that it is committed, and, when hf_wait has returned, that it i
 After each round, in the restored database: the rows are 1, 2, 3, ... without a gap, each with the number that
 was said of it at its commit; every row that was ever acknowledged, by either, is there; integrity_check.
 
-A series is up to 25 rounds on one replica: with flush, or without, in a directory, in the S3 of
+A series is up to 20 rounds on one replica: with flush, or without, in a directory, in the S3 of
 tests/e2e/fake_s3.py, which refuses (503), loses replies, says 412 or 500 of what it has stored, or stores it
-long after; or in Ceph's. Series run side by side. At a failure its directory stays and is named.
+long after; or in Ceph's. The service uses a store; or connections of its own with hf_attach; or these and SELECT
+holdfast_wait(); or that, answered by `holdfast replicate` beside it, which shares its fate. Series run side by side. At a failure its directory stays and is named.
 
 --early runs a liar, which acknowledges before it waits: this must report rows that are lost.
 """
 import argparse
 import collections
 import concurrent.futures
+import contextlib
+import itertools
 import os
 import random
 import shutil
@@ -47,7 +50,7 @@ import own  # noqa: E402
 import s3  # noqa: E402
 import web  # noqa: E402
 
-ROUNDS_PER_SERIES = 25
+ROUNDS_PER_SERIES = 20
 PATIENCE = 60
 FENCED, BEHIND = 7, 8  # enum hf_code
 
@@ -137,18 +140,55 @@ PLACES = {"file": Directory, "fake": Fake, "ceph": Ceph}
 # ---- processes ----
 
 
+class Beside:
+    """`holdfast replicate` on a machine, for a service that replicates nothing itself."""
+
+    def __init__(self, series, machine, *options):
+        if not (machine / "app.db").exists():
+            with contextlib.closing(sqlite3.connect(machine / "app.db")) as db:
+                db.execute("PRAGMA journal_mode = WAL")
+                db.execute("CREATE TABLE row(id INTEGER PRIMARY KEY, number INTEGER, more)")
+        command = [series.holdfast, "replicate", "-log", "logfmt", "-checkpoint-pages", "50", "-interval", f"{series.interval}ms"]
+        self.process = subprocess.Popen(
+            list(map(str, [*command, *options, machine / "app.db", series.place.url])), env=series.env(machine),
+            stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self.said, line = [], ""
+        slow = threading.Timer(PATIENCE, self.process.kill)
+        slow.start()
+        for line in self.process.stderr:
+            self.said.append(line)
+            if "event=destination.ready" in line:
+                break
+        slow.cancel()
+        self.is_ready = "event=destination.ready" in line
+        self.reader = threading.Thread(target=lambda: self.said.extend(self.process.stderr), daemon=True)
+        self.reader.start()
+
+    def code(self):
+        code = self.process.wait(PATIENCE)
+        self.reader.join()
+        return {5: FENCED, 6: BEHIND}.get(code, code)
+
+
 class Service:
     """soak_acknowledged on a machine, and what it said."""
 
     def __init__(self, series, machine, *options):
-        self.lines, self.news = [], threading.Condition()
+        self.lines, self.news, self.beside, self.process = [], threading.Condition(), None, None
+        series.running.append(self)
+        if series.way == "beside":
+            self.beside = Beside(series, machine, *options)
+            options = ()
+            if not self.beside.is_ready:
+                self.lines = ["".join(self.beside.said), "end"]
+                return
         command = [series.program, machine / "app.db", series.place.url, *series.options, *options]
         self.process = subprocess.Popen(
             list(map(str, command)), env=series.env(machine), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
         )
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
-        series.running.append(self)
 
     def _read(self):
         for line in self.process.stdout:
@@ -170,12 +210,23 @@ class Service:
                 if not self.news.wait(until - time.monotonic()):
                     raise Failure(f"it does not say any of {words}: {self.lines[-5:]}")
 
+    def signal(self, number):
+        """To it, and to the replicator beside it: neither must see that the other is gone or stopped."""
+        for p in (self.beside and self.beside.process, self.process):
+            if p and p.poll() is None:
+                p.send_signal(number)
+
     def kill(self):
-        self.process.kill()
-        self.process.wait()
-        self.reader.join()
+        """Whether it had not ended by itself before."""
+        self.signal(signal.SIGSTOP)
+        self.signal(signal.SIGKILL)
+        if self.beside:
+            self.beside.code()
+        return self.process is None or self.code() == -signal.SIGKILL
 
     def code(self):
+        if self.process is None:
+            return self.beside.code()
         try:
             code = self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
@@ -187,7 +238,7 @@ class Service:
         return [tuple(map(int, line.split()[1:])) for line in self.lines if line.startswith(f"{word} ")]
 
     def failed_waits(self):
-        return [line.split()[1] for line in self.lines if line.startswith("w ")]
+        return [line[2:].partition(":")[0] for line in self.lines if line.startswith("w ")]
 
 
 class Series:
@@ -196,15 +247,16 @@ class Series:
         self.args, self.number, self.counts = args, number, collections.Counter()
         self.dir = Path(args.dir) / f"series{number}"
         self.dir.mkdir()
-        self.place_name = args.places[number % len(args.places)]
-        self.place = PLACES[self.place_name](self.dir, self.rng)
+        place, flush, self.way = args.kinds[number % len(args.kinds)]
+        self.place = PLACES[place](self.dir, self.rng)
         self.program = Path(args.build) / "tests/soak/soak_acknowledged"
         self.holdfast = Path(args.build) / "holdfast"
-        flush = (number // len(args.places)) % 2
-        self.threads = self.rng.choice([1, 4, 16])
-        self.options = ["-threads", self.threads, "-interval", self.rng.choice([1, 20, 100])]
-        self.options += ["-flush"] * flush + ["-early"] * args.early
-        self.title = f"{self.place_name}, flush {'on' if flush else 'off'}"
+        self.threads, self.interval = self.rng.choice([1, 4, 16]), self.rng.choice([1, 20, 100])
+        self.options = ["-threads", self.threads, "-interval", self.interval]
+        self.options += ["-flush"] * flush + ["-early"] * args.early + ["-own"] * (self.way != "store")
+        self.options += ["-sql", Path(args.build) / "src/ext/holdfast.so"] * (self.way in ("sql", "beside"))
+        self.options += ["-beside"] * (self.way == "beside")
+        self.title = f"{place}, flush {'on' if flush else 'off'}"
         self.committed, self.acknowledged, self.running, self.machines = set(), set(), [], 0
         self.row_count, self.last, self.home = 0, None, self.dir / "home"
 
@@ -231,7 +283,8 @@ class Series:
     def next_machine(self, *options):
         """Where a service can go on, and with which options: at the same place; elsewhere, when the operator
         says so; or by hf_restore_if_missing."""
-        how = self.rng.choice(["elsewhere, restored by itself", "elsewhere, with -take-over", "at the same place"])
+        ways = ["elsewhere, with -take-over", "at the same place", "elsewhere, restored by itself"]
+        how = self.rng.choice(ways[: 2 if self.way == "beside" else 3])
         self.counts[f"starts {how}"] += 1
         if how == "elsewhere, restored by itself":
             return self.new_machine(), [*options, "-restore"]
@@ -309,8 +362,7 @@ class Series:
             if self.rng.random() < 0.8:
                 service.wait("a")
         self.a_while()
-        service.kill()
-        if service.process.returncode != -signal.SIGKILL:
+        if not service.kill():
             self.refused(service)
         self.place.mend()
         self.end_machine(machine, service)
@@ -320,24 +372,35 @@ class Series:
         self.place.torment()
         first.wait("a")
         self.a_while()
-        first.process.send_signal(signal.SIGSTOP)
+        first.signal(signal.SIGSTOP)
         self.last = None
         there, second = self.second()
         line = second.wait("a", "w")
         if not line.startswith("a "):
             raise Failure(f"the winner's wait failed: {line}")
-        first.process.send_signal(signal.SIGCONT)
+        first.signal(signal.SIGCONT)
         self.a_while()
-        if first.code() != FENCED or set(first.failed_waits()) - {"timeout"} != {"fenced"}:
-            raise Failure(f"the loser was not fenced: exit {first.code()}: {first.lines[-5:]}")
-        self.counts["waits that said fenced"] += first.failed_waits().count("fenced")
+        self.fenced(first)
         self.a_while()
-        if second.process.poll() is not None:
+        if not second.kill():
             raise Failure(f"the winner ended: {second.lines[-5:]}")
-        second.kill()
         self.place.mend()
         self.end_machine(machine, first)
         self.end_machine(there, second)
+
+    def fenced(self, first):
+        """It ends, and so does each of its waits, with that reason. A replicator beside ends before some
+        threads have begun to wait: they find none."""
+        code = first.code()
+        waits = collections.Counter(first.failed_waits())
+        self.counts["waits that said fenced"] += waits.pop("fenced", 0)
+        waits.pop("timeout", 0)
+        if first.beside:
+            gone = waits.pop("no replicator", 0) + waits.pop("cancelled", 0)
+            self.counts["waits that found no replicator"] += gone
+            code = FENCED if first.beside.code() == FENCED and code else code
+        if code != FENCED or waits:
+            raise Failure(f"the loser was not fenced: exit {code}: {first.lines[-5:]}")
 
     def second(self):
         """The one that takes over: by an option of its own, or after the command."""
@@ -352,7 +415,7 @@ class Series:
                 service = Service(self, machine)
                 if service.wait("ready") == "ready":
                     return machine, service
-                raise Failure(f"after replicate -take-over: {service.lines[-5:]}")
+                raise Failure(f"after replicate -take-over: exit {service.code()}: {service.lines[-5:]}")
             if p.returncode not in (5, 6):
                 raise Failure(f"replicate -take-over: exit {p.returncode}: {p.stderr[-500:]}")
             shutil.rmtree(machine)
@@ -385,13 +448,14 @@ class Series:
         for s in self.running:
             s.kill()
             if words:
-                (self.dir / f"said{s.process.pid}").write_text("\n".join(s.lines))
+                (self.dir / f"said{self.running.index(s)}").write_text("\n".join(s.lines))
         self.counts.update({f"faults: {k}": n for k, n in getattr(self.place, "hits", {}).items()})
         self.place.close()
         if words:
             words += f"\n  kept: {self.dir}"
         else:
             shutil.rmtree(self.dir)
+        self.counts[f"rounds: {self.way}"] = self.counts["rounds"]
         return self.title, self.counts, words
 
 
@@ -423,6 +487,7 @@ def parse():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("--rounds", type=int, default=500)
     p.add_argument("--places", default="file,fake,ceph", help="of the replicas (%(default)s)")
+    p.add_argument("--ways", default="store,own,sql,beside", help="of the service (%(default)s)")
     p.add_argument("--takeovers", type=float, default=0.2, help="share of the rounds (%(default)s)")
     p.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1), help="series side by side (%(default)s)")
     p.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3), "big"))
@@ -430,7 +495,7 @@ def parse():
     p.add_argument("--dir", help="where to work (a new one below /var/tmp)")
     p.add_argument("--early", action="store_true", help="acknowledge before it is true: rows must be lost")
     args = p.parse_args()
-    args.places = args.places.split(",")
+    args.places, args.ways = args.places.split(","), args.ways.split(",")
     args.dir = args.dir or tempfile.mkdtemp(prefix="holdfast-acknowledged-", dir="/var/tmp")
     os.makedirs(args.dir, exist_ok=True)
     return args
@@ -454,7 +519,9 @@ def main():
     print(f"{args.rounds} rounds, {args.jobs} at a time, seed {args.seed}, in {args.dir}", flush=True)
     args.ceph = None
     give_ceph(args)
-    count = max(-(-args.rounds // ROUNDS_PER_SERIES), min(2 * len(args.places), args.rounds))
+    args.kinds = list(itertools.product(args.places, (False, True), args.ways))
+    random.Random(args.seed).shuffle(args.kinds)
+    count = max(-(-args.rounds // ROUNDS_PER_SERIES), min(len(args.kinds), -(-args.rounds // 2)))
     shares = [args.rounds // count + (i < args.rounds % count) for i in range(count)]
     began, ceph = time.monotonic(), args.ceph
     args.ceph = None  # it is not for the other processes
