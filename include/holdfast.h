@@ -16,8 +16,8 @@
  * library never prints, exits or aborts on input.
  *
  * Threads. A store and a source may be used from any thread at once. A transaction belongs to the
- * thread that began it. No handle may be used after fork() in the child: HF_USAGE; the child opens
- * its own.
+ * thread that began it. No handle may be used after fork() in the child: HF_USAGE; nor may the child
+ * open a file that was open when it was forked, as SQLite's record of its locks is the parent's.
  *
  * Ownership. Text that is passed in is copied if it is kept. What a function returns by `char **`
  * is the caller's, to be freed with hf_free. Statements belong to their transaction.
@@ -84,7 +84,9 @@ enum hf_scope {
     HF_READ = 0,
     HF_MAIN = 1,  /* write the main database */
     HF_NOISE = 2, /* write noise alone: main's lock is not touched, nothing is uploaded */
-    HF_BOTH = 3   /* both; main is locked first */
+    /* Both; main is locked first, and committed first. If noise's part then cannot be written (no
+     * space), main's stands: HF_OK, and the event "noise.lost". */
+    HF_BOTH = 3
 };
 
 enum hf_sync {
@@ -127,7 +129,10 @@ typedef struct hf_store_options {
 /* Opens main, making it if it is not there, and noise. Each connection of the store is in WAL mode,
  * with foreign keys on, defensive, and without memory-mapped reads.
  * HF_UNFIT: written by a newer library. HF_CORRUPT: main is not a database. HF_USAGE: a path or an
- * option that cannot be. HF_IO: no permission, a read-only directory. HF_FULL. */
+ * option that cannot be. HF_NOTFOUND: its directory is not there. HF_IO: no permission, a read-only
+ * directory. HF_BUSY: noise is damaged, and another process has it open. HF_FULL.
+ * A noise file that was lost or damaged is made anew: the event "noise.recreated" has the reason,
+ * and what was there is kept beside it as .damaged-1, -2, ... */
 HF_API int hf_store_open(const char *path, const hf_store_options *, hf_store **out);
 /* For tests: a private store in a directory of its own, in memory where there is a tmpfs, removed
  * at close. The same code, files and locks as any store. */
@@ -160,7 +165,7 @@ HF_API void hf_rollback(hf_tx *);
  * that follows: i int64_t, d double, s const char * (NULL: null), b const void * and size_t, n
  * nothing (null). BEGIN, COMMIT, ATTACH and the like are refused: the transaction is the
  * store's. */
-HF_API int hf_exec(hf_tx *, const char *sql);                        /* statements, no rows */
+HF_API int hf_exec(hf_tx *, const char *sql); /* statements; rows are dropped */
 HF_API int hf_run(hf_tx *, const char *sql, const char *types, ...); /* one statement, no rows */
 /* A statement with its parameters bound, for hf_step. It is kept prepared; it is the store's, is
  * reset at its last row or the transaction's end, and is used once at a time. */
