@@ -13,6 +13,8 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +25,8 @@
 #include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
+
+#define LOCKS_MAX 256 /* more are not let go of in a child */
 
 static bool read_line(const char *path, char *out, size_t size) {
     FILE *f = fopen(path, "re");
@@ -180,6 +184,28 @@ int lock_file_holder(const char *path) {
     return pid;
 }
 
+/* The descriptors of locks that are held. They belong to open files, which a child shares: without
+ * this one that outlives us would keep them. */
+static atomic_int held[LOCKS_MAX];
+
+static void let_go_in_child(void) {
+    for (int i = 0; i < LOCKS_MAX; i++) {
+        if (held[i]) close(held[i]);
+        held[i] = 0;
+    }
+}
+
+static void watch_forks(void) {
+    ENSURE(pthread_atfork(NULL, NULL, let_go_in_child) == 0);
+}
+
+static void hold(int fd, int instead_of) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, watch_forks);
+    for (int i = 0, expected = instead_of; i < LOCKS_MAX; i++, expected = instead_of)
+        if (atomic_compare_exchange_strong(&held[i], &expected, fd)) return;
+}
+
 rc lock_file_take(struct lock_file *lock, const char *path, int *holder, struct err *e) {
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0) return err_errno(e, errno, "%s", path);
@@ -197,11 +223,15 @@ rc lock_file_take(struct lock_file *lock, const char *path, int *holder, struct 
     if (pwrite(fd, pid, (size_t)n, 0) != n || fchmod(fd, 0644) != 0) {
     }
     lock->fd = fd;
+    hold(fd, 0);
     return ok();
 }
 
 void lock_file_release(struct lock_file *lock) {
-    if (lock->fd > 0) close(lock->fd);
+    if (lock->fd > 0) {
+        hold(0, lock->fd);
+        close(lock->fd);
+    }
     lock->fd = 0;
 }
 

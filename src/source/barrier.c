@@ -135,8 +135,9 @@ bool barrier_has_stopped(struct barrier *b, struct err *why) {
 
 /* ---- the source's thread ---- */
 
-void barrier_take(struct barrier *b, struct source *s) {
+bool barrier_take(struct barrier *b, struct source *s) {
     pthread_mutex_lock(&b->lock);
+    bool any = b->arrived != NULL;
     while (b->arrived) {
         struct wait *w = b->arrived;
         b->arrived = w->next;
@@ -147,6 +148,7 @@ void barrier_take(struct barrier *b, struct source *s) {
     b->asks = NULL;
     pthread_mutex_unlock(&b->lock);
     answer_all(asks, s);
+    return any;
 }
 
 static bool log_is_known(const struct barrier *b, const uint32_t salt[2]) {

@@ -227,7 +227,7 @@ int64_t backoff_ns(struct source *s, int attempts);
 rc dest_unacked(struct dest *d, struct bitmap *out, struct err *e);
 
 /* barrier.c: in this order, once a step; barrier_look only after a look that read the header */
-void barrier_take(struct barrier *b, struct source *s);
+bool barrier_take(struct barrier *b, struct source *s); /* somebody came to wait */
 void barrier_look(struct barrier *b, struct source *s);
 void barrier_settle(struct barrier *b, struct source *s, int64_t now, int64_t *due);
 void barrier_leave(struct barrier *b); /* the source ends */

@@ -329,7 +329,7 @@ static void forget_start(struct source *s) {
 rc source_step(struct source *s, int64_t now, bool changed, int64_t *due_ns, struct err *e) {
     int64_t due = INT64_MAX;
     if (source_take_ends(s)) due_at(&due, now);
-    if (s->opt.barrier) barrier_take(s->opt.barrier, s);
+    bool asked = s->opt.barrier && barrier_take(s->opt.barrier, s);
     if (!s->looked_last) TRY(look(s, now, changed, e));
     s->looked_last = s->draining; /* what is committed from now on is the next run's */
     TRY(refusal(s, e));
@@ -338,7 +338,8 @@ rc source_step(struct source *s, int64_t now, bool changed, int64_t *due_ns, str
     TRY(refusal(s, e)); /* the log and the run file stay as they are, for the next start */
     if (!s->draining) TRY(move_hold(s, now, &due, e));
     TRY(scrub(s, now, &due, e));
-    TRY(safety(s, now, changed, e));
+    /* Whoever waits may have committed to another file than the one that is held. */
+    TRY(safety(s, now, changed || asked, e));
     schedule_look(s, now, changed, &due);
     if (s->opt.barrier) barrier_settle(s->opt.barrier, s, now, &due);
     *due_ns = due;
