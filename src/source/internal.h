@@ -230,7 +230,7 @@ rc dest_unacked(struct dest *d, struct bitmap *out, struct err *e);
 bool barrier_take(struct barrier *b, struct source *s); /* somebody came to wait */
 void barrier_look(struct barrier *b, struct source *s);
 void barrier_settle(struct barrier *b, struct source *s, int64_t now, int64_t *due);
-void barrier_leave(struct barrier *b); /* the source ends */
+void barrier_leave(struct barrier *b); /* the source ends, or its database is another */
 
 /* outgoing.c */
 rc outgoing_begin(struct outgoing *o, const struct ltx_header *h, struct cut cut,

@@ -305,6 +305,7 @@ static rc safety(struct source *s, int64_t now, bool changed, struct err *e) {
     if (!changed && now < s->next_safety) return ok();
     s->next_safety = now + SAFETY_NS;
     if (!live_has_moved(&s->live)) return ok();
+    if (s->opt.barrier) barrier_leave(s->opt.barrier); /* it may be the new one that they mean */
     return err_set(e, RC_NOTFOUND, "%s: the database was replaced or deleted", s->live.path);
 }
 
