@@ -60,6 +60,12 @@ bench-store:
 	@scripts/build $(BUILD) -Dtests=enabled
 	@/usr/bin/python3 -B tests/bench/store.py --build $(BUILD) $(ARGS)
 
+bench-tuning:
+	@scripts/setup build test
+	@scripts/build $(BUILD) -Dtests=enabled
+	@ninja -C $(BUILD) tests/bench/bench_tuning >/dev/null
+	@dir=$$(mktemp -d -p $(BUILD)) && { $(BUILD)/tests/bench/bench_tuning "$$dir" $(ARGS); rm -r "$$dir"; }
+
 lint:
 	@scripts/setup build test lint
 	@scripts/lint
@@ -84,4 +90,4 @@ fmt:
 install: all
 	@meson install -C $(BUILD) --no-rebuild
 
-.PHONY: all setup interop demo demo-s3 test soak soak-s3 bench bench-s3 bench-store lint deb fuzz san fmt install
+.PHONY: all setup interop demo demo-s3 test soak soak-s3 bench bench-s3 bench-store bench-tuning lint deb fuzz san fmt install
