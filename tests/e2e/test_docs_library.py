@@ -90,6 +90,14 @@ def test_program_of_the_manual_runs(box):
         ("n1", "10.0.0.1"), ("n2", "10.0.0.2")]
 
 
+def test_program_of_the_readme_runs(box):
+    program, = re.findall(r"^```c\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
+    compile_in(box.path, program)
+    assert run_in(box) == run_in(box) == "n1 can no longer be lost\n"
+    box.holdfast("restore", "nodes-backup", "then.db")
+    assert box.sql("SELECT name, Value FROM node, DBX WHERE Key = 'node/newest'", db=box.path / "then.db") == [("n1", "n1")]
+
+
 def test_manual_has_the_members_of_the_status(box):
     ask = "    char *json = NULL;\n    if (hf_source_status(hf_store_source(s), &json) == HF_OK) puts(json);\n" \
           "    hf_free(json);\n"
@@ -106,3 +114,9 @@ def test_manuals_have_the_functions_of_the_extension():
     table = re.findall(r'{"(holdfast_\w+)", \d, sql_', (ROOT / "src/ext/holdfast.c").read_text())
     for page in MAN, (ROOT / "docs/holdfast.1.scd").read_text():
         assert set(re.findall(r"^\*(holdfast_\w+)\*\(", page, re.M)) == set(table) != set()
+
+
+def test_program_of_the_service_document_runs(box):
+    """Its pieces, in order, are one program."""
+    compile_in(box.path, "".join(re.findall(r"^```c\n(.*?)^```$", (ROOT / "docs/service.md").read_text(), re.M | re.S)))
+    assert run_in(box) == ""
