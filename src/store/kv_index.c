@@ -159,6 +159,7 @@ static rc prove(hf_tx *tx, const struct index *x, struct err *e) {
     rc r = kv_rows(tx, explain, &rows, &why);
     if (is_ok(r)) r = kv_next(&rows, &why);
     if (is_ok(r) && names_search(rows.it, x->name)) return ok();
+    if (!is_ok(r) && r.code != RC_USAGE) return err_set(e, r.code, "%s", why.text);
     return err_set(e, RC_UNFIT, "index %s on %s of '%.200s': SQLite %s does not use it: %.300s",
                    x->name, x->path, x->prefix, sqlite3_libversion(),
                    is_ok(r) ? "it scans" : why.text);
@@ -192,11 +193,10 @@ static rc for_each_index(hf_tx *tx, enum kv_file file,
 
 static rc prove_or_tell(void *arg, hf_tx *tx, const char *name, const struct index *x,
                         struct err *e) {
-    struct err why;
-    (void)e;
-    rc r = x ? prove(tx, x, &why)
-             : err_set(&why, RC_UNFIT, "its definition is not as this library writes it");
-    if (!is_ok(r)) tell_unused(arg, name, &why);
+    rc r = x ? prove(tx, x, e)
+             : err_set(e, RC_UNFIT, "its definition is not as this library writes it");
+    if (r.code != RC_UNFIT) return r;
+    tell_unused(arg, name, e);
     return ok();
 }
 
@@ -297,8 +297,9 @@ static rc is_made(hf_tx *tx, const struct index *x, int flags, bool *made, struc
         return err_set(e, RC_CONFLICT,
                        "the index on %s of '%.200s' is there and is %s: hf_kv_unindex it first",
                        x->path, x->prefix, found->unique ? "unique" : "not unique");
-    *made = is_ok(prove(tx, x, NULL));
-    return ok();
+    r = prove(tx, x, e);
+    *made = is_ok(r);
+    return r.code == RC_UNFIT ? ok() : r;
 }
 
 struct declaration {
