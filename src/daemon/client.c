@@ -179,15 +179,32 @@ static rc post(const char *socket, const char *line, const struct client_wait *w
     return r;
 }
 
+/* The path may be another one where it is replicated, in another container say. */
+static rc file_of(const struct client_wait *w, char name[PLACE_NAME], const char **out,
+                  struct err *e) {
+    struct err why;
+    if (!w->path) return ok();
+    rc r = place_name(w->path, name, &why);
+    if (!is_ok(r)) return err_set(e, r.code, "no replicator: %.900s", why.text);
+    *out = strchr(name, '/') + 1;
+    return ok();
+}
+
 rc client_wait(const char *socket, const struct client_wait *w, char **answer, struct err *e) {
-    json_t *o = json_pack("{s:s*, s:s*, s:s*, s:I, s:b}", "path", w->path, "position", w->position,
+    char name[PLACE_NAME];
+    const char *file = NULL;
+    TRY(file_of(w, name, &file, e));
+    json_t *o = json_pack("{s:s*, s:s*, s:s*, s:I, s:b}", "file", file, "position", w->position,
                           "destination", w->destination, "timeout_ms", (json_int_t)w->timeout_ms,
                           "flush", w->flush);
     return post(socket, "POST /wait", w, o, answer, e);
 }
 
 rc client_sync(const char *socket, const struct client_wait *w, char **answer, struct err *e) {
-    json_t *o = json_pack("{s:s*, s:I}", "path", w->path, "timeout_ms", (json_int_t)w->timeout_ms);
+    char name[PLACE_NAME];
+    const char *file = NULL;
+    TRY(file_of(w, name, &file, e));
+    json_t *o = json_pack("{s:s*, s:I}", "file", file, "timeout_ms", (json_int_t)w->timeout_ms);
     return post(socket, "POST /sync", w, o, answer, e);
 }
 

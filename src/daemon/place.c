@@ -46,10 +46,11 @@ struct search {
     int holder; /* who holds a run file's lock on this database */
 };
 
+/* The first one, unless nobody listens there any more and at a later one somebody may. */
 static void see_socket(void *arg, const char *path) {
     struct search *s = arg;
-    if (!s->out[0] && strlen(path) < LIMIT_PATH && unix_is_socket(path))
-        snprintf(s->out, LIMIT_PATH, "%s", path);
+    if (strlen(path) >= LIMIT_PATH || !unix_is_socket(path) || strcmp(path, s->out) == 0) return;
+    if (!s->out[0] || !unix_is_heard(s->out)) snprintf(s->out, LIMIT_PATH, "%s", path);
 }
 
 static void see_lock(void *arg, const char *path) {
@@ -75,7 +76,7 @@ rc place_find(const char *database, char out[LIMIT_PATH], struct err *e) {
     if (!is_ok(system_runtime_dir(own, &ignored))) own[0] = 0;
     out[0] = 0;
     look(database, own, name, &s, see_socket);
-    if (!out[0] && given && strlen(given) < LIMIT_PATH) snprintf(out, LIMIT_PATH, "%s", given);
+    if (given) see_socket(&s, given);
     if (out[0]) return ok();
     snprintf(lock, sizeof lock, "%s.lock", name + sizeof DIR_NAME);
     look(database, own, lock, &s, see_lock);

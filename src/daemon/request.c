@@ -12,6 +12,7 @@
  */
 #include "daemon/request.h"
 
+#include "daemon/place.h"
 #include "daemon/unix.h"
 #include "store/status.h"
 
@@ -20,7 +21,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define TIMEOUT_MS 30000
@@ -188,44 +188,55 @@ void request_hung_up(struct request *r) {
 
 /* ---- reading ---- */
 
-/* The words of what is wrong; NULL: nothing. */
-static const char *read_input(struct request *r, const char **path) {
-    struct wait *w = &r->wait;
-    const char *position = "now";
-    json_int_t timeout_ms = TIMEOUT_MS;
+/* The members of a body, as they were sent. */
+struct members {
+    const char *path, *file; /* file: as in the name of its place */
+    const char *position;
+    json_int_t timeout_ms;
+    int flush;
+    json_t *destination;
+};
+
+/* False: the words are in r->err. */
+static bool unpack(struct request *r, struct members *m) {
+    const char *text = r->body.size ? (char *)r->body.bytes : "{}";
+    const char *format = r->kind == SYNC ? "{s?s, s?s, s?I}" : "{s?s, s?s, s?I, s?s, s?b, s?o}";
     json_error_t at;
-    int flush = r->kind == SYNC;
-    r->input = json_loadb(r->body.size ? (char *)r->body.bytes : "{}",
-                          r->body.size ? r->body.size : 2, JSON_REJECT_DUPLICATES, &at);
-    json_t *destination = NULL;
-    int wrong = r->input
-                    ? json_unpack_ex(r->input, &at, JSON_STRICT,
-                                     r->kind == SYNC ? "{s?s, s?I}" : "{s?s, s?I, s?s, s?b, s?o}",
-                                     "path", path, "timeout_ms", &timeout_ms, "position", &position,
-                                     "flush", &flush, "destination", &destination)
-                    : -1;
-    if (wrong) {
-        snprintf(r->err.text, sizeof r->err.text, "the body: %.500s", at.text);
-        return r->err.text;
-    }
-    if (timeout_ms < 0 || timeout_ms > TIMEOUT_MAX_MS)
+    *m = (struct members){.position = "now", .timeout_ms = TIMEOUT_MS, .flush = r->kind == SYNC};
+    r->input = json_loadb(text, r->body.size ? r->body.size : 2, JSON_REJECT_DUPLICATES, &at);
+    if (r->input && json_unpack_ex(r->input, &at, JSON_STRICT, format, "path", &m->path, "file",
+                                   &m->file, "timeout_ms", &m->timeout_ms, "position", &m->position,
+                                   "flush", &m->flush, "destination", &m->destination) == 0)
+        return true;
+    err_fill(&r->err, RC_USAGE, "the body: %.500s", at.text);
+    return false;
+}
+
+/* The words of what is wrong; NULL: nothing. */
+static const char *read_input(struct request *r, struct members *m) {
+    struct wait *w = &r->wait;
+    if (!unpack(r, m)) return r->err.text;
+    if (m->timeout_ms < 0 || m->timeout_ms > TIMEOUT_MAX_MS)
         return "timeout_ms: not from 0 to 86400000, which is a day";
-    if (!position_parse(position, &w->at)) return "position: neither \"now\" nor one";
-    if (destination && !json_is_string(destination) && !json_is_null(destination))
+    if (!position_parse(m->position, &w->at)) return "position: neither \"now\" nor one";
+    if (m->destination && !json_is_string(m->destination) && !json_is_null(m->destination))
         return "destination: neither null, \"any\" nor a URL";
-    if (*path && **path != '/') return "path: not an absolute one";
-    w->destination = json_string_value(destination);
-    w->flush = flush != 0;
-    w->deadline_ns = r->began_ns + timeout_ms * MS;
+    if (m->path && m->path[0] != '/') return "path: not an absolute one";
+    w->destination = json_string_value(m->destination);
+    w->flush = m->flush != 0;
+    w->deadline_ns = r->began_ns + m->timeout_ms * MS;
     w->ended = wait_ended;
     w->arg = r;
     return NULL;
 }
 
-static bool is_this_database(const struct request *r, const char *path) {
-    struct stat theirs, ours;
-    return stat(path, &theirs) == 0 && stat(r->desk->database, &ours) == 0 &&
-           theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
+static bool is_this_database(const char *ours, const struct members *m) {
+    char our_name[PLACE_NAME], their_name[PLACE_NAME];
+    struct err ignored;
+    if (!is_ok(place_name(ours, our_name, &ignored))) return false;
+    if (m->file && strcmp(strchr(our_name, '/') + 1, m->file) != 0) return false;
+    return !m->path ||
+           (is_ok(place_name(m->path, their_name, &ignored)) && strcmp(our_name, their_name) == 0);
 }
 
 /* What is answered at once, whatever the body says. False: nothing. */
@@ -250,15 +261,16 @@ static bool refused(struct request *r, enum MHD_Result *done) {
 }
 
 static enum MHD_Result begin(struct request *r) {
-    const char *path = NULL, *wrong = NULL;
+    struct members m = {0};
+    const char *wrong = NULL;
     enum MHD_Result done;
     if (refused(r, &done)) return done;
-    if (r->kind != STATUS) wrong = read_input(r, &path);
+    if (r->kind != STATUS) wrong = read_input(r, &m);
     if (wrong) return refuse(r->connection, 400, RC_USAGE, wrong);
-    if (path && !is_this_database(r, path)) {
+    if ((m.path || m.file) && !is_this_database(r->desk->database, &m)) {
         char words[ERR_TEXT_MAX];
         snprintf(words, sizeof words, "%.400s is not the database that is replicated here: %.400s",
-                 path, r->desk->database);
+                 m.path ? m.path : m.file, r->desk->database);
         return refuse(r->connection, 404, RC_NOTFOUND, words);
     }
     leave_with_barrier(r);

@@ -5,8 +5,8 @@
  *     socket_database(s, e)       there is a database now, or another: it can be found
  *     barrier_stop(b, &why); socket_free(s)
  *
- *     POST /wait    {"path", "position", "timeout_ms", "flush", "destination"}: each is optional
- *     POST /sync    {"path", "timeout_ms"}: flush, all destinations
+ *     POST /wait    {"path", "file", "position", "timeout_ms", "flush", "destination"}
+ *     POST /sync    {"path", "file", "timeout_ms"}: flush, all destinations
  *     GET  /status
  *
  * 200 {"position", "waited_ms"}, or {"error": the code's name, "words"} with 400 usage, 403 another

@@ -120,6 +120,14 @@ bool unix_is_socket(const char *path) {
     return stat(path, &s) == 0 && S_ISSOCK(s.st_mode);
 }
 
+bool unix_is_heard(const char *path) {
+    int fd;
+    struct err ignored;
+    rc r = unix_connect(path, 0, &fd, &ignored);
+    if (is_ok(r)) close(fd);
+    return is_ok(r) || r.code == RC_BUSY;
+}
+
 bool unix_peer_is_ours(int fd) {
     struct ucred peer;
     socklen_t size = sizeof peer;

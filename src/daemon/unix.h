@@ -15,6 +15,7 @@ MUST_USE rc unix_listen(const char *path, int *fd, struct err *e);
  * deadline (CLOCK_MONOTONIC). RC_IO: no permission, among others. */
 MUST_USE rc unix_connect(const char *path, int64_t deadline_ns, int *fd, struct err *e);
 bool unix_is_socket(const char *path); /* a socket, or a link to one */
+bool unix_is_heard(const char *path);  /* somebody listens there */
 /* Whether the other side is our user or root: as it was when it connected. */
 bool unix_peer_is_ours(int fd);
 

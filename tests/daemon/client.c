@@ -177,7 +177,7 @@ START_TEST(nobody_there_is_no_replicator) {
 END_TEST
 
 START_TEST(words_that_are_not_utf8_are_refused_here) {
-    struct client_wait w = {.path = "/\xff", .timeout_ms = 1};
+    struct client_wait w = {.destination = "\xff", .timeout_ms = 1};
     char *answer = NULL;
     CODE(client_wait("/none", &w, &answer, e), RC_USAGE);
 }

@@ -234,6 +234,33 @@ START_TEST(database_is_found_by_its_inode_and_by_nothing_else) {
 }
 END_TEST
 
+/* As of a replicator that was killed, while another one was started elsewhere. */
+START_TEST(living_one_is_found_beside_a_dead_one) {
+    struct socket *s = NULL;
+    char at[LIMIT_PATH], name[PLACE_NAME], own[TEMP_PATH + PLACE_NAME + 8];
+    int fd;
+    OK(another(below(dir, "living"), &s, e));
+    OK(place_name(db, name, e));
+    snprintf(own, sizeof own, "%s/run/%s", dir, name);
+    OK(unix_listen(own, &fd, e));
+    close(fd);
+    OK(place_find(db, at, e)); /* there is no other */
+    ck_assert_str_eq(at, own);
+    setenv("HOLDFAST_SOCKET", below(dir, "none"), 1);
+    OK(place_find(db, at, e));
+    ck_assert_str_eq(at, own);
+    setenv("HOLDFAST_SOCKET", below(dir, "living"), 1);
+    OK(place_find(db, at, e));
+    ck_assert_str_eq(at, below(dir, "living"));
+    ck_assert_int_eq(unlink(own), 0);
+    OK(socket_database(served, e));
+    OK(place_find(db, at, e));
+    ck_assert_str_eq(at, own);
+    stop(RC_CANCELLED, "over");
+    socket_free(s);
+}
+END_TEST
+
 START_TEST(place_that_is_taken_is_not_taken_away) {
     struct socket *s = NULL;
     struct waiter w;
@@ -332,6 +359,7 @@ int main(void) {
     tcase_add_test(t, who_leaves_is_forgotten_at_any_moment);
     tcase_add_test(t, status_without_a_database_says_so);
     tcase_add_test(t, database_is_found_by_its_inode_and_by_nothing_else);
+    tcase_add_test(t, living_one_is_found_beside_a_dead_one);
     tcase_add_test(t, place_that_is_taken_is_not_taken_away);
     tcase_add_test(t, socket_of_the_dead_is_replaced);
     tcase_add_test(t, name_that_was_replaced_is_not_removed);

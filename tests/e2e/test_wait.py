@@ -224,6 +224,9 @@ def test_one_connection_asks_again_and_again(box):
         for _ in range(20):
             add_rows(app, 1)
             assert c.ask("POST", "/wait", {"path": str(box.db), "flush": True})[0] == 200
+        file = os.path.basename(where(box))
+        assert c.ask("POST", "/wait", {"path": str(box.db), "file": file})[0] == 200
+        assert c.ask("POST", "/wait", {"path": "/etc/hostname", "file": file})[0] == 404
         assert c.ask("GET", "/status")[0] == 200
     assert count_rows(box.restore()) == 30
 
@@ -470,6 +473,9 @@ def test_root_is_answered_by_a_user_s_replicator(box):
         pytest.param(404, "POST", "/", b"x" * (3 << 20), id="much too large for nothing"),
         (404, "POST", "/wait", b'{"path": "/etc/hostname"}'),
         (404, "POST", "/wait", b'{"path": "/no/such.db"}'),
+        (404, "POST", "/wait", b'{"file": "1-1"}'),
+        (404, "POST", "/sync", b'{"file": ""}'),
+        (400, "POST", "/wait", b'{"file": 1}'),
         (404, "POST", "/wait", b'{"position": "0000000000000001-7"}'),
         (404, "POST", "/wait", b'{"destination": "file:///no/such"}'),
     ],
