@@ -253,5 +253,7 @@ int main(int argc, char **argv) {
         pthread_join(c->thread, NULL);
         if (!code || c->code == HF_FENCED) code = c->code;
     }
+    hf_detach(source);
+    hf_store_close(store); /* both say what the waits have said */
     return code;
 }
