@@ -118,8 +118,8 @@ typedef struct hf_store_options {
     int readers;               /* connections that may read at once: 16 */
     int64_t timeout_ms;        /* how long a transaction waits for locks: 10000 */
     int64_t cache_kib;         /* page cache of a connection: 8192 */
-    /* What happened, for a log: a name ("noise.recreated"), then keys and values in turn. Called on
-     * any thread, never under a lock. */
+    /* What happened, for a log: a name ("noise.recreated"), then `count` texts, keys and values in
+     * turn. Called on any thread, never under a lock. */
     void (*event)(void *arg, const char *name, const char *const *pairs, int count);
     void *event_arg;
     void (*trace)(void *arg, const hf_trace *); /* on the thread of the transaction */

@@ -167,7 +167,7 @@ static rc prove(hf_tx *tx, const struct index *x, struct err *e) {
 
 static void tell_unused(struct kv *kv, const char *name, const struct err *why) {
     const char *pairs[] = {"index", name, "why", why->text};
-    store_event(kv->store, "kv.index_unused", pairs, 2);
+    store_event(kv->store, "kv.index_unused", pairs, 4);
 }
 
 static rc for_each_index(hf_tx *tx, enum kv_file file,

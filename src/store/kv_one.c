@@ -81,7 +81,7 @@ static rc look_for_misplaced(struct kv *kv, hf_tx *tx, const char *prefix, struc
     TRY(r);
     const char *key = (const char *)sqlite3_column_text(rows.it, 0);
     const char *pairs[] = {"prefix", prefix, "key", key ? key : "", "in", "main"};
-    store_event(kv->store, "kv.misplaced", pairs, 3);
+    store_event(kv->store, "kv.misplaced", pairs, 6);
     return ok();
 }
 

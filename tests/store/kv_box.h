@@ -20,7 +20,7 @@ static inline void take_event(void *arg, const char *name, const char *const *pa
     event.count++;
     snprintf(event.name, sizeof event.name, "%s", name);
     event.text[0] = 0;
-    for (int i = 0; i < 2 * count; i++) {
+    for (int i = 0; i < count; i++) {
         size_t at = strlen(event.text);
         snprintf(event.text + at, sizeof event.text - at, "%s ", pairs[i]);
     }
