@@ -18,12 +18,12 @@ _Static_assert(sizeof(struct position) == sizeof(hf_place), "a place is a positi
 
 /* What the extension calls of the library. */
 struct library {
-    typeof(hf_source_find) *find;
-    typeof(hf_source_release) *release;
-    typeof(hf_source_wait) *wait;
-    typeof(hf_source_status) *status;
-    typeof(hf_errmsg) *errmsg;
-    typeof(hf_free) *free;
+    __typeof__(hf_source_find) *find;
+    __typeof__(hf_source_release) *release;
+    __typeof__(hf_source_wait) *wait;
+    __typeof__(hf_source_status) *status;
+    __typeof__(hf_errmsg) *errmsg;
+    __typeof__(hf_free) *free;
 };
 
 /* True: it is in this process, and has all of them. */
