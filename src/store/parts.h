@@ -15,12 +15,13 @@ struct waiter;
 struct queue {
     pthread_mutex_t lock;
     /* guarded by lock */
-    int free; /* how many more may go in now; 0 while somebody waits */
+    int free;   /* how many more may go in now */
+    bool loose; /* a place that is left may go to one who did not wait */
     struct waiter *head, **tail;
     const char *holder; /* the last that went in */
     int64_t since_ns;
 };
-void queue_init(struct queue *, int places);
+void queue_init(struct queue *, int places, bool loose);
 void queue_deinit(struct queue *);
 /* False: the deadline passed. */
 bool queue_enter(struct queue *, const char *why, int64_t now_ns, int64_t deadline_ns);

@@ -5,23 +5,34 @@
  * while somebody waits. Each waits on a condition of its own, so that one thread wakes, and not
  * all.
  *
- * Invariant: `free` > 0 only while nobody waits.
+ * Readers are many, and most read for microseconds: to hand each place over costs two changes of
+ * thread for each read (64 threads on 16 places: 17 us of CPU a read, and 7 without). So a loose
+ * queue leaves the place free, wakes the first in the row, and whoever is there earlier takes it;
+ * until the first has waited for PATIENCE_NS, which is then handed the next.
+ *
+ * Invariants
+ *  1. Not loose: `free` > 0 only while nobody waits.
+ *  2. Loose: while `free` > 0 the first that waits has been woken, and has not looked yet.
  */
 #include "store/parts.h"
 
 #include <stdio.h>
 #include <time.h>
 
+#define PATIENCE_NS 2000000
+
 struct waiter {
     pthread_cond_t called;
-    bool in;
+    bool in, woken;
+    int64_t since_ns;
     const char *why;
     struct waiter *next;
 };
 
-void queue_init(struct queue *q, int places) {
+void queue_init(struct queue *q, int places, bool loose) {
     pthread_mutex_init(&q->lock, NULL);
     q->free = places;
+    q->loose = loose;
     q->head = NULL;
     q->tail = &q->head;
     q->holder = NULL;
@@ -43,14 +54,37 @@ static void come_in(struct queue *q, const char *why, int64_t now_ns) {
     q->since_ns = now_ns;
 }
 
+static void wake_first(struct queue *q) {
+    struct waiter *first = q->head;
+    if (!first || first->woken) return;
+    first->woken = true;
+    pthread_cond_signal(&first->called);
+}
+
+static void hand_over(struct queue *q, int64_t now_ns) {
+    struct waiter *first = q->head;
+    remove_waiter(q, first);
+    first->in = true;
+    come_in(q, first->why, now_ns);
+    pthread_cond_signal(&first->called);
+}
+
 static bool wait_in_row(struct queue *q, struct waiter *w, int64_t deadline_ns) {
     struct timespec until = {deadline_ns / 1000000000, deadline_ns % 1000000000};
     int r = 0;
     *q->tail = w;
     q->tail = &w->next;
-    while (!w->in && r == 0) r = pthread_cond_timedwait(&w->called, &q->lock, &until);
-    if (!w->in) remove_waiter(q, w);
-    return w->in;
+    while (!w->in && q->free == 0 && r == 0) {
+        w->woken = false;
+        r = pthread_cond_timedwait(&w->called, &q->lock, &until);
+    }
+    if (w->in) return true;
+    remove_waiter(q, w);
+    if (q->free == 0) return false;
+    q->free--;
+    come_in(q, w->why, w->since_ns);
+    if (q->free > 0) wake_first(q);
+    return true;
 }
 
 bool queue_enter(struct queue *q, const char *why, int64_t now_ns, int64_t deadline_ns) {
@@ -60,7 +94,7 @@ bool queue_enter(struct queue *q, const char *why, int64_t now_ns, int64_t deadl
         q->free--;
         come_in(q, why, now_ns);
     } else {
-        struct waiter w = {.why = why};
+        struct waiter w = {.why = why, .since_ns = now_ns};
         pthread_condattr_t steady;
         pthread_condattr_init(&steady);
         pthread_condattr_setclock(&steady, CLOCK_MONOTONIC);
@@ -76,16 +110,10 @@ bool queue_enter(struct queue *q, const char *why, int64_t now_ns, int64_t deadl
 void queue_leave(struct queue *q, int64_t now_ns) {
     pthread_mutex_lock(&q->lock);
     struct waiter *first = q->head;
-    if (first) {
-        q->head = first->next;
-        if (!q->head) q->tail = &q->head;
-        first->in = true;
-        come_in(q, first->why, now_ns);
-        pthread_cond_signal(&first->called);
-    } else {
-        q->free++;
-        q->holder = NULL;
-    }
+    if (first && !(q->loose && now_ns - first->since_ns < PATIENCE_NS)) hand_over(q, now_ns);
+    else q->free++;
+    if (q->free > 0) wake_first(q);
+    if (!first) q->holder = NULL;
     pthread_mutex_unlock(&q->lock);
 }
 

@@ -132,9 +132,9 @@ static rc new_store(const hf_store_options *o, hf_store **out, struct err *e) {
     s->options.main_schema = s->options.noise_schema = s->options.noise = NULL;
     s->options.noise_prefixes = NULL;
     set_defaults(&s->options);
-    queue_init(&s->main_turn, 1);
-    queue_init(&s->noise_turn, 1);
-    queue_init(&s->reader_turn, s->options.readers);
+    queue_init(&s->main_turn, 1, false);
+    queue_init(&s->noise_turn, 1, false);
+    queue_init(&s->reader_turn, s->options.readers, true);
     stats_init(&s->stats);
     pthread_mutex_init(&s->lock, NULL);
     pthread_mutex_init(&s->hook_lock, NULL);

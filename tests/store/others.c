@@ -336,6 +336,26 @@ START_TEST(more_readers_than_connections_wait) {
 }
 END_TEST
 
+static int read_nothing(hf_tx *t, void *arg) {
+    return hf_exec(t, "SELECT 1") + (arg != NULL);
+}
+
+static void *read_often(void *arg) {
+    for (int i = 0; i < 500; i++) FINE(hf_read(s, "one of many", read_nothing, NULL));
+    return arg;
+}
+
+/* Whoever waits for a connection that nobody has any more would do so until the timeout. */
+START_TEST(many_readers_on_few_connections_all_have_their_turn) {
+    pthread_t threads[24];
+    s = open_waiting(1000000, 2);
+    for (int i = 0; i < 24; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, read_often, NULL), 0);
+    for (int i = 0; i < 24; i++) pthread_join(threads[i], NULL);
+    FINE(hf_store_close(s));
+}
+END_TEST
+
 /* ---- fork ---- */
 
 static void use_after_fork(hf_tx *t) {
@@ -502,6 +522,7 @@ int main(void) {
     tcase_add_test(c, who_waits_behind_one_that_waits_is_told_for_whom);
     tcase_add_test(c, the_lock_of_a_process_that_was_killed_is_free);
     tcase_add_test(c, more_readers_than_connections_wait);
+    tcase_add_test(c, many_readers_on_few_connections_all_have_their_turn);
     tcase_add_test(c, a_child_may_use_nothing_of_the_parents_which_goes_on);
     tcase_add_test(c, threads_of_two_processes_never_see_busy_and_lose_nothing);
     suite_add_tcase(suite, c);
