@@ -191,6 +191,8 @@ static const struct {
     {"\"q\"", "\"q\"1"},
     {"\xf4\x8f\xbf\xbf", "\xf4\x8f\xbf\xbf"
                          "1"},
+    {"\xed\x9f\xbf", "\xed\x9f\xbf"
+                     "1"}, /* U+D7FF: the next is no half of a pair */
     {"z\xc3\xbf", "z\xc3\xbf"
                   "1"},
     {"%s%n", "%s%n1"},
@@ -207,6 +209,9 @@ START_TEST(any_prefix_can_be_indexed_and_is_known_again) {
     FINE(hf_store_close(s));
     FINE(hf_store_open(below(dir, "a.db"), &o, &s));
     ck_assert_msg(event.count == 0, "%s %s", event.name, event.text);
+    ck_assert_int_eq(number(s, "SELECT count(*) FROM sqlite_master WHERE "
+                               "instr(CAST(sql AS BLOB), x'eda080')"),
+                     0);
     struct seen seen = {0};
     hf_find f = {
         .size = sizeof f, .prefix = odd_prefixes[_i].prefix, .path = "$.a", .equals = hf_int(1)};

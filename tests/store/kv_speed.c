@@ -5,7 +5,7 @@
 #include <time.h>
 
 #define BLOCK 100
-#define BLOCKS 400
+#define BLOCKS 150
 
 static int64_t now_ns(void) {
     struct timespec t;
