@@ -105,7 +105,7 @@ static enum MHD_Result answer(struct request *r) {
         return reply(r->connection, 200, line);
     }
     int64_t waited = r->desk->env->mono_ns(r->desk->env) - r->began_ns;
-    position_text(&r->wait.at, position);
+    position_text(&r->wait.found, position);
     return reply(r->connection, 200,
                  text_of(json_pack("{s:s, s:I}", "position", position, "waited_ms",
                                    (json_int_t)(waited / MS))));

@@ -161,6 +161,10 @@ static bool log_is_known(const struct barrier *b, const uint32_t salt[2]) {
 static bool find_target(const struct barrier *b, const struct source *s, struct wait *w) {
     bool here = memcmp(w->at.salt, s->pos.salt, sizeof w->at.salt) == 0;
     w->target = s->stats.frames_captured;
+    w->found = w->at;
+    if (w->at.kind == POSITION_NOW)
+        w->found =
+            (struct position){POSITION_FRAME, s->pos.frame_count, {s->pos.salt[0], s->pos.salt[1]}};
     if (w->at.kind == POSITION_NOTHING) w->target = 0;
     if (w->at.kind != POSITION_FRAME || w->at.frame == 0) return true;
     if (!here) return log_is_known(b, w->at.salt); /* it has ended, and all of it is captured */
@@ -229,9 +233,6 @@ void barrier_look(struct barrier *b, struct source *s) {
             continue;
         }
         w->known = true;
-        if (w->at.kind == POSITION_NOW) /* so that it can be told what was found safe */
-            w->at = (struct position){
-                POSITION_FRAME, s->pos.frame_count, {s->pos.salt[0], s->pos.salt[1]}};
         if (w->flush && w->target >= s->flush_to) s->flush_to = w->target + 1;
         at = &w->next;
     }

@@ -29,12 +29,13 @@ struct source;
 
 /* The caller's memory; the barrier's from barrier_add until `ended` is called. */
 struct wait {
-    struct position at; /* POSITION_NOW becomes the position that was found */
+    struct position at;
     bool flush;
     const char *destination; /* NULL: all of them; "any": one of them; or its URL */
     int64_t deadline_ns;     /* env->mono_ns; INT64_MAX: none */
     void (*ended)(struct wait *, rc, const struct err *);
-    void *arg; /* the caller's */
+    void *arg;             /* the caller's */
+    struct position found; /* on success: up to where it is safe */
     /* the barrier's */
     bool known; /* its target is */
     uint64_t target;
