@@ -37,6 +37,8 @@ soak:
 	@/usr/bin/python3 tests/soak/soak.py --holdfast $(BUILD)/holdfast --writer $(BUILD)/tests/soak/soak_writer $(ARGS)
 	@$(BUILD)/tests/sim/sim_hold $(BUILD)/tests/soak/soak_writer 120
 	@$(BUILD)/tests/soak/soak_store
+	@HOLDFAST_TEST_IMPORT_MB=200 $(BUILD)/tests/store/test_store_kv_transfer
+	@HOLDFAST_TEST_KEYS=1000000 $(BUILD)/tests/store/test_store_kv_speed
 	@/usr/bin/python3 -B tests/soak/acknowledged.py --build $(BUILD)
 
 soak-s3:

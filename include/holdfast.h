@@ -316,8 +316,9 @@ typedef struct hf_scan {
     const char *after;  /* a cursor: keys greater than this one; NULL: from the first */
     int64_t limit;      /* 0: none */
 } hf_scan;
-/* In the order of their bytes. HF_USAGE: a prefix with keys in both files. HF_CORRUPT: a key with a
- * NUL, which only plain SQL can put. */
+/* In the order of their bytes. The function may read and write, also by a scan of its own; whether
+ * the scan comes by a key that was put meanwhile is open. HF_USAGE: a prefix with keys in both
+ * files. HF_CORRUPT: a key with a NUL, which only plain SQL can put. */
 HF_API int hf_kv_scan(hf_tx *, const hf_scan *, hf_each *, void *arg);
 
 enum hf_index_flags {

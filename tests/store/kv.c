@@ -398,6 +398,25 @@ START_TEST(a_scan_within_a_scan_disturbs_neither) {
 }
 END_TEST
 
+static int move_to_b(void *arg, const hf_pair *p) {
+    char key[64];
+    snprintf(key, sizeof key, "b/%s", p->key);
+    FINE(hf_kv_put(arg, key, hf_text(p->value)));
+    return hf_kv_delete(arg, p->key);
+}
+
+START_TEST(a_scan_may_change_what_it_visits) {
+    hf_store *s = store_of_five();
+    hf_tx *t;
+    hf_scan o = {.size = sizeof o, .prefix = "a"};
+    FINE(hf_begin(s, HF_MAIN, "move", &t));
+    FINE(hf_kv_scan(t, &o, move_to_b, t));
+    FINE(hf_commit(t));
+    scans(s, NULL, NULL, 0, "b=5 b/a=1 b/a/1=2 b/a/2=3 b/a0=4 ");
+    FINE(hf_store_close(s));
+}
+END_TEST
+
 static const struct {
     const char *prefix, *key;
     bool under;
@@ -544,6 +563,7 @@ int main(void) {
     ADD_ROWS(t, a_scan_that_cannot_be_is_refused, bad_scans);
     tcase_add_test(t, a_scan_stops_with_what_its_function_returned);
     tcase_add_test(t, a_scan_within_a_scan_disturbs_neither);
+    tcase_add_test(t, a_scan_may_change_what_it_visits);
     ADD_ROWS(t, a_prefix_ends_where_its_keys_end, borders);
     tcase_add_test(t, a_key_with_a_nul_is_said_and_not_cut);
     tcase_add_test(t, rows_without_key_or_value_are_none);
