@@ -246,6 +246,9 @@ static rc open_file(struct conn *c, struct err *e) {
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
                 SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_EXRESCODE;
     int code = sqlite3_open_v2(path, &c->db, flags, NULL);
+    if ((code & 0xff) == SQLITE_CANTOPEN && c->db)
+        return err_set(e, RC_IO, "%s: %s: %s", path, sqlite3_errmsg(c->db),
+                       strerror(sqlite3_system_errno(c->db)));
     if (code != SQLITE_OK) return sql_error(e, c->db, code, path);
     c->own = true;
     rc r = set_up(c, e);

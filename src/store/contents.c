@@ -82,7 +82,7 @@ rc fill_file(struct conn *c, const char *schema, struct err *e) {
     bool made;
     TRY(check_marks(c, &made, e));
     if (made && !schema) return ok();
-    TRY(conn_exec(c, "BEGIN IMMEDIATE", true, e));
+    TRY(turn_lock(c, "open", c->store->env->mono_ns(c->store->env), e));
     rc r = fill_in_transaction(c, schema, e);
     if (is_ok(r)) r = conn_exec(c, "COMMIT", true, e);
     if (!sqlite3_get_autocommit(c->db)) conn_run(c, c->rollback);

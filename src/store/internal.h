@@ -35,7 +35,8 @@ MUST_USE rc store_check(const hf_store *, const char *what, struct err *e); /* f
 bool store_has_noise(const hf_store *);
 const char *const *store_noise_prefixes(const hf_store *); /* NULL: none; else NULL-terminated */
 int64_t store_timeout_ms(const hf_store *);
-/* Tells the application's hf_store_options.event. Never under a lock; `count` texts, two for each pair. */
+/* Tells the application's hf_store_options.event. Never under a lock; `count` texts, two for each
+ * pair. */
 void store_event(hf_store *, const char *name, const char *const *pairs, int count);
 struct kv *store_kv(const hf_store *);     /* NULL until kv_open returned */
 hf_source *store_source(const hf_store *); /* NULL: none */

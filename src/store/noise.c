@@ -127,7 +127,7 @@ static rc set_aside_locked(hf_store *s, int64_t deadline_ns, char kept[LIMIT_PAT
 
 static rc set_aside(hf_store *s, int64_t deadline_ns, char kept[LIMIT_PATH], struct err *e) {
     struct conn *c = s->writers[HF_MAIN];
-    TRY(conn_exec(c, "BEGIN IMMEDIATE", true, e));
+    TRY(turn_lock(c, "open", s->env->mono_ns(s->env), e));
     rc r = set_aside_locked(s, deadline_ns, kept, e);
     conn_run(c, c->rollback);
     return r;

@@ -38,7 +38,8 @@ struct aside {
 struct conn;
 MUST_USE rc turn_take(hf_store *, int scope, const char *why, int64_t asked_ns, int64_t deadline_ns,
                       struct err *e);
-void turn_aside(hf_store *, int scope, struct conn *); /* before the lock is taken */
+/* The connection's BEGIN; waits for other processes. */
+MUST_USE rc turn_lock(struct conn *, const char *why, int64_t asked_ns, struct err *e);
 void turn_leave(hf_store *, int scope, int64_t now_ns);
 MUST_USE rc late_for_lock(hf_store *, int scope, const char *why, int64_t waited_ns, struct err *e);
 

@@ -16,7 +16,8 @@
 #define ASIDE_EVERY_MIN_NS 5000000
 #define ASIDE_EVERY_MAX_NS 1000000000
 #define ASIDE_EVERY_NS 20000000 /* at first */
-#define ROW_ENDS_NS 1000000     /* with nobody for so long others found it free */
+#define TRY_AGAIN_NS 1000000
+#define ROW_ENDS_NS 1000000 /* with nobody for so long others found it free */
 
 /* ---- who holds it ---- */
 
@@ -65,6 +66,7 @@ static rc late_for_turn(hf_store *s, struct queue *q, const char *file, const ch
     int before = queue_holder(q, s->env->mono_ns(s->env), holder, sizeof holder, &held_ns);
     int pid = pid_of_writer(s, file);
     other[0] = 0;
+    if (!holder[0]) snprintf(holder, sizeof holder, "one that has just ended");
     if (pid && pid != system_pid()) name_writer(s, file, other, sizeof other);
     return err_set(e, RC_TIMEOUT,
                    "'%s' waited %.1f s to write %s, held by '%s' of this process for %.1f s%s%s, "
@@ -94,9 +96,29 @@ static void think_of_others(hf_store *s, struct conn *c, const char *schema, str
     else if (now >= a->due_ns) stand_aside(s, c, schema, a);
 }
 
-void turn_aside(hf_store *s, int scope, struct conn *c) {
-    if (scope & HF_MAIN) think_of_others(s, c, "main", &s->main_aside);
-    else if (scope & HF_NOISE) think_of_others(s, c, "noise", &s->noise_aside);
+/* ---- the lock ---- */
+
+/* A look reads both files: the snapshot is of this instant. */
+static int try_lock(struct conn *c) {
+    int code = conn_run(c, c->begin);
+    if (code == SQLITE_OK && c->look) code = conn_run(c, c->look);
+    if (code != SQLITE_OK && !sqlite3_get_autocommit(c->db)) conn_run(c, c->rollback);
+    return code;
+}
+
+/* SQLite has its reasons to say BUSY at once, and without asking our handler. */
+rc turn_lock(struct conn *c, const char *why, int64_t asked_ns, struct err *e) {
+    hf_store *s = c->store;
+    if (c->scope & HF_MAIN) think_of_others(s, c, "main", &s->main_aside);
+    else if (c->scope & HF_NOISE) think_of_others(s, c, "noise", &s->noise_aside);
+    for (int code; (code = try_lock(c)) != SQLITE_OK;) {
+        bool held = (code & 0xff) == SQLITE_BUSY || code == SQLITE_PROTOCOL;
+        if (!held) return conn_error(c, code, why, e);
+        int64_t now = s->env->mono_ns(s->env);
+        if (now >= c->deadline_ns) return late_for_lock(s, c->scope, why, now - asked_ns, e);
+        s->env->sleep_ns(s->env, TRY_AGAIN_NS);
+    }
+    return ok();
 }
 
 /* ---- the turns ---- */

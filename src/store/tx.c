@@ -84,27 +84,6 @@ static void put_conn(struct conn *c) {
     pthread_mutex_unlock(&c->store->lock);
 }
 
-/* A look reads both files: the snapshot is of this instant. */
-static int try_lock(struct conn *c) {
-    int code = conn_run(c, c->begin);
-    if (code == SQLITE_OK && c->look) code = conn_run(c, c->look);
-    if (code != SQLITE_OK && !sqlite3_get_autocommit(c->db)) conn_run(c, c->rollback);
-    return code;
-}
-
-/* SQLite has its reasons to say BUSY at once, and without asking our handler. */
-static rc lock_files(struct conn *c, const char *why, int64_t asked_ns, struct err *e) {
-    struct env *env = c->store->env;
-    turn_aside(c->store, c->scope, c);
-    for (int code; (code = try_lock(c)) != SQLITE_OK;) {
-        if ((code & 0xff) != SQLITE_BUSY) return conn_error(c, code, why, e);
-        int64_t now = env->mono_ns(env);
-        if (now >= c->deadline_ns) return late_for_lock(c->store, c->scope, why, now - asked_ns, e);
-        env->sleep_ns(env, 1000000);
-    }
-    return ok();
-}
-
 static void enlist(struct conn *c, bool one, struct label *label, int64_t asked_ns) {
     hf_store *s = c->store;
     hf_tx *t = &c->tx;
@@ -159,7 +138,7 @@ static rc begin_in_turn(hf_store *s, int scope, bool one, struct label *label, i
     TRY(get_conn(s, scope, deadline_ns, &c, e));
     c->deadline_ns = deadline_ns;
     rc r = tell_kv(c, e);
-    if (is_ok(r) && !one) r = lock_files(c, label_why(label), asked_ns, e);
+    if (is_ok(r) && !one) r = turn_lock(c, label_why(label), asked_ns, e);
     if (is_ok(r)) {
         enlist(c, one, label, asked_ns);
         *out = &c->tx;

@@ -265,6 +265,25 @@ START_TEST(another_connection_of_this_process_is_named_as_such) {
 }
 END_TEST
 
+START_TEST(an_open_waits_for_a_lock_only_if_there_is_something_to_make) {
+    struct other o;
+    hf_store *t;
+    hf_store_options quick = {.size = sizeof quick, .noise = "", .timeout_ms = 60},
+                     slow = {.size = sizeof slow, TABLES, .timeout_ms = 60};
+    char words[100];
+    start(&o, hold, "app.db");
+    FINE(hf_store_close(open_waiting(20000, 0)));
+    take(&o);
+    FINE(hf_store_open("app.db", &quick, &t));
+    FINE(hf_store_close(t));
+    snprintf(words, sizeof words, "app.db, held by process %d (", o.pid);
+    SAYS(hf_store_open("app.db", &slow, &t), HF_TIMEOUT, words);
+    take(&o);
+    FINE(hf_store_close(open_waiting(20000, 0)));
+    end(&o);
+}
+END_TEST
+
 static void *wait_long(void *arg) {
     struct err e;
     hf_tx *t;
@@ -519,6 +538,7 @@ int main(void) {
     ADD_ROWS(c, another_process_stops_only_who_wants_its_file_and_is_named, foreign);
     tcase_add_test(c, who_could_not_have_both_has_left_main);
     tcase_add_test(c, another_connection_of_this_process_is_named_as_such);
+    tcase_add_test(c, an_open_waits_for_a_lock_only_if_there_is_something_to_make);
     tcase_add_test(c, who_waits_behind_one_that_waits_is_told_for_whom);
     tcase_add_test(c, the_lock_of_a_process_that_was_killed_is_free);
     tcase_add_test(c, more_readers_than_connections_wait);
