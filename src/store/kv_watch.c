@@ -61,6 +61,7 @@ struct hf_watch {
 struct touched {
     struct watches *all;
     sqlite3 *db; /* whose triggers these are; NULL: it has none */
+    int triggers;
     struct list keys;
     struct change **table; /* by the hash of file and key; open addressing */
     size_t table_size;     /* a power of two; 0: none */
@@ -199,7 +200,8 @@ static void touched(sqlite3_context *ctx, int argc, sqlite3_value **argv) {
 
 /* ---- the store's calls around a transaction ---- */
 
-static rc set_triggers(struct touched *t, sqlite3 *db, enum kv_file file, bool on, struct err *e) {
+#define TRIGGERS 3 /* of a table */
+static rc set_triggers(sqlite3 *db, enum kv_file file, bool on, struct err *e) {
     static const char make[] =
         "CREATE TEMP TRIGGER hf_kv_%s_i AFTER INSERT ON %s.DBX BEGIN "
         "SELECT hf_kv_touched(%d, new.Key, 0); END;"
@@ -214,7 +216,6 @@ static rc set_triggers(struct touched *t, sqlite3 *db, enum kv_file file, bool o
                                      "DROP TRIGGER IF EXISTS temp.hf_kv_%s_u;"
                                      "DROP TRIGGER IF EXISTS temp.hf_kv_%s_d;",
                                      f, f, f);
-    (void)t;
     if (!sql) return err_set(e, RC_NOMEM, "no memory");
     int code = sqlite3_exec(db, sql, NULL, NULL, NULL);
     sqlite3_free(sql);
@@ -227,9 +228,11 @@ static rc set_all_triggers(struct touched *t, int scope, sqlite3 *db, bool on, s
         on ? sqlite3_create_function(db, "hf_kv_touched", 3, SQLITE_UTF8, t, touched, NULL, NULL)
            : SQLITE_OK;
     if (code != SQLITE_OK) return sql_error(e, db, code, "watch");
+    t->triggers = 0;
     for (int f = 0; f < KV_FILES; f++) {
-        bool serves = scope & kv_scope((enum kv_file)f) && !kv->refused[f][0];
-        if (serves) TRY(set_triggers(t, db, (enum kv_file)f, on, e));
+        if (!(scope & kv_scope((enum kv_file)f)) || kv->refused[f][0]) continue;
+        TRY(set_triggers(db, (enum kv_file)f, on, e));
+        t->triggers += TRIGGERS;
     }
     return ok();
 }
@@ -265,8 +268,19 @@ static rc read_value(hf_tx *tx, struct change *c, struct err *e) {
     return ok();
 }
 
+/* With a table its triggers go, and what this transaction did to a new one is not known. */
+static rc check_triggers(hf_tx *tx, const struct touched *t, struct err *e) {
+    struct kv_rows rows AUTO(kv_rows_end) = {0};
+    TRY(kv_rows(tx, "SELECT count(*) FROM sqlite_temp_master WHERE name GLOB 'hf_kv_*'", &rows, e));
+    TRY(kv_next(&rows, e));
+    if (sqlite3_column_int(rows.it, 0) == t->triggers) return ok();
+    return err_set(e, RC_USAGE,
+                   "the table DBX was dropped while it is watched: stop the watches first");
+}
+
 rc kv_before_commit(struct kv *kv, hf_tx *tx, struct err *e) {
     struct touched *t = &kv->watches->writers[tx_scope(tx)];
+    if (t->db) TRY(check_triggers(tx, t, e));
     if (t->failed) return err_set(e, RC_NOMEM, "no memory to tell the watches of this transaction");
     struct list keys = t->keys, told = {0};
     free(t->table);

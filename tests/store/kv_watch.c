@@ -158,6 +158,24 @@ START_TEST(a_watch_begins_now_and_ends_when_stopped) {
 }
 END_TEST
 
+START_TEST(a_watched_table_is_not_dropped_unseen) {
+    hf_store *s = kv_store();
+    struct told t;
+    watch(&t, s, NULL);
+    SAYS(write_sql(s, HF_MAIN,
+                   "DROP TABLE DBX; CREATE TABLE DBX(Key TEXT PRIMARY KEY, Value TEXT);"
+                   "INSERT INTO DBX VALUES ('a', 1)"),
+         HF_USAGE, "dropped while it is watched");
+    has(s, "a", NULL);
+    FINE(hf_put(s, "b", hf_json("2")));
+    told_is(&t, "| b=2 ");
+    hf_watch_stop(t.watch);
+    FINE(write_sql(s, HF_MAIN,
+                   "DROP TABLE DBX; CREATE TABLE DBX(Key TEXT PRIMARY KEY, Value TEXT)"));
+    FINE(hf_store_close(s));
+}
+END_TEST
+
 static void count_triggers(void *arg, const hf_change *c) {
     (void)arg, (void)c;
 }
@@ -436,6 +454,7 @@ int main(void) {
     tcase_add_test(t, a_watch_is_told_of_its_prefix_and_file_alone);
     tcase_add_test(t, a_watch_begins_now_and_ends_when_stopped);
     tcase_add_test(t, triggers_are_there_only_while_there_are_watches);
+    tcase_add_test(t, a_watched_table_is_not_dropped_unseen);
     tcase_add_test(t, a_watch_that_cannot_be_is_refused);
     tcase_add_test(t, a_watch_may_be_stopped_by_its_own_callback);
     tcase_add_test(t, a_callback_may_stop_another_watch_and_begin_one);
