@@ -230,6 +230,15 @@ static void replicate(struct place *p, const char *url) {
 #define MAIN_TABLE "CREATE TABLE IF NOT EXISTS t(id INTEGER PRIMARY KEY, v)"
 #define NOISE_TABLE "CREATE TABLE IF NOT EXISTS noise.seen(id INTEGER PRIMARY KEY, at)"
 
+static int execute(hf_tx *tx, void *sql) {
+    return hf_exec(tx, sql);
+}
+
+static void lengthen_log(hf_store *s) {
+    static char sql[][64] = {LONG_LOG};
+    for (int i = 0; i < 2; i++) must(hf_write(s, HF_MAIN, "long log", execute, sql[i]), sql[i]);
+}
+
 struct place place_open(const struct setting *s) {
     struct place p = {0};
     hf_store_options o = {.size = sizeof o,
@@ -239,6 +248,7 @@ struct place place_open(const struct setting *s) {
                           .main_schema = MAIN_TABLE,
                           .noise_schema = s->noise ? NOISE_TABLE : NULL};
     must(hf_store_open(s->path, &o, &p.store), s->path);
+    if (s->long_log) lengthen_log(p.store);
     if (s->url) replicate(&p, s->url);
     return p;
 }

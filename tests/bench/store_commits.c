@@ -101,6 +101,8 @@ static void measure_pair(struct job *store, const char *path, const char *sync, 
     snprintf(other, sizeof other, "%s-raw", path);
     sqlite3 *db = raw_open(other, sync);
     raw_run(db, "CREATE TABLE t(id INTEGER PRIMARY KEY, v)");
+    static const char *const long_log[] = {LONG_LOG};
+    for (int i = 0; i < 2; i++) raw_run(db, long_log[i]);
     struct job raw = {.name = "raw",
                       .rows = store->rows,
                       .state = seed_of(1),
@@ -115,8 +117,8 @@ static void measure_pair(struct job *store, const char *path, const char *sync, 
 void run_commits(char **argv) {
     double seconds = strtod(argv[2], NULL);
     make_texts();
-    struct place p =
-        place_open(&(struct setting){.path = argv[1], .sync = argv[3], .url = argv[5]});
+    struct place p = place_open(
+        &(struct setting){.path = argv[1], .sync = argv[3], .url = argv[5], .long_log = true});
     struct job store = {
         .name = "store", .rows = (int)number_of(argv[4]), .state = seed_of(1), .store = p.store};
     if (strcmp(argv[0], "pair") == 0) measure_pair(&store, argv[1], argv[3], seconds);

@@ -129,8 +129,11 @@ static const struct op {
 } ops[] = {{"get", get}, {"put", put}, {"scan", scan}, {"find", find}};
 
 void run_kv(char **argv) {
-    struct place p = place_open(
-        &(struct setting){.path = argv[0], .sync = argv[4], .noise = "", .url = argv[7]});
+    struct place p = place_open(&(struct setting){.path = argv[0],
+                                                  .sync = argv[4],
+                                                  .noise = "",
+                                                  .url = argv[7],
+                                                  .long_log = strcmp(argv[1], "put") == 0});
     struct kv kv = {.store = p.store,
                     .count = number_of(argv[5]),
                     .bytes = size_of_values(argv[6]),
