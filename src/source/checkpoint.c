@@ -75,7 +75,7 @@ static rc with_lock(struct source *s, int64_t *sync_ns, struct err *e) {
     TRY(r);
     int64_t start = mono(s);
     r = source_capture(s, e);
-    if (is_ok(r)) r = hold_refresh(&s->hold, e);
+    if (is_ok(r)) r = hold_refresh(&s->hold, true, e);
     if (is_ok(r)) r = live_checkpoint(&s->live, CHECKPOINT_WAIT_NS / 4, e);
     if (is_ok(r)) r = enter_z(s, e);
     s->z_by_lock = s->hold.state == HOLD_Z;
@@ -92,7 +92,7 @@ static rc with_lock(struct source *s, int64_t *sync_ns, struct err *e) {
 static rc rounds(struct source *s, int64_t *sync_ns, bool *copied, struct err *e) {
     uint32_t before = UINT32_MAX;
     for (int i = 0; i < ROUNDS; i++) {
-        TRY(hold_refresh(&s->hold, e));
+        TRY(hold_refresh(&s->hold, true, e));
         s->moved = true;
         int64_t start = mono(s);
         uint32_t done = live_backfilled(&s->live);
@@ -152,7 +152,7 @@ static rc move(struct source *s, int64_t now, int64_t *due, struct err *e) {
         uint64_t resets = s->hold.resets_seen;
         TRY(hold_leave_z(&s->hold, e));
         if (s->hold.state == HOLD_Z) {
-            if (rest(s)) due_at(due, now + LEAVE_NS);
+            if (rest(s) || !s->hold.on_0) due_at(due, now + LEAVE_NS);
             return ok();
         }
         s->moved = true;
@@ -165,7 +165,7 @@ static rc move(struct source *s, int64_t now, int64_t *due, struct err *e) {
         due_at(due, s->not_before);
     } else if (s->pos.frame_count > s->hold.mark_least) {
         if (now - s->last_refresh >= REFRESH_NS) {
-            TRY(hold_refresh(&s->hold, e));
+            TRY(hold_refresh(&s->hold, false, e));
             s->moved = true;
             s->last_refresh = now;
         }

@@ -21,17 +21,34 @@
  *     it read the header, and so has no older one. From outside it is known by one process holding
  *     both locks, all the time, while nothing is committed; what could be mistaken for it is a
  *     PASSIVE of another thread of that process, stopped in the middle for as long.
+ *  5. We leave a mark for another only when no such checkpoint can be waiting at the other. It
+ *     comes by the marks in order, waits for the lock of each that is below the end, and raises it;
+ *     and if a reader of ours takes the lock at that instant, it waits for a mark that is at the
+ *     end already, while no frame comes that would let us leave. None waits there when all marks
+ *     before the one that we leave are at the end; when somebody commits since; or when nobody has
+ *     the lock of a checkpoint. Else the new reader ends, and none begins until the checkpoint,
+ *     which does not ask what the mark is now, has asked for its lock again and gone by, to ours.
+ *  6. A checkpoint has the lock of mark 0 for an instant after it has said that all is copied. A
+ *     reader that begins then lands on a mark at the very end: as safe, but a RESTART or TRUNCATE
+ *     waits for it. So unless nobody had the lock of a checkpoint just before, the readers change
+ *     over once more, by the same rule.
  *
  * A crash at any point leaves nothing behind but released locks.
  */
 #include "source/hold.h"
 
 #define WAITED_NS 100000000
+#define ASKED_NS 100000000  /* the more locks the system has, the longer it takes to ask */
+#define POLLED_NS 250000000 /* SQLite asks again for a lock after 100 ms at the latest */
 
 void (*hold_gap)(const char *where);
 
 static void gap(const char *where) {
     if (hold_gap) hold_gap(where);
+}
+
+static int64_t mono(const struct hold *h) {
+    return h->live->env->mono_ns(h->live->env);
 }
 
 static void move(struct hold *h, enum hold_state to) {
@@ -79,6 +96,7 @@ static rc begin_and_tell(struct hold *h, int reader, enum hold_state *where, uin
 rc hold_start(struct hold *h, struct walindex_header *seen, struct err *e) {
     h->current = 0;
     h->state = HOLD_NONE;
+    h->on_0 = false;
     for (int tries = 0; tries < 1000; tries++) {
         int next = !h->current;
         enum hold_state where;
@@ -94,8 +112,42 @@ rc hold_start(struct hold *h, struct walindex_header *seen, struct err *e) {
     return err_set(e, RC_BUSY, "%s: no quiet instant to begin a hold", h->live->path);
 }
 
-/* The new reader stands: capture all that it may cover, then let the old one go. */
-static rc hand_over(struct hold *h, int next, struct err *e) {
+/* Whether the marks that a checkpoint raises before it comes to ours are at the end. */
+static bool is_next(const struct hold *h, const struct walindex_header *now) {
+    for (int i = 1; i < WALINDEX_READERS; i++) {
+        uint32_t mark = walindex_read_mark(h->live->regions[0], i);
+        if (mark < now->frame_count)
+            return h->state == HOLD_M && mark >= h->mark_least && mark <= h->mark;
+    }
+    return true;
+}
+
+static bool may_be_waited_for(struct hold *h, const struct walindex_header *then) {
+    struct walindex_header now;
+    if (!live_header_now(h->live, &now) || !walindex_header_same(&now, then)) return false;
+    if (mono(h) - h->asked_ns < ASKED_NS) return true; /* a commit, or the next time, tells */
+    h->asked_ns = mono(h);
+    return live_checkpoint_runs(h->live);
+}
+
+/* Begin the new reader, capture all that it may cover, then let the old one go; or, where that
+ * might keep a checkpoint waiting (invariant 5), the new one. */
+static rc move_to_mark(struct hold *h, const struct walindex_header *now, bool at_once,
+                       struct err *e) {
+    enum hold_state where;
+    uint32_t least;
+    struct walindex_header after;
+    int next = !h->current;
+    bool first = is_next(h, now);
+    if (walindex_header_same(now, &h->given_up) && mono(h) - h->given_up_ns < POLLED_NS)
+        return ok();
+    TRY(begin_and_tell(h, next, &where, &least, &after, e));
+    if (where != HOLD_M) {
+        let_go(h, next);
+        if (h->state == HOLD_M && least <= h->mark) return ok(); /* the old mark was the newest */
+        /* Somebody broke the locks: a second SQLite, a deleted -shm. */
+        return err_set(e, RC_CORRUPT, "%s: the log was reset under our read lock", h->live->path);
+    }
     gap("before capture");
     rc r = h->capture(h->arg, e);
     gap("after capture");
@@ -103,45 +155,42 @@ static rc hand_over(struct hold *h, int next, struct err *e) {
         let_go(h, next);
         return r;
     }
+    bool sure = at_once || (first && walindex_header_same(&after, now));
+    if (!sure && may_be_waited_for(h, &after)) {
+        gap("not sure");
+        h->given_up = after;
+        TRY(live_end(h->live, next, e));
+        h->given_up_ns = mono(h);
+        return ok();
+    }
     TRY(live_end(h->live, h->current, e));
     gap("after end");
     h->current = next;
-    return ok();
-}
-
-static rc move_to_mark(struct hold *h, struct err *e) {
-    enum hold_state where;
-    uint32_t least;
-    struct walindex_header after;
-    TRY(begin_and_tell(h, !h->current, &where, &least, &after, e));
-    if (where != HOLD_M) {
-        let_go(h, !h->current);
-        if (h->state == HOLD_M && least <= h->mark) return ok(); /* the old mark was the newest */
-        /* Somebody broke the locks: a second SQLite, a deleted -shm. */
-        return err_set(e, RC_CORRUPT, "%s: the log was reset under our read lock", h->live->path);
-    }
-    TRY(hand_over(h, !h->current, e));
     h->mark = after.frame_count;
     h->mark_least = least;
     move(h, HOLD_M);
     return ok();
 }
 
-rc hold_refresh(struct hold *h, struct err *e) {
+rc hold_refresh(struct hold *h, bool at_once, struct err *e) {
     ENSURE(h->state == HOLD_M);
     struct walindex_header now;
     TRY(live_header(h->live, &now, e));
     if (now.frame_count <= h->mark_least) return ok();
     if (now.frame_count <= h->mark && live_backfilled(h->live) >= now.frame_count) return ok();
-    return move_to_mark(h, e);
+    return move_to_mark(h, &now, at_once, e);
 }
 
-rc hold_enter_z(struct hold *h, const struct walindex_header *position, struct err *e) {
-    ENSURE(h->state == HOLD_M);
+/* *entered: the other reader has begun in Z, and the old one has ended. */
+static rc begin_z(struct hold *h, const struct walindex_header *position, bool *entered,
+                  struct err *e) {
     struct walindex_header now, after;
+    *entered = false;
     TRY(live_header(h->live, &now, e));
     if (!walindex_header_same(&now, position) || live_backfilled(h->live) != now.frame_count)
         return ok();
+    bool none = !live_checkpoint_runs(h->live);
+    gap("looked for a checkpoint");
     enum hold_state where;
     uint32_t least;
     int next = !h->current;
@@ -153,14 +202,31 @@ rc hold_enter_z(struct hold *h, const struct walindex_header *position, struct e
     TRY(live_end(h->live, h->current, e));
     h->current = next;
     h->z = after;
-    move(h, HOLD_Z);
-    gap("in Z");
+    h->on_0 = none;
+    *entered = true;
     return ok();
+}
+
+rc hold_enter_z(struct hold *h, const struct walindex_header *position, struct err *e) {
+    ENSURE(h->state == HOLD_M);
+    bool entered;
+    TRY(begin_z(h, position, &entered, e));
+    if (entered) move(h, HOLD_Z);
+    if (entered) gap("in Z");
+    return ok();
+}
+
+/* See invariant 6. */
+static rc settle_on_0(struct hold *h, const struct walindex_header *now, struct err *e) {
+    bool entered;
+    struct walindex_header z = h->z;
+    if (!walindex_header_same(now, &z)) h->on_0 = true; /* nobody else's mark lets a reset pass */
+    return h->on_0 ? ok() : begin_z(h, &z, &entered, e);
 }
 
 /* See invariant 4. */
 static bool waits_for_us(struct hold *h, const struct walindex_header *now) {
-    int64_t at = h->live->env->mono_ns(h->live->env);
+    int64_t at = mono(h);
     if (!live_checkpointer_writes(h->live)) {
         h->waiting = 0;
     } else if (!h->waiting || !walindex_header_same(now, &h->waited)) {
@@ -175,15 +241,17 @@ rc hold_leave_z(struct hold *h, struct err *e) {
     struct walindex_header now, again;
     TRY(live_header(h->live, &now, e));
     gap("header seen in Z");
-    if (now.frame_count <= live_backfilled(h->live)) return ok();
+    if (now.frame_count <= live_backfilled(h->live)) return settle_on_0(h, &now, e);
     TRY(live_header(h->live, &again, e));
     if (!same_salts(now.salt, again.salt))
         return ok(); /* reset in between: the two do not belong together */
     rc r = live_checkpoint(h->live, 0, e);
     if (r.code == RC_RETRY || (r.code == RC_BUSY && !waits_for_us(h, &now))) return ok();
     if (r.code != RC_BUSY) TRY(r);
-    h->waiting = 0;
     gap("after the barrier");
+    TRY(move_to_mark(h, &now, r.code == RC_BUSY, e));
+    if (h->state == HOLD_Z) return ok();
+    h->waiting = 0;
     if (!same_salts(now.salt, h->z.salt)) h->resets_seen++;
-    return move_to_mark(h, e);
+    return ok();
 }

@@ -31,22 +31,26 @@ struct hold {
     void *arg;
     int current; /* the reader that holds */
     enum hold_state state;
-    uint32_t mark, mark_least;     /* M: bounds of our mark */
-    struct walindex_header z;      /* Z: the header when it was entered */
-    struct walindex_header waited; /* Z: the header since `waiting` */
-    int64_t waiting;               /* mono ns since when a checkpoint is in the way; 0: none is */
+    uint32_t mark, mark_least;       /* M: bounds of our mark */
+    struct walindex_header given_up; /* the header at which a new reader gave its mark up again, */
+    int64_t given_up_ns, asked_ns;   /* and when; when the system was asked for locks */
+    struct walindex_header z;        /* Z: the header when it was entered */
+    bool on_0;                       /* Z: surely on mark 0, and not on one at the very end */
+    struct walindex_header waited;   /* Z: the header since `waiting` */
+    int64_t waiting;                 /* mono ns since when a checkpoint is in the way; 0: none is */
     uint64_t moves, entered_z, resets_seen;
 };
 
 /* Reader 0 of `live` has begun; find out where it stands. After it state is M or Z and *seen is a
  * header all of whose frames are held. */
 MUST_USE rc hold_start(struct hold *, struct walindex_header *seen, struct err *e);
-/* M -> M: to the newest frame. Does nothing when there is nothing beyond the mark. */
-MUST_USE rc hold_refresh(struct hold *, struct err *e);
+/* M -> M: to the newest frame. Does nothing when there is nothing beyond the mark, nor, unless
+ * `at_once`, when a checkpoint might have to wait for the new one. */
+MUST_USE rc hold_refresh(struct hold *, bool at_once, struct err *e);
 /* M -> Z if everything is backfilled and captured up to `position`; else nothing. */
 MUST_USE rc hold_enter_z(struct hold *, const struct walindex_header *position, struct err *e);
 /* Z -> M if there is a frame beyond; stays in Z while another checkpoint is in flight, for as long
- * as that one may have an old header. */
+ * as that one may have an old header. If there is none, sees to it that we are on mark 0. */
 MUST_USE rc hold_leave_z(struct hold *, struct err *e);
 
 #endif

@@ -386,6 +386,12 @@ static void see_lock(void *arg, const struct foreign_lock *f) {
     if (f->start <= WALINDEX_LOCK_WRITE && f->end >= WALINDEX_LOCK_WRITE) b->writer = f->pid;
 }
 
+bool live_checkpoint_runs(struct live *l) {
+    struct both_locks b = {0};
+    system_locks(l->shm_inode, see_lock, &b);
+    return b.checkpointer > 0;
+}
+
 bool live_checkpointer_writes(struct live *l) {
     struct both_locks b = {0};
     system_locks(l->shm_inode, see_lock, &b);

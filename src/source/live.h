@@ -61,6 +61,9 @@ MUST_USE rc live_page(struct live *, uint32_t pgno, uint32_t last, uint32_t low,
 /* PASSIVE. RC_BUSY when another checkpoint is at it (waits up to wait_ns). */
 MUST_USE rc live_checkpoint(struct live *, int64_t wait_ns, struct err *e);
 MUST_USE rc live_sync_database(struct live *, struct err *e);
+/* Somebody has the lock of a checkpoint. Asked of the system: to take it for an instant would make
+ * an application's checkpoint fail at once. */
+bool live_checkpoint_runs(struct live *);
 /* One other process holds the locks of the checkpointer and of the writer. */
 bool live_checkpointer_writes(struct live *);
 /* BEGIN IMMEDIATE and ROLLBACK on a connection that does nothing else. RC_BUSY at once. */
