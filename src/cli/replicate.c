@@ -11,7 +11,7 @@
 #include "cli/replicate.h"
 
 #include "cli/cli.h"
-#include "source/fast_forward.h"
+#include "store/fast_forward.h"
 #include "store/restore.h"
 
 #include <signal.h>
@@ -230,7 +230,7 @@ static rc adopt_replica(struct replicate *r, struct err *e) {
     struct store *store = NULL;
     struct restore_result result;
     TRY(store_open(r->env, r->urls[0], &store, e));
-    rc done = source_adopt_replica(r->env, store, r->db, 0, NULL, &result, saved, e);
+    rc done = fast_forward_adopt(r->env, store, r->db, 0, NULL, &result, saved, e);
     store_free(store);
     TRY(done);
     log_pairs(&r->log, "adopted_replica", (const char *const[]){"db", r->db, "saved", saved}, 4);

@@ -1,7 +1,7 @@
 /* holdfast restore URL OUT, and restore -fast-forward URL DB. */
 #include "cli/bar.h"
 #include "cli/cli.h"
-#include "source/fast_forward.h"
+#include "store/fast_forward.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -93,7 +93,7 @@ static rc run(struct restore_command *c, struct progress *progress, struct resto
     rc r = env_new_system(1, &env, e);
     if (is_ok(r)) r = store_open(env, c->url, &store, e);
     if (is_ok(r) && c->fast_forward)
-        r = source_fast_forward(env, store, c->out, c->options.parallel, progress, result, e);
+        r = fast_forward_database(env, store, c->out, c->options.parallel, progress, result, e);
     else if (is_ok(r)) r = replica_restore(store, c->out, &c->options, result, e);
     store_free(store);
     env_free_system(env);

@@ -11,8 +11,8 @@
 #include "store/restore.h"
 
 #include "base/limits.h"
-#include "source/fast_forward.h"
 #include "store/fake.h"
+#include "store/fast_forward.h"
 #include "store/internal.h"
 
 #include <inttypes.h>
@@ -255,7 +255,7 @@ rc restore_fast_forward(struct restoration *p, struct err *e) {
         struct restore_result result = {0};
         struct store *store = l.at[i].store;
         struct err why;
-        rc moved = source_fast_forward(p->env, store, p->db, 0, &l.p->progress, &result, &why);
+        rc moved = fast_forward_database(p->env, store, p->db, 0, &l.p->progress, &result, &why);
         if (is_ok(moved) && result.page_count) {
             tell_restored(p, "fast_forwarded", store, &result);
             r = ok();

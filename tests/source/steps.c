@@ -3,8 +3,8 @@
 #include "../os/temp.h"
 
 #include "format/names.h"
-#include "source/fast_forward.h"
 #include "source/internal.h"
+#include "store/fast_forward.h"
 #include "stores/stores.h"
 
 #include <semaphore.h>
@@ -650,7 +650,7 @@ START_TEST(nobody_writes_while_a_database_is_replaced) {
     struct restore_result result;
     become_older();
     files.copy_access = intrude;
-    must(source_fast_forward(&env, replica, db_path, 1, NULL, &result, &err));
+    must(fast_forward_database(&env, replica, db_path, 1, NULL, &result, &err));
     ck_assert_int_ne(intruder, -1);
     ck_assert_int_ne(intruder, 0);
 }
@@ -660,7 +660,7 @@ START_TEST(what_was_written_since_the_look_is_not_replaced) {
     struct restore_result result;
     become_older();
     files.open = intrude_early;
-    rc r = source_fast_forward(&env, replica, db_path, 1, NULL, &result, &err);
+    rc r = fast_forward_database(&env, replica, db_path, 1, NULL, &result, &err);
     ck_assert_int_eq(intruder, 0);
     ck_assert_int_eq(r.code, RC_BUSY);
 }

@@ -10,7 +10,7 @@
  *     that does not belong to a database must never lie beside it.
  * After a crash: the old database (its log empty or gone), or the new one.
  */
-#include "source/fast_forward.h"
+#include "store/fast_forward.h"
 
 #include "os/system.h"
 #include "source/look.h"
@@ -111,8 +111,8 @@ static rc swap(struct env *env, struct store *store, const char *db,
     return env->files->sync_dir(env, dir, e);
 }
 
-rc source_fast_forward(struct env *env, struct store *store, const char *db, int parallel,
-                       struct progress *progress, struct restore_result *result, struct err *e) {
+rc fast_forward_database(struct env *env, struct store *store, const char *db, int parallel,
+                         struct progress *progress, struct restore_result *result, struct err *e) {
     struct look look;
     struct written before, then;
     sqlite3 *alone = NULL;
@@ -155,9 +155,9 @@ rc source_fast_forward(struct env *env, struct store *store, const char *db, int
     return r;
 }
 
-rc source_adopt_replica(struct env *env, struct store *store, const char *db, int parallel,
-                        struct progress *progress, struct restore_result *result, char *saved,
-                        struct err *e) {
+rc fast_forward_adopt(struct env *env, struct store *store, const char *db, int parallel,
+                      struct progress *progress, struct restore_result *result, char *saved,
+                      struct err *e) {
     sqlite3 *alone = NULL;
     struct restore_options options = {.parallel = parallel, .progress = progress, .ltx_only = true};
     snprintf(saved, LIMIT_PATH, "%.*s.before-%lld", LIMIT_PATH - 40, db,

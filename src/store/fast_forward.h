@@ -4,16 +4,16 @@
  * local state is one of the replica's. RC_BUSY while anyone has the database open; RC_CONFLICT if
  * it holds commits that the replica lacks, or if that cannot be told. Leaves -wal and -shm removed.
  */
-#ifndef SOURCE_FAST_FORWARD_H
-#define SOURCE_FAST_FORWARD_H
+#ifndef STORE_FAST_FORWARD_H
+#define STORE_FAST_FORWARD_H
 
 #include "replica/replica.h"
 
-MUST_USE rc source_fast_forward(struct env *, struct store *, const char *db, int parallel,
-                                struct progress *, struct restore_result *, struct err *e);
+MUST_USE rc fast_forward_database(struct env *, struct store *, const char *db, int parallel,
+                                  struct progress *, struct restore_result *, struct err *e);
 /* The same whatever the local database holds: what was there is kept as *saved (`LIMIT_PATH`). */
-MUST_USE rc source_adopt_replica(struct env *, struct store *, const char *db, int parallel,
-                                 struct progress *, struct restore_result *, char *saved,
-                                 struct err *e);
+MUST_USE rc fast_forward_adopt(struct env *, struct store *, const char *db, int parallel,
+                               struct progress *, struct restore_result *, char *saved,
+                               struct err *e);
 
 #endif
