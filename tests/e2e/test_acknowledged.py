@@ -9,7 +9,7 @@ import pytest
 from box import COMMAND, ROOT
 
 BUILD = pathlib.Path(COMMAND).parent
-PLACES = "file,fake" + ",ceph" * ("HOLDFAST_TEST_S3" in os.environ)
+PLACES = "file,fake,two" + ",ceph" * ("HOLDFAST_TEST_S3" in os.environ)
 
 
 def rounds(tmp_path, *options):

@@ -1,7 +1,7 @@
 /* A service that tells what it promises, for tests/soak/acknowledged.py to kill.
  *
- *     soak_acknowledged DB URL [-own] [-sql EXTENSION] [-beside] [-threads 4] [-interval MS]
- *                          [-flush] [-restore] [-take-over] [-early]
+ *     soak_acknowledged DB URL [-also URL [-any]] [-own] [-sql EXTENSION] [-beside]
+ *                          [-threads 4] [-interval MS] [-flush] [-restore] [-take-over] [-early]
  *
  * Each thread commits rows (an id that counts commits, a number drawn at random) and waits for
  * each. It says, one line each, in one write: "ready"; "c ID NUMBER" committed; "a ID NUMBER"
@@ -11,8 +11,8 @@
  * It uses a store, and waits for a place, for all until now, or by callback. -own: connections of
  * its own and hf_attach. -sql: SELECT holdfast_wait() on those. -beside: that is answered by
  * another process, and nothing is replicated here. -restore restores the database first, if it is
- * missing. -early acknowledges before it waits: a liar, by whom it is seen that lost rows are
- * found.
+ * missing. -also streams to a second place, and waits for both, or with -any for one of them.
+ * -early acknowledges before it waits: a liar, by whom it is seen that lost rows are found.
  */
 #include "holdfast.h"
 
@@ -37,8 +37,8 @@ static hf_source *source;
 static struct {
     int threads;
     int64_t interval_ms;
-    const char *extension;
-    bool own, beside, flush, restore, take_over, early;
+    const char *extension, *also;
+    bool any, own, beside, flush, restore, take_over, early;
 } args = {.threads = 4, .interval_ms = 20};
 
 #define SCHEMA "CREATE TABLE IF NOT EXISTS row(id INTEGER PRIMARY KEY, number INTEGER, more)"
@@ -171,6 +171,7 @@ static int add(struct client *c, struct row *row) {
 
 static int wait_until_safe(struct client *c, const struct row *row) {
     hf_wait_options options = {.size = sizeof options, .timeout_ms = 5000, .flush = args.flush};
+    options.destination = args.any ? "any" : NULL;
     if (c->wait) return wait_by_sql(c);
     int code = store ? wait_for(row, &options) : hf_source_wait(source, &row->place, &options);
     return code ? fail("wait", code) : HF_OK;
@@ -200,6 +201,8 @@ static bool take_args(int argc, char **argv) {
     for (int i = 3; i < argc; i++) {
         bool more = i + 1 < argc;
         if (strcmp(argv[i], "-flush") == 0) args.flush = true;
+        else if (strcmp(argv[i], "-any") == 0) args.any = true;
+        else if (strcmp(argv[i], "-also") == 0 && more) args.also = argv[++i];
         else if (strcmp(argv[i], "-own") == 0) args.own = true;
         else if (strcmp(argv[i], "-beside") == 0) args.beside = true;
         else if (strcmp(argv[i], "-sql") == 0 && more) args.extension = argv[++i];
@@ -216,7 +219,7 @@ static bool take_args(int argc, char **argv) {
 }
 
 static int begin(const char *path, const char *url, struct client *first) {
-    const char *urls[] = {url, NULL};
+    const char *urls[] = {url, args.also, NULL};
     hf_store_options options = {.size = sizeof options, .main_schema = SCHEMA};
     hf_replicate_options replication = {.size = sizeof replication,
                                         .interval_ms = args.interval_ms,

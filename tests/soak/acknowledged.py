@@ -1,7 +1,7 @@
 #!/usr/bin/python3 -B
 """Acknowledged means durable: kill -9, every local file deleted, restored elsewhere. `make soak`.
 
-    acknowledged.py [--rounds 500] [--places file,fake,ceph] [--jobs 4] [--seed N] [--build build]
+    acknowledged.py [--rounds 500] [--places file,fake,ceph,two] [--jobs 4] [--seed N] [--build build]
                     [--dir DIR] [--early]
 
 A round is the life of one machine, a directory of its own. tests/soak/acknowledged.c commits rows there
@@ -18,7 +18,8 @@ was said of it at its commit; every row that was ever acknowledged, by either, i
 
 A series is up to 20 rounds on one replica: with flush, or without, in a directory, in the S3 of
 tests/e2e/fake_s3.py, which refuses (503), loses replies, says 412 or 500 of what it has stored, or stores it
-long after; or in Ceph's. The service uses a store; or connections of its own with hf_attach; or these and SELECT
+long after; or in Ceph's;
+or in a directory and that S3, waiting for both or for any. The service uses a store; or connections of its own with hf_attach; or these and SELECT
 holdfast_wait(); or that, answered by `holdfast replicate` beside it, which shares its fate. Series run side by side. At a failure its directory stays and is named.
 
 --early runs a liar, which acknowledges before it waits: this must report rows that are lost.
@@ -66,7 +67,7 @@ class Directory:
     """A replica on this disk."""
 
     def __init__(self, path, rng):
-        self.url, self.env = str(path / "replica"), {}
+        self.urls, self.env = [str(path / "replica")], {}
 
     may_be_late = False  # an object may appear after its writer was killed
 
@@ -87,7 +88,7 @@ class Fake(Directory):
 
     def __init__(self, path, rng):
         self.rng, self.s3, self.late, self.hits = rng, fake_s3.S3(), [], collections.Counter()
-        self.url = f"s3://bucket/app?endpoint={self.s3.url}&region=us-east-1&force-path-style=true"
+        self.urls = [f"s3://bucket/app?endpoint={self.s3.url}&region=us-east-1&force-path-style=true"]
         self.env = {"AWS_ACCESS_KEY_ID": fake_s3.ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": fake_s3.SECRET_KEY,
                     "AWS_EC2_METADATA_DISABLED": "true"}  # fmt: skip
         self.acts = {
@@ -131,10 +132,18 @@ class Ceph(Directory):
     def __init__(self, path, rng):
         e = os.environ
         client = s3.Client(e["HOLDFAST_TEST_S3"], e["AWS_ACCESS_KEY_ID"], e["AWS_SECRET_ACCESS_KEY"], e["AWS_REGION"])
-        self.url, self.env = str(s3.Path(client, e["HOLDFAST_TEST_S3_BUCKET"], uuid.uuid4().hex[:12])), {}
+        self.urls, self.env = [str(s3.Path(client, e["HOLDFAST_TEST_S3_BUCKET"], uuid.uuid4().hex[:12]))], {}
 
 
-PLACES = {"file": Directory, "fake": Fake, "ceph": Ceph}
+class Two(Fake):
+    """A directory, and the S3 in this process, each at its own pace."""
+
+    def __init__(self, path, rng):
+        super().__init__(path, rng)
+        self.urls.insert(rng.randrange(2), str(path / "replica"))
+
+
+PLACES = {"file": Directory, "fake": Fake, "ceph": Ceph, "two": Two}
 
 
 # ---- processes ----
@@ -150,7 +159,7 @@ class Beside:
                 db.execute("CREATE TABLE row(id INTEGER PRIMARY KEY, number INTEGER, more)")
         command = [series.holdfast, "replicate", "-log", "logfmt", "-checkpoint-pages", "50", "-interval", f"{series.interval}ms"]
         self.process = subprocess.Popen(
-            list(map(str, [*command, *options, machine / "app.db", series.place.url])), env=series.env(machine),
+            list(map(str, [*command, *options, machine / "app.db", *series.place.urls])), env=series.env(machine),
             stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         self.said, line = [], ""
@@ -183,7 +192,7 @@ class Service:
             if not self.beside.is_ready:
                 self.lines = ["".join(self.beside.said), "end"]
                 return
-        command = [series.program, machine / "app.db", series.place.url, *series.options, *options]
+        command = [series.program, machine / "app.db", series.place.urls[0], *series.options, *options]
         self.process = subprocess.Popen(
             list(map(str, command)), env=series.env(machine), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
         )
@@ -255,10 +264,12 @@ class Series:
         self.options = ["-threads", self.threads, "-interval", self.interval]
         self.options += ["-flush"] * flush + ["-early"] * args.early + ["-own"] * (self.way != "store")
         self.options += ["-sql", Path(args.build) / "src/ext/holdfast.so"] * (self.way in ("sql", "beside"))
-        self.options += ["-beside"] * (self.way == "beside")
-        self.title = f"{place}, flush {'on' if flush else 'off'}"
+        self.options += ["-beside"] * (self.way == "beside") + [o for u in self.place.urls[1:] for o in ("-also", u)]
+        self.any = len(self.place.urls) > 1 and self.way in ("store", "own") and self.rng.random() < 0.5
+        self.options += ["-any"] * self.any
+        self.title = f"{place}{' (any)' * self.any}, flush {'on' if flush else 'off'}"
         self.committed, self.acknowledged, self.running, self.machines = set(), set(), [], 0
-        self.row_count, self.last, self.home = 0, None, self.dir / "home"
+        self.kept, self.last, self.home = set(), None, self.dir / "home"
 
     # ---- machines ----
 
@@ -271,10 +282,10 @@ class Series:
         (machine / "run").mkdir(parents=True)
         return machine
 
-    def restored(self, machine=None):
+    def restored(self, machine=None, url=None):
         """A machine with what the replica holds; nothing, if that is nothing."""
         machine = self.new_machine(machine)
-        command = [self.holdfast, "restore", self.place.url, machine / "app.db"]
+        command = [self.holdfast, "restore", url or self.place.urls[0], machine / "app.db"]
         p = subprocess.run(command, env=self.env(machine), text=True, capture_output=True, timeout=PATIENCE)
         if p.returncode not in (0, 3):
             raise Failure(f"restore: exit {p.returncode}: {p.stderr.strip()}")
@@ -284,6 +295,8 @@ class Series:
         """Where a service can go on, and with which options: at the same place; elsewhere, when the operator
         says so; or by hf_restore_if_missing."""
         ways = ["elsewhere, with -take-over", "at the same place", "elsewhere, restored by itself"]
+        if len(self.place.urls) > 1:  # which is newer is for the library to find out
+            ways = ways[2:]
         how = self.rng.choice(ways[: 2 if self.way == "beside" else 3])
         self.counts[f"starts {how}"] += 1
         if how == "elsewhere, restored by itself":
@@ -321,31 +334,45 @@ class Series:
         self.counts["acknowledged"] += len(now - self.acknowledged)
         self.acknowledged |= now
 
-    def judge(self, machine, services):
-        """The database there holds every promise, and a prefix of the commits."""
+    def rows_at(self, url):
+        """What is restored from there: 1, 2, 3, ... each with its number."""
+        rows, machine = {}, self.restored(url=url)
         path = machine / "app.db"
-        rows = {}
         if path.exists():
-            db = sqlite3.connect(f"file:{path}?immutable=1", uri=True)
-            if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'row'").fetchone():
-                rows = dict(db.execute("SELECT id, number FROM row ORDER BY id"))
-            verdict = db.execute("PRAGMA integrity_check").fetchone()[0]
-            db.close()
+            with contextlib.closing(sqlite3.connect(f"file:{path}?immutable=1", uri=True)) as db:
+                if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'row'").fetchone():
+                    rows = dict(db.execute("SELECT id, number FROM row ORDER BY id"))
+                verdict = db.execute("PRAGMA integrity_check").fetchone()[0]
             if verdict != "ok":
                 raise Failure(f"integrity_check: {verdict}")
         if list(rows) != list(range(1, len(rows) + 1)):
             raise Failure(f"rows are missing in between: {len(rows)} rows up to {max(rows)}")
-        lost = [row for row in sorted(self.acknowledged) if rows.get(row[0]) != row[1]]
+        shutil.rmtree(machine)
+        return rows
+
+    def look_for(self, promised, rows):
+        lost = [row for row in sorted(promised) if rows.get(row[0]) != row[1]]
         self.counts["lost"] += len(lost)
         if lost and not self.args.early:
             raise Failure(f"{len(lost)} acknowledged rows are lost, the first: {lost[:5]}; {len(rows)} are restored")
+
+    def judge(self, services):
+        """What is restored holds every promise, and is a prefix of the commits: from each place, or from the
+        one that has most if the promise was of any."""
+        found = sorted((self.rows_at(url) for url in self.place.urls), key=len)
+        rows = found[-1]
+        for other in found if not self.any else found[-1:]:
+            self.look_for(self.acknowledged, other)
+        if any(rows[n] != number for other in found for n, number in other.items()):
+            raise Failure("two places hold different rows")
+        self.look_for(self.kept - self.acknowledged, rows)
         silent = [row for row in rows.items() if row not in self.committed]
         if len(silent) > self.threads * services:
             raise Failure(f"{len(silent)} rows are restored that nobody has committed, the first: {silent[:5]}")
-        self.counts["restored"] += len(rows) - self.row_count
-        self.row_count = len(rows)
+        self.counts["restored"] += len(rows) - len(self.kept)
         self.committed.update(silent)  # killed between the commit and its word
-        self.acknowledged = set(rows.items())  # what was restored once must stay, too
+        self.kept = set(rows.items())  # what was restored once must stay, too
+        self.acknowledged &= self.kept  # a liar's are counted as lost once
 
     # ---- rounds ----
 
@@ -404,11 +431,11 @@ class Series:
 
     def second(self):
         """The one that takes over: by an option of its own, or after the command."""
-        if self.rng.random() < 0.5:
+        if len(self.place.urls) > 1 or self.rng.random() < 0.5:
             return self.started("-take-over")
         for _ in range(20):
             machine = self.last = self.restored()
-            command = [self.holdfast, "replicate", "-take-over", "-exec", "true", machine / "app.db", self.place.url]
+            command = [self.holdfast, "replicate", "-take-over", "-exec", "true", machine / "app.db", *self.place.urls]
             p = subprocess.run(command, env=self.env(machine), text=True, capture_output=True, timeout=PATIENCE)
             if p.returncode == 0:
                 self.counts["takeovers by the command"] += 1
@@ -429,9 +456,7 @@ class Series:
     def round(self):
         takeover = self.rng.random() < self.args.takeovers
         (self.takeover_round if takeover else self.kill_round)()
-        machine = self.restored()
-        self.judge(machine, 2 if takeover else 1)
-        shutil.rmtree(machine)
+        self.judge(2 if takeover else 1)
         self.counts["rounds"] += 1
         self.counts["of them takeovers"] += takeover
 
@@ -486,7 +511,7 @@ def report(results, seconds):
 def parse():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("--rounds", type=int, default=500)
-    p.add_argument("--places", default="file,fake,ceph", help="of the replicas (%(default)s)")
+    p.add_argument("--places", default="file,fake,ceph,two", help="of the replicas (%(default)s)")
     p.add_argument("--ways", default="store,own,sql,beside", help="of the service (%(default)s)")
     p.add_argument("--takeovers", type=float, default=0.2, help="share of the rounds (%(default)s)")
     p.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1), help="series side by side (%(default)s)")
@@ -520,6 +545,7 @@ def main():
     args.ceph = None
     give_ceph(args)
     args.kinds = list(itertools.product(args.places, (False, True), args.ways))
+    args.kinds = [k for k in args.kinds if (k[0], k[2]) != ("two", "beside")]  # the command restores from one
     random.Random(args.seed).shuffle(args.kinds)
     count = max(-(-args.rounds // ROUNDS_PER_SERIES), min(len(args.kinds), -(-args.rounds // 2)))
     shares = [args.rounds // count + (i < args.rounds % count) for i in range(count)]
