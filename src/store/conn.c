@@ -14,6 +14,7 @@
  */
 #include "store/parts.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -241,14 +242,22 @@ static rc prepare_own(struct conn *c, struct err *e) {
     return cache_get(c, "ROLLBACK", true, &c->rollback, e);
 }
 
+/* SQLite tries once more for reading alone, so of a file that it may not make it says that it is
+ * not there. */
+static rc cannot_open(struct conn *c, const char *path, struct err *e) {
+    int errnum = c->db ? sqlite3_system_errno(c->db) : 0;
+    return err_set(e, RC_IO, "%s: SQLite cannot open it: %s", path,
+                   errnum == ENOENT ? "no permission to make files there"
+                   : errnum         ? strerror(errnum)
+                                    : "it does not say why");
+}
+
 static rc open_file(struct conn *c, struct err *e) {
     const char *path = c->scope == HF_NOISE ? ":memory:" : c->store->path;
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
                 SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_EXRESCODE;
     int code = sqlite3_open_v2(path, &c->db, flags, NULL);
-    if ((code & 0xff) == SQLITE_CANTOPEN && c->db)
-        return err_set(e, RC_IO, "%s: %s: %s", path, sqlite3_errmsg(c->db),
-                       strerror(sqlite3_system_errno(c->db)));
+    if ((code & 0xff) == SQLITE_CANTOPEN) return cannot_open(c, path, e);
     if (code != SQLITE_OK) return sql_error(e, c->db, code, path);
     c->own = true;
     rc r = set_up(c, e);

@@ -73,9 +73,8 @@ static rc fill_in_transaction(struct conn *c, const char *schema, struct err *e)
     bool made;
     TRY(check_marks(c, &made, e)); /* another process may have made them meanwhile */
     if (!made) TRY(make_marks(c, e));
-    return schema
-               ? err_prefix(e, conn_exec(c, schema, false, e), "the schema of %s", file_schema(c))
-               : ok();
+    rc r = schema ? conn_exec(c, schema, false, e) : ok();
+    return is_ok(r) ? r : err_prefix(e, r, "the schema of %s", file_schema(c));
 }
 
 rc fill_file(struct conn *c, const char *schema, struct err *e) {

@@ -225,7 +225,7 @@ static void as_nobody(void (*fn)(void)) {
 static void open_without_permission(void) {
     hf_store *s;
     SAYS(hf_store_open("closed/new.db", NULL, &s), HF_IO,
-         "closed/new.db: unable to open database file: Permission denied");
+         "closed/new.db: SQLite cannot open it: no permission to make files");
     SAYS(hf_store_open("closed/app.db", NULL, &s), HF_IO, "closed/app.db");
     SAYS(hf_store_open("open/app.db", NULL, &s), HF_IO, "no permission");
 }
