@@ -64,7 +64,7 @@ def test_readme_samples_run(box):
     (bin_dir / "python3").symlink_to(sys.executable)
     (box.path / "build").symlink_to(pathlib.Path(COMMAND).parent)
     blocks = re.findall(r"^```(sh|python)\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
-    assert [kind for kind, _ in blocks] == ["sh"] * 5 + ["python"] * 2 and blocks[0][1].endswith("&\n")
+    assert [kind for kind, _ in blocks] == ["sh"] * 6 + ["python"] * 2 and blocks[0][1].endswith("&\n")
     run = {"sh": ["bash", "-ec"], "python": [sys.executable, "-c"]}
     with tempfile.TemporaryDirectory() as short:  # others than we have no long paths for sockets
         env = {**box.env(short), "PATH": f"{bin_dir}:{os.environ['PATH']}"}
