@@ -117,7 +117,7 @@ class Service(http.server.BaseHTTPRequestHandler):
             status, said = request(body, dict(urllib.parse.parse_qsl(url.query)))
         except Refused as e:
             status, said = e.args[0], {"error": e.args[1]}
-        except (ValueError, sqlite3.ProgrammingError) as e:  # not JSON; a member is missing
+        except (ValueError, sqlite3.InterfaceError, sqlite3.ProgrammingError) as e:  # not JSON; a member is missing
             status, said = 400, {"error": str(e)}
         text = b"" if said is None else json.dumps(said).encode()
         self.send_response(status)

@@ -297,6 +297,49 @@ def test_control_ends_when_another_takes_over(box, control):
     assert "another" in control.words()
 
 
+# ---- app.py ----
+
+APP_BAD = [
+    ("POST", "/node", {"name": "n1", "ip": "10.0.0.9"}, 409, "node.name"),
+    ("POST", "/node", {"name": "n9", "ip": "10.0.0.1"}, 409, "node.ip"),
+    ("POST", "/node", {"name": "n9"}, 400, "ip"),
+    ("POST", "/node", {"name": 9, "ip": "10.0.0.9"}, 400, "name"),
+    ("POST", "/node", b"{", 400, ""),
+    ("POST", "/node", b"[]", 400, "JSON"),
+    ("POST", "/node", b" " * 65537, 413, ""),
+    ("POST", "/seen", {"node": "n1"}, 400, "rx"),
+    ("POST", "/seen", {"node": "n1", "rx": [], "tx": 1}, 400, ""),
+    ("POST", "/nodes", {}, 404, "no such request"),
+    ("POST", "/__init__", {}, 404, "no such request"),
+    ("DELETE", "/node?name=n9", None, 404, "no such node"),
+]
+
+
+@pytest.mark.file_only("nothing of it reaches the replica")
+def test_app_does_what_its_first_lines_say(box):
+    needs(EXTENSION)
+    machine = box.path / "machine"
+    machine.mkdir()
+    app = start_app(box, machine)
+    for _ in range(2):  # the same again is the same
+        assert app.ask("POST", "/node", {"name": "n1", "ip": "10.0.0.1"})[0] == 201
+    for method, path, body, status, words in APP_BAD:
+        got, said = app.ask(method, path, body)
+        assert got == status and words in said["error"], (method, path, body, said)
+    assert app.ask("GET", "/node?ip=10.0.0.1") == (200, [{"name": "n1", "ip": "10.0.0.1"}])
+    assert app.ask("GET", "/node?name=n9") == (200, [])
+    assert app.ask("DELETE", "/node?name=n1")[0] == 204 and app.ask("GET", "/node?name=n1") == (200, [])
+    assert seen(app) == 0
+
+
+@pytest.mark.file_only("there is no replica")
+def test_app_answers_no_registration_without_a_replicator(box):
+    needs(EXTENSION)
+    app = Service(box, box.path, [sys.executable, ROOT / "examples/app.py", box.db, 0, EXTENSION])
+    status, said = app.ask("POST", "/node", {"name": "n1", "ip": "10.0.0.1"})
+    assert status == 503 and "no replicator" in said["error"]
+
+
 # ---- what the documents say ----
 
 
