@@ -154,12 +154,13 @@ static void be_client(void *arg, int index) {
     /* Other values in each run: SQLite writes nothing where a put changes nothing. */
     uint64_t state = seed_of(index) ^ (uint64_t)now_ns();
     void *client = l->load->open(l->load->arg);
-    for (int64_t now = now_ns(); now < l->until_ns;) {
-        int64_t before = now;
+    int64_t before, now = now_ns();
+    do {
+        before = now;
         l->load->once(client, &state);
         now = now_ns();
         note(&mine, now - before);
-    }
+    } while (now < l->until_ns);
     l->load->close(client);
     pthread_mutex_lock(&l->lock);
     add_times(&l->all, &mine);

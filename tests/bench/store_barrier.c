@@ -30,12 +30,12 @@ static void commit_and_wait(void *arg, int index) {
     struct waiters *w = arg;
     struct times mine = {0};
     (void)index;
-    while (now_ns() < w->until_ns) {
+    do {
         must(hf_write(w->place.store, HF_MAIN, "add row", add_row, NULL), "hf_write");
         int64_t committed = now_ns();
         must(hf_wait(w->place.store, NULL, &w->options), "hf_wait");
         note(&mine, now_ns() - committed);
-    }
+    } while (now_ns() < w->until_ns);
     pthread_mutex_lock(&w->lock);
     add_times(&w->all, &mine);
     pthread_mutex_unlock(&w->lock);
