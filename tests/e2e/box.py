@@ -125,7 +125,8 @@ class Replicator:
     def waiting(self):
         """How many connections it has on its Unix socket."""
         with open("/proc/net/unix") as f:
-            connected = {f"socket:[{l[6]}]" for l in map(str.split, f) if l[5] == "03"}
+            # Those without a name are curl's own.
+            connected = {f"socket:[{l[6]}]" for l in map(str.split, f) if l[5] == "03" and len(l) > 7}
         count = 0
         for fd in pathlib.Path(f"/proc/{self.pid}/fd").iterdir():
             with contextlib.suppress(FileNotFoundError):

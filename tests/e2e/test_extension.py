@@ -282,7 +282,7 @@ def test_connection_to_a_database_that_was_replaced_is_not_told_that_it_is_safe(
     r = box.replicate()
     asked(app, WAIT)
     new = box.restore()
-    remove(f"{box.db}-wal", f"{box.db}-shm", box.db)
+    remove(box.db, f"{box.db}-wal", f"{box.db}-shm")
     new.rename(box.db)
     r.wait("destination.ready", count=2, patience=20)
     add_rows(app, 1)

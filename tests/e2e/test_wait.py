@@ -311,7 +311,7 @@ def test_database_that_is_replaced_is_found_anew(box):
     r = box.replicate()
     box.holdfast("wait", box.db)
     old, new = where(box), box.restore()
-    remove(f"{box.db}-wal", f"{box.db}-shm", box.db)
+    remove(box.db, f"{box.db}-wal", f"{box.db}-shm")
     new.rename(box.db)
     r.wait("destination.ready", count=2, patience=20)
     box.holdfast("wait", "-timeout", "5s", box.db)
@@ -686,9 +686,7 @@ def test_wait_while_there_is_no_database_times_out(box):
     app.close()
     path = where(box)
     target = os.readlink(path)
-    for suffix in ("-wal", "-shm", ""):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{box.db}{suffix}")
+    remove(box.db, f"{box.db}-wal", f"{box.db}-shm")
     r.wait("database.gone", patience=20)
     with contextlib.closing(Client(target)) as c:
         began = time.monotonic()
