@@ -66,7 +66,7 @@ rc err_errno(struct err *e, int errnum, const char *fmt, ...) {
 }
 
 rc err_prefix(struct err *e, rc r, const char *fmt, ...) {
-    if (!e) return r;
+    if (!e || is_ok(r)) return r; /* of a success there are no words */
     char old[ERR_TEXT_MAX], words[ERR_TEXT_MAX];
     memcpy(old, e->text, sizeof old);
     va_list args;
