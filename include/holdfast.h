@@ -393,8 +393,8 @@ enum hf_fault {
     HF_FAULT_REFUSE, /* nothing is stored, and it says so (503) */
     HF_FAULT_LOST    /* it is stored, and the reply is lost */
 };
-HF_API void hf_fake_fail(hf_fake *, int fault,
-                         int times);             /* the next puts; -1: until told otherwise */
+/* The next shipments, which hf_fake_puts counts; times -1: until told otherwise. */
+HF_API void hf_fake_fail(hf_fake *, int fault, int times);
 HF_API void hf_fake_slow(hf_fake *, int64_t ms); /* each request takes this long */
 HF_API void hf_fake_fence(hf_fake *);            /* another writer takes the next slot */
 HF_API uint64_t hf_fake_puts(const hf_fake *);   /* that it was asked for, level 0 only */
