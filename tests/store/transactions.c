@@ -181,8 +181,8 @@ static const char *const allowed[] = {
     "CREATE TABLE holdfast_not(x); DROP TABLE holdfast_not",
     "CREATE TRIGGER tr AFTER INSERT ON m BEGIN DELETE FROM m WHERE v = 'no'; END",
     "CREATE VIEW v AS SELECT * FROM m",
-    "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 3) "
-    "INSERT INTO m SELECT x + 10, x FROM c",
+    ("WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 3) "
+     "INSERT INTO m SELECT x + 10, x FROM c"),
     "EXPLAIN QUERY PLAN SELECT * FROM m",
     "REINDEX",
     "ANALYZE",
