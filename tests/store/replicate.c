@@ -488,14 +488,16 @@ END_TEST
  * that they hold. */
 START_TEST(a_child_does_not_keep_the_lock) {
     HF(hf_attach(app, urls, OPTIONS(FAST), &source));
-    int end[2];
+    int ready[2], end[2];
     char byte;
-    ck_assert_int_eq(pipe(end), 0);
+    ck_assert(pipe(ready) == 0 && pipe(end) == 0);
     pid_t child = fork();
     if (child == 0) {
         close(end[1]);
+        ck_assert_int_eq(write(ready[1], "x", 1), 1);
         _exit(read(end[0], &byte, 1) == 0 ? 0 : 1);
     }
+    ck_assert_int_eq(read(ready[0], &byte, 1), 1);
     HF(hf_detach(source));
     HF(hf_attach(app, urls, OPTIONS(FAST), &source));
     HF(hf_detach(source));
