@@ -85,7 +85,8 @@ def test_readme_samples_run(box):
 
 
 def test_links_and_paths_of_the_documents_exist():
-    for name in ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "docs/design.md", "docs/format.md"]:
+    for name in ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "docs/design.md", "docs/format.md",
+                 "docs/service.md", "docs/tuning.md", "docs/benchmarks.md"]:
         text = (ROOT / name).read_text()
         for link in re.findall(r"\]\(([^)#]+)\)", text):
             assert (ROOT / name).parent.joinpath(link).exists(), f"{name}: {link}"
