@@ -15,8 +15,9 @@ PLACES = "file,fake,two" + ",ceph" * ("HOLDFAST_TEST_S3" in os.environ)
 def rounds(tmp_path, *options):
     if not (BUILD / "tests/soak/soak_acknowledged").exists():
         pytest.skip("tests/soak was not built")
-    command = ["/usr/bin/python3", "-B", ROOT / "tests/soak/acknowledged.py", "--build", BUILD, "--dir", tmp_path / "soak"]
-    done = subprocess.run([*map(str, command), "--jobs", "2", *options], capture_output=True, text=True, timeout=100)
+    command = ["/usr/bin/python3", "-B", ROOT / "tests/soak/acknowledged.py", "--build", BUILD, "--jobs", 2]
+    command += ["--dir", tmp_path / "soak", *options]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=100)
     counts = re.search(r"^(\d+) rounds, (\d+) acknowledged, (\d+) lost", done.stdout, re.M)
     assert counts, done.stdout + done.stderr
     return done, [int(n) for n in counts.groups()]

@@ -275,7 +275,9 @@ def test_control_ends_at_sigterm_with_everything_shipped(box, control):
 
 
 @NO_REPLICA
-@pytest.mark.parametrize("args, code, words", [([], 2, "usage"), (["x.db"], 2, "usage"), (["/nowhere/x.db", "0"], None, "nowhere")])
+@pytest.mark.parametrize(
+    "args, code, words", [([], 2, "usage"), (["x.db"], 2, "usage"), (["/nowhere/x.db", "0"], None, "nowhere")]
+)
 def test_control_says_why_it_does_not_start(box, args, code, words):
     needs(CONTROL)
     done = subprocess.run([CONTROL, *args], env=box.env(), capture_output=True, text=True, timeout=PATIENCE)
