@@ -138,7 +138,9 @@ HF_API int hf_store_open(const char *path, const hf_store_options *, hf_store **
  * at close. The same code, files and locks as any store. */
 HF_API int hf_store_open_temp(const hf_store_options *, hf_store **out);
 /* Ships what is left (hf_replicate_options.drain_ms), ends watches and closes. HF_BUSY: a
- * transaction is open, and named; the store stays open. NULL is fine. */
+ * transaction is open, and named; HF_USAGE: called by a watch's callback. The store then stays
+ * open; else it is gone, whatever is returned: what ended its replication, or HF_TIMEOUT, not all
+ * was shipped. NULL is fine. */
 HF_API int hf_store_close(hf_store *);
 HF_API const char *hf_store_path(const hf_store *);
 
@@ -363,7 +365,9 @@ typedef struct hf_change {
  * transactions: HF_TIMEOUT, and HF_USAGE within one. A watch ends with its store. */
 HF_API int hf_kv_watch(hf_store *, const char *prefix, void (*fn)(void *arg, const hf_change *),
                        void *arg, hf_watch **out);
-HF_API void hf_watch_stop(hf_watch *); /* when it returns, fn is not running and never will be */
+/* When it returns, fn is not running and never will be; so not in a transaction, for which fn may
+ * wait. A callback may stop its own watch. */
+HF_API void hf_watch_stop(hf_watch *);
 
 typedef struct hf_transfer {
     size_t size;
