@@ -53,7 +53,7 @@ import s3  # noqa: E402
 import web  # noqa: E402
 
 ROUNDS_PER_SERIES = 20
-PATIENCE = 60
+PATIENCE = 30
 FENCED, BEHIND = 7, 8  # enum hf_code
 
 
