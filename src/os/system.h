@@ -52,6 +52,12 @@ struct foreign_lock {
     uint64_t start, end;
 };
 void system_locks(uint64_t inode, void (*each)(void *, const struct foreign_lock *), void *arg);
+/* The same for whoever concludes something from a lock that is not there. The kernel hands the list
+ * out a page at a time and finds its place again by counting, so that one look skips a lock when
+ * others before it go meanwhile. Several looks: `each` sees most locks more than once, and perhaps
+ * two that were not held at the same time. */
+void system_locks_surely(uint64_t inode, void (*each)(void *, const struct foreign_lock *),
+                         void *arg);
 void system_process_name(int pid, char *out, size_t size);
 
 /* Acknowledge what has arrived on a TCP socket now. A sender that waits for that with the rest of

@@ -69,7 +69,7 @@ static void tell(struct look *l) {
     if (from < at->frame_count)
         l->bytes_pending =
             wal_frame_offset(at->frame_count, l->page_size) - wal_frame_offset(from, l->page_size);
-    system_locks(s->live.shm_inode, see_reader, l);
+    system_locks_surely(s->live.shm_inode, see_reader, l);
 }
 
 rc look_open(struct look *l, struct env *env, struct store *store, const char *db, struct err *e) {

@@ -88,7 +88,8 @@ static int user_of(hf_store *s) {
     struct file_stat st;
     int pid = 0;
     snprintf(shm, sizeof shm, "%s-shm", s->noise);
-    if (is_ok(s->env->files->stat(s->env, shm, &st, NULL))) system_locks(st.inode, see_user, &pid);
+    if (is_ok(s->env->files->stat(s->env, shm, &st, NULL)))
+        system_locks_surely(st.inode, see_user, &pid);
     return pid;
 }
 

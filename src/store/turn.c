@@ -32,7 +32,8 @@ static int pid_of_writer(hf_store *s, const char *file) {
     struct file_stat st;
     int pid = 0;
     snprintf(shm, sizeof shm, "%s-shm", file);
-    if (is_ok(s->env->files->stat(s->env, shm, &st, NULL))) system_locks(st.inode, see_lock, &pid);
+    if (is_ok(s->env->files->stat(s->env, shm, &st, NULL)))
+        system_locks_surely(st.inode, see_lock, &pid);
     return pid;
 }
 
