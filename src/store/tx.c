@@ -241,13 +241,23 @@ static void read_place(sqlite3 *db, struct position *out) {
     *out = (struct position){.kind = POSITION_NOW};
 }
 
+/* True: somebody else has committed to main since this connection saw it. */
+static bool others_committed(struct conn *c) {
+    unsigned then = 0, now = 0;
+    sqlite3_file_control(c->db, "main", SQLITE_FCNTL_DATA_VERSION, &then);
+    if (!is_ok(conn_exec(c, "PRAGMA main.schema_version", true, NULL))) return true;
+    sqlite3_file_control(c->db, "main", SQLITE_FCNTL_DATA_VERSION, &now);
+    return then != now;
+}
+
 /* A commit of both files is two, main's first. If noise's then fails, main's stands: SQLite says
- * that it failed, but what is in main's log is committed. */
+ * that it failed, but what is in main's log is committed. By now the lock is free, and what is
+ * there may be another process's: then nothing is promised. */
 static bool main_stands(hf_tx *t, const struct position *before) {
     struct position now;
     if (t->scope != HF_BOTH) return false;
     read_place(t->conn->db, &now);
-    return memcmp(before, &now, sizeof now) != 0;
+    return memcmp(before, &now, sizeof now) != 0 && !others_committed(t->conn);
 }
 
 static void say_noise_lost(hf_store *s, const char *why, const struct err *e) {

@@ -90,6 +90,31 @@ START_TEST(noise_without_room_does_not_undo_what_main_has_committed) {
 }
 END_TEST
 
+static int commit_too(unsigned what, void *other, void *statement, void *ns) {
+    (void)what, (void)ns;
+    if (strcmp(sqlite3_sql(statement), "COMMIT") == 0)
+        sqlite3_exec(other, "INSERT INTO m VALUES (2, 'of another')", NULL, NULL, NULL);
+    return 0;
+}
+
+/* The lock is free as soon as the commit has failed: what is in main's log then is not ours. */
+START_TEST(a_commit_of_another_is_not_taken_for_the_one_that_failed) {
+    if (!setup_small()) return;
+    hf_store *s = open_at("small/app.db", "noise.db");
+    sqlite3 *other;
+    hf_tx *t;
+    ck_assert_int_eq(sqlite3_open("small/app.db", &other), SQLITE_OK);
+    FINE(hf_begin(s, HF_BOTH, "large", &t));
+    FINE(hf_exec(t, "INSERT INTO m VALUES (1, zeroblob(800000))"));
+    sqlite3_trace_v2(hf_sqlite(t), SQLITE_TRACE_PROFILE, commit_too, other);
+    SAYS(hf_commit(t), HF_FULL, "full");
+    ck_assert_int_eq(number(s, "SELECT count(*) FROM m WHERE v = 'of another'"), 1);
+    ck_assert_int_eq(number(s, "SELECT count(*) FROM m"), 1);
+    sqlite3_close(other);
+    FINE(hf_store_close(s));
+}
+END_TEST
+
 START_TEST(a_store_is_not_made_where_there_is_no_room) {
     if (!setup_small()) return;
     hf_store *s;
@@ -111,6 +136,7 @@ int main(void) {
     tcase_add_unchecked_fixture(c, temp_setup, temp_teardown);
     tcase_add_loop_test(c, a_transaction_without_room_is_not_kept_and_the_next_one_is, 0, 2);
     tcase_add_test(c, noise_without_room_does_not_undo_what_main_has_committed);
+    tcase_add_test(c, a_commit_of_another_is_not_taken_for_the_one_that_failed);
     tcase_add_test(c, a_store_is_not_made_where_there_is_no_room);
     suite_add_tcase(suite, c);
     return run_suite(suite);
