@@ -166,7 +166,7 @@ static bool find_target(const struct barrier *b, const struct source *s, struct 
         w->found =
             (struct position){POSITION_FRAME, s->pos.frame_count, {s->pos.salt[0], s->pos.salt[1]}};
     if (w->at.kind == POSITION_NOTHING) w->target = 0;
-    if (w->at.kind != POSITION_FRAME || w->at.frame == 0) return true;
+    if (w->at.kind != POSITION_FRAME) return true;
     if (!here) return log_is_known(b, w->at.salt); /* it has ended, and all of it is captured */
     if (w->at.frame > s->pos.frame_count) return false;
     uint32_t later = s->pos.frame_count - w->at.frame;

@@ -423,6 +423,27 @@ START_TEST(an_unknown_position_is_refused) {
 }
 END_TEST
 
+/* Its database has all that was in it; but which database? */
+START_TEST(the_position_of_an_empty_log_is_this_ones_or_unknown) {
+    struct seen s[2] = {0};
+    int64_t due;
+    sql("PRAGMA wal_checkpoint(TRUNCATE)");
+    start(1);
+    for (int i = 0; i < 2; i++) {
+        s[i].wait.at = here();
+        ck_assert_uint_eq(s[i].wait.at.frame, 0);
+        s[i].wait.at.salt[1] += (uint32_t)i;
+        begin(&s[i], NULL, false, 60000);
+    }
+    must(step_once(&due));
+    ck_assert_int_eq(s[0].ended, 1);
+    ck_assert_msg(is_ok(s[0].result), "%s", s[0].words);
+    ck_assert_int_eq(s[1].ended, 1);
+    ck_assert_int_eq(s[1].result.code, RC_NOTFOUND);
+    stop();
+}
+END_TEST
+
 /* A put that arrived, an answer that did not, then other bytes for the slot: not what was meant. */
 START_TEST(a_lost_reply_is_no_acknowledgement) {
     struct seen s = {0};
@@ -644,6 +665,7 @@ int main(void) {
     tcase_add_test(t, without_destinations_nothing_is_safe);
     tcase_add_test(t, a_deadline_is_kept_and_stepped_for);
     tcase_add_loop_test(t, an_unknown_position_is_refused, 0, 4);
+    tcase_add_test(t, the_position_of_an_empty_log_is_this_ones_or_unknown);
     tcase_add_test(t, a_lost_reply_is_no_acknowledgement);
     tcase_add_test(t, the_end_of_a_source_ends_its_waits);
     tcase_add_test(t, who_leaves_is_not_told);
