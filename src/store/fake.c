@@ -249,6 +249,7 @@ static rc make(struct hf_fake *f, struct err *e) {
 
 int hf_fake_new(hf_fake **out) {
     struct err e;
+    if (!out) return fail(RC_USAGE, "hf_fake_new: where to put the fake is NULL");
     struct hf_fake *f = calloc(1, sizeof *f);
     rc r = f ? make(f, &e) : err_set(&e, RC_NOMEM, "no memory");
     if (is_ok(r)) *out = f;

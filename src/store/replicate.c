@@ -86,6 +86,7 @@ static void delist(struct hf_source *r) {
 rc source_of_file(const char *path, hf_source **out, struct err *e) {
     char real[LIMIT_PATH];
     struct file_stat st;
+    if (!path || !out) return err_set(e, RC_USAGE, "hf_source_find: an argument is NULL");
     TRY(look_at(path, real, &st, e));
     pthread_mutex_lock(&lock);
     struct hf_source *r = find_locked(real, &st);
@@ -193,6 +194,7 @@ rc source_end(hf_source *r, struct err *e) {
 static rc attach(sqlite3 *db, const char *const *urls, const hf_replicate_options *o,
                  hf_source **out, struct err *e) {
     char path[LIMIT_PATH];
+    if (!out) return err_set(e, RC_USAGE, "hf_attach: where to put the handle is NULL");
     TRY(application_check(db, e));
     TRY(application_path(db, path, e));
     return begin(path, NULL, urls, o, out, e);
@@ -278,18 +280,21 @@ static void answer(struct ask *a, struct source *s) {
 
 static rc status(hf_source *r, char **json, struct err *e) {
     if (!r) return err_set(e, RC_USAGE, "nothing is replicated");
+    if (!json) return err_set(e, RC_USAGE, "hf_source_status: where to put the text is NULL");
     TRY(fork_check(r->generation, r->path, e));
     if (runner_is_this_thread(r))
         return err_set(e, RC_USAGE, "called by a callback of the replication, which must not wait");
     struct question q = {
         .of = r, .lock = PTHREAD_MUTEX_INITIALIZER, .answered = PTHREAD_COND_INITIALIZER};
     q.ask = (struct ask){.answer = answer, .arg = &q};
+    runner_retain(r); /* its owner may end the run meanwhile */
     barrier_ask(r->barrier, &q.ask);
     pthread_mutex_lock(&q.lock);
     while (!q.is_answered) pthread_cond_wait(&q.answered, &q.lock);
     pthread_mutex_unlock(&q.lock);
     pthread_cond_destroy(&q.answered);
     pthread_mutex_destroy(&q.lock);
+    runner_release(r);
     if (is_ok(q.result)) *json = q.json;
     else *e = q.err;
     return q.result;

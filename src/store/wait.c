@@ -120,7 +120,10 @@ static rc wait_on(struct hf_source *r, const hf_place *place, const hf_wait_opti
     TRY(take_wait(r, place, given, &o, &w, e));
     if (runner_is_this_thread(r))
         return err_set(e, RC_USAGE, "called by a callback of the replication, which must not wait");
-    return wait_here(r, &w, e);
+    runner_retain(r); /* its owner may end the run meanwhile */
+    rc result = wait_here(r, &w, e);
+    runner_release(r);
+    return result;
 }
 
 /* ---- asynchronously ---- */
@@ -163,7 +166,9 @@ static rc begin_async(struct hf_source *r, const hf_place *place, const hf_wait_
     a->wait.ended = async_ended;
     a->wait.arg = a;
     adding = a;
+    runner_retain(r); /* the barrier wakes its thread after the wait is in it */
     barrier_add(r->barrier, &a->wait);
+    runner_release(r);
     bool refused = !adding;
     adding = NULL;
     if (!refused) return ok();
@@ -216,7 +221,8 @@ int hf_source_wait_async(hf_source *r, const hf_place *place, const hf_wait_opti
 int hf_position_of(sqlite3 *db, hf_place *out) {
     struct err e;
     struct position p;
-    rc r = application_position(db, &p, &e);
+    rc r = out ? application_position(db, &p, &e)
+               : err_set(&e, RC_USAGE, "hf_position_of: the place is NULL");
     if (is_ok(r)) memcpy(out, &p, sizeof p);
     return done(r, &e);
 }

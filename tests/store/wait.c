@@ -241,6 +241,11 @@ START_TEST(what_is_asked_wrongly_is_said) {
     HF_FAILS(hf_source_wait(source, &wrong, NULL), HF_USAGE, "no place that hf_position gave");
     HF_FAILS(hf_source_wait(NULL, NULL, NULL), HF_USAGE, "nothing is replicated");
     HF_FAILS(hf_source_wait_async(source, NULL, NULL, NULL, NULL), HF_USAGE, "no function");
+    HF_FAILS(hf_position_of(app, NULL), HF_USAGE, "the place is NULL");
+    HF_FAILS(hf_source_status(source, NULL), HF_USAGE, "where to put the text");
+    HF_FAILS(hf_source_find(NULL, &source), HF_USAGE, "an argument is NULL");
+    HF_FAILS(hf_source_find(app_path, NULL), HF_USAGE, "an argument is NULL");
+    HF_FAILS(hf_attach(app, urls, NULL, NULL), HF_USAGE, "where to put the handle");
     o.size = 0;
     HF_FAILS(hf_source_wait(source, NULL, &o), HF_USAGE, "size");
 }
