@@ -112,12 +112,18 @@ rc hold_start(struct hold *h, struct walindex_header *seen, struct err *e) {
     return err_set(e, RC_BUSY, "%s: no quiet instant to begin a hold", h->live->path);
 }
 
-/* Whether the marks that a checkpoint raises before it comes to ours are at the end. */
-static bool is_next(const struct hold *h, const struct walindex_header *now) {
+/* Whether the marks that a checkpoint raises before it comes to ours are at the end. Of ours only
+ * bounds are known: if a later one lies in them, too, it may be that one; but not when a checkpoint
+ * has had the time to raise all that are free (`again`). */
+static bool is_next(const struct hold *h, const struct walindex_header *now, bool again) {
+    bool found = false;
     for (int i = 1; i < WALINDEX_READERS; i++) {
         uint32_t mark = walindex_read_mark(h->live->regions[0], i);
-        if (mark < now->frame_count)
-            return h->state == HOLD_M && mark >= h->mark_least && mark <= h->mark;
+        if (mark >= now->frame_count) continue;
+        bool ours = h->state == HOLD_M && mark >= h->mark_least && mark <= h->mark;
+        if (!found && !ours) return false;
+        if (found && ours) return again;
+        found = true;
     }
     return true;
 }
@@ -138,9 +144,9 @@ static rc move_to_mark(struct hold *h, const struct walindex_header *now, bool a
     uint32_t least;
     struct walindex_header after;
     int next = !h->current;
-    bool first = is_next(h, now);
-    if (walindex_header_same(now, &h->given_up) && mono(h) - h->given_up_ns < POLLED_NS)
-        return ok();
+    bool again = walindex_header_same(now, &h->given_up);
+    bool first = is_next(h, now, again);
+    if (again && mono(h) - h->given_up_ns < POLLED_NS) return ok();
     TRY(begin_and_tell(h, next, &where, &least, &after, e));
     if (where != HOLD_M) {
         let_go(h, next);
