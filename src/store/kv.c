@@ -186,7 +186,8 @@ int hf_kv_put(hf_tx *tx, const char *key, hf_value v) {
 }
 
 static rc delete (hf_tx *tx, const char *key, struct err *e) {
-    static const char *const sql[KV_FILES] = KV_SQL("DELETE FROM ", ".DBX WHERE Key=?1");
+    static const char *const sql[KV_FILES] =
+        KV_SQL("DELETE FROM ", ".DBX WHERE Key=?1 AND Value IS NOT NULL");
     struct kv_rows rows AUTO(kv_rows_end) = {0};
     enum kv_file file;
     TRY(begin_key(tx, key, true, &file, e));

@@ -341,6 +341,7 @@ START_TEST(a_scan_goes_in_the_order_of_bytes) {
     scans(s, NULL, "a/2", 2, "a0=4 b=5 ");
     scans(s, "c", NULL, 0, "");
     scans(s, "seen/", NULL, 0, "");
+    SAYS(hf_delete(s, "none"), HF_NOTFOUND, "'none': no such key");
     FINE(hf_store_close(s));
 }
 END_TEST
