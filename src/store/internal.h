@@ -57,6 +57,7 @@ void kv_ended(struct kv *, int scope, bool committed);             /* the turn i
 void kv_wait_room(struct kv *);                                    /* nothing is held */
 
 /* replicate.c: what the store calls there. */
+MUST_USE rc source_may_end(const hf_source *, struct err *e); /* not in a callback of its own */
 MUST_USE rc source_end(hf_source *, struct err *e); /* drains, ends, frees; NULL is fine */
 
 /* tx.c */

@@ -183,6 +183,11 @@ static rc begin(const char *path, hf_store *store, const char *const *urls,
     return result;
 }
 
+rc source_may_end(const hf_source *r, struct err *e) {
+    if (!r || !runner_is_this_thread(r)) return ok();
+    return err_set(e, RC_USAGE, "called by a callback of the replication, which must not wait");
+}
+
 rc source_end(hf_source *r, struct err *e) {
     if (!r) return ok();
     rc result = runner_stop(r, e);
@@ -203,8 +208,7 @@ static rc attach(sqlite3 *db, const char *const *urls, const hf_replicate_option
 static rc detach(hf_source *r, struct err *e) {
     if (!r) return ok();
     TRY(fork_check(r->generation, r->path, e));
-    if (runner_is_this_thread(r))
-        return err_set(e, RC_USAGE, "called by a callback of the replication, which must not wait");
+    TRY(source_may_end(r, e));
     return source_end(r, e);
 }
 
@@ -282,8 +286,7 @@ static rc status(hf_source *r, char **json, struct err *e) {
     if (!r) return err_set(e, RC_USAGE, "nothing is replicated");
     if (!json) return err_set(e, RC_USAGE, "hf_source_status: where to put the text is NULL");
     TRY(fork_check(r->generation, r->path, e));
-    if (runner_is_this_thread(r))
-        return err_set(e, RC_USAGE, "called by a callback of the replication, which must not wait");
+    TRY(source_may_end(r, e)); /* nor may it be waited for there */
     struct question q = {
         .of = r, .lock = PTHREAD_MUTEX_INITIALIZER, .answered = PTHREAD_COND_INITIALIZER};
     q.ask = (struct ask){.answer = answer, .arg = &q};

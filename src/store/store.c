@@ -235,6 +235,7 @@ static rc store_close(hf_store *s, struct err *e) {
     }
     if (s->kv && kv_is_dispatcher(s->kv))
         return err_set(e, RC_USAGE, "hf_store_close in the callback of a watch");
+    TRY(source_may_end(s->source, e));
     TRY(check_idle(s, e));
     kv_close(s->kv);
     s->kv = NULL;

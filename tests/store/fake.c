@@ -5,8 +5,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#define EVENTS 2000 /* of an hour of levels, wherever in the hour it begins */
+
 static hf_store *store;
-static char *events[200];
+static char *events[EVENTS];
 static atomic_int event_count;
 
 static void see(void *arg, const char *name, const char *const *pairs, int count) {
@@ -18,7 +20,7 @@ static void see(void *arg, const char *name, const char *const *pairs, int count
         snprintf(text + n, sizeof text - n, " %s=%s", pairs[i], pairs[i + 1]);
     }
     int at = event_count;
-    if (at == 200) return;
+    if (at == EVENTS) return;
     events[at] = strdup(text);
     event_count = at + 1;
 }
@@ -218,6 +220,26 @@ START_TEST(a_place_of_a_transaction_is_waited_for) {
 }
 END_TEST
 
+static void close_in_callback(void *arg, int code, const char *words) {
+    (void)words;
+    int said = code == HF_OK ? hf_store_close(store) : code;
+    ck_assert_ptr_nonnull(strstr(hf_errmsg(), "called by a callback of the replication"));
+    atomic_store((atomic_int *)arg, said);
+}
+
+/* It is the thread whose end would be waited for. */
+START_TEST(a_callback_of_the_replication_does_not_close_the_store) {
+    atomic_int said = -1;
+    REPLICATE(.interval_ms = 1);
+    HF(put(1));
+    HF(hf_wait_async(store, NULL, NULL, close_in_callback, &said));
+    while (said == -1) sched_yield();
+    ck_assert_int_eq(said, HF_USAGE);
+    HF(put(2));
+    HF(hf_wait(store, NULL, NULL));
+}
+END_TEST
+
 START_TEST(a_store_is_replicated_once) {
     ck_assert_ptr_null(hf_store_source(store));
     HF_FAILS(hf_wait(store, NULL, NULL), HF_USAGE, "hf_store_replicate");
@@ -324,6 +346,7 @@ int main(void) {
     tcase_add_test(t, a_commit_wakes_the_run);
     tcase_add_test(t, to_wait_within_a_transaction_is_refused);
     tcase_add_test(t, a_place_of_a_transaction_is_waited_for);
+    tcase_add_test(t, a_callback_of_the_replication_does_not_close_the_store);
     tcase_add_test(t, a_store_is_replicated_once);
     tcase_add_test(t, a_main_that_is_replaced_ends_it_with_words);
     tcase_add_test(t, a_machine_is_lost_and_another_goes_on);
