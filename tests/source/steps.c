@@ -7,7 +7,6 @@
 #include "store/fast_forward.h"
 #include "stores/stores.h"
 
-#include <pthread.h>
 #include <semaphore.h>
 
 #define SECOND 1000000000
@@ -338,120 +337,6 @@ START_TEST(time_never_goes_back_in_a_replica) {
 }
 END_TEST
 
-static void commit_in_the_gap(const char *where) {
-    if (strcmp(where, "after begin") != 0) return;
-    hold_gap = NULL;
-    sql("INSERT INTO t(b) VALUES ('between the begin and the look')");
-}
-
-START_TEST(a_commit_beside_a_move_does_not_keep_us_from_rest) {
-    start();
-    run_until_shipped();
-    sql("INSERT INTO t(b) VALUES ('a reason to move')");
-    hold_gap = commit_in_the_gap;
-    int64_t end = mono_now + 60 * (int64_t)SECOND;
-    while (mono_now < end && hold_gap) must(step());
-    ck_assert(!hold_gap);
-    end = mono_now + 5 * (int64_t)SECOND;
-    while (mono_now < end && source->hold.state != HOLD_Z) {
-        sql("PRAGMA wal_checkpoint(PASSIVE)"); /* as far as our mark lets it */
-        must(step());
-    }
-    ck_assert_int_eq(source->hold.state, HOLD_Z);
-    stop();
-}
-END_TEST
-
-/* ---- a checkpoint that waits for a mark ---- */
-
-#define POLLS 1000
-
-static struct {
-    sqlite3 *checkpointer, *reader;
-    sem_t asks, again;
-    int code;
-    bool done;
-} waits;
-
-static int ask_again(void *arg, int count) {
-    (void)arg;
-    sem_post(&waits.asks);
-    sem_wait(&waits.again);
-    return count < POLLS;
-}
-
-static void *checkpoint(void *arg) {
-    (void)arg;
-    waits.code =
-        sqlite3_wal_checkpoint_v2(waits.checkpointer, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
-    waits.done = true;
-    sem_post(&waits.asks);
-    return NULL;
-}
-
-static void commit_before_the_begin(const char *where) {
-    if (strcmp(where, "before begin") != 0) return;
-    hold_gap = NULL;
-    sql("INSERT INTO t(b) VALUES ('the mark may be this, or the one before')");
-}
-
-static void reader_ends(const char *where) {
-    if (strcmp(where, "before begin") != 0) return;
-    hold_gap = NULL;
-    sqlite3_exec(waits.reader, "COMMIT", NULL, NULL, NULL);
-}
-
-static void run_until_in(enum hold_state state) {
-    for (int i = 0; i < 10000 && source->hold.state != state; i++) {
-        if (state == HOLD_Z) sql("PRAGMA wal_checkpoint(PASSIVE)");
-        must(step());
-    }
-    ck_assert_int_eq(source->hold.state, state);
-}
-
-static uint32_t read_mark(int i) {
-    return walindex_read_mark(source->live.regions[0], i);
-}
-
-/* Two marks may be ours; the first is another's, a TRUNCATE waits for it, and when its reader goes,
- * we are there before the TRUNCATE. */
-START_TEST(a_checkpoint_does_not_wait_for_a_mark_that_we_come_to) {
-    pthread_t thread;
-    start();
-    run_until_shipped();
-    run_until_in(HOLD_Z);
-    mono_now += SECOND; /* the system may be asked for locks again */
-    sem_init(&waits.asks, 0, 0);
-    sem_init(&waits.again, 0, 0);
-    ck_assert_int_eq(sqlite3_open(db_path, &waits.reader), SQLITE_OK);
-    ck_assert_int_eq(sqlite3_open(db_path, &waits.checkpointer), SQLITE_OK);
-    sqlite3_busy_handler(waits.checkpointer, ask_again, NULL);
-    sqlite3_exec(waits.checkpointer, "PRAGMA schema_version", NULL, NULL, NULL);
-    sql("INSERT INTO t(b) VALUES ('for the reader')");
-    sqlite3_exec(waits.reader, "BEGIN; PRAGMA schema_version", NULL, NULL, NULL);
-    hold_gap = commit_before_the_begin;
-    source->last_refresh = mono_now; /* one move, no other behind it */
-    run_until_in(HOLD_M);
-    ck_assert_uint_eq(read_mark(1), source->hold.mark_least);
-    ck_assert_uint_eq(read_mark(2), source->hold.mark);
-    ck_assert_uint_lt(read_mark(1), read_mark(2));
-    sql("INSERT INTO t(b) VALUES ('what is to be checkpointed')");
-    ck_assert_int_eq(pthread_create(&thread, NULL, checkpoint, NULL), 0);
-    hold_gap = reader_ends;
-    int polls = 0;
-    for (sem_wait(&waits.asks); !waits.done; sem_wait(&waits.asks), polls++) {
-        must(step());
-        sem_post(&waits.again);
-    }
-    pthread_join(thread, NULL);
-    printf("%d polls\n", polls);
-    ck_assert_int_eq(waits.code, SQLITE_OK);
-    sqlite3_close(waits.reader);
-    sqlite3_close(waits.checkpointer);
-    stop();
-}
-END_TEST
-
 /* ---- what it costs ---- */
 
 #define HOUR (3600 * (int64_t)SECOND)
@@ -767,8 +652,6 @@ int main(void) {
     tcase_add_test(t, a_past_that_cannot_be_read_is_asked_for_less_and_less);
     tcase_add_test(t, a_writer_that_goes_on_does_not_keep_a_run_from_ending);
     tcase_add_test(t, time_never_goes_back_in_a_replica);
-    tcase_add_test(t, a_commit_beside_a_move_does_not_keep_us_from_rest);
-    tcase_add_test(t, a_checkpoint_does_not_wait_for_a_mark_that_we_come_to);
     tcase_add_test(t, nobody_writes_while_a_database_is_replaced);
     tcase_add_test(t, what_was_written_since_the_look_is_not_replaced);
     tcase_add_test(t, a_large_shipment_is_tried_less_and_less);
