@@ -16,8 +16,9 @@
  * library never prints, exits or aborts on input.
  *
  * Threads. A store and a source may be used from any thread at once. A transaction belongs to the
- * thread that began it. No handle may be used after fork() in the child: HF_USAGE; nor may the child
- * open a file that was open when it was forked, as SQLite's record of its locks is the parent's.
+ * thread that began it. No handle may be used after fork() in the child: HF_USAGE; nor may the
+ * child open a file that was open when it was forked, as SQLite's record of its locks is the
+ * parent's.
  *
  * Ownership. Text that is passed in is copied if it is kept. What a function returns by `char **`
  * is the caller's, to be freed with hf_free. Statements belong to their transaction.
@@ -253,7 +254,8 @@ HF_API int hf_position_of(struct sqlite3 *, hf_place *out);
 typedef struct hf_wait_options {
     size_t size;
     int64_t timeout_ms;      /* 30000; negative: for ever */
-    const char *destination; /* NULL: all of them; "any": one of them; or its URL */
+    const char *destination; /* NULL: all of them; "any": one of them; or its URL, as it
+                                was given or as hf_source_status has it */
     int flush; /* 1: begin a shipment now, or right after the one on its way; else ride the next */
 } hf_wait_options;
 

@@ -92,15 +92,23 @@ static rc file_url_path(const char *rest, char path[LIMIT_PATH], struct err *e) 
     return url_decode(rest, path, e);
 }
 
-rc store_open(struct env *env, const char *url, struct store **out, struct err *e) {
+static rc open_by_scheme(struct env *env, const char *url, struct store **out, struct err *e) {
     char path[LIMIT_PATH];
-    if (strlen(url) >= sizeof path) return err_set(e, RC_USAGE, "replica URL: too long");
     size_t n = scheme_length(url);
     if (n == 0) return store_new_file(env, url, out, e);
     if (n == 2 && strncasecmp(url, "s3", 2) == 0) return store_new_s3(env, url, out, e);
     if (n != 4 || strncasecmp(url, "file", 4) != 0) return refuse_scheme(url, n, e);
     TRY(file_url_path(url + 5, path, e));
     return store_new_file(env, path, out, e);
+}
+
+rc store_open(struct env *env, const char *url, struct store **out, struct err *e) {
+    struct store *s = NULL;
+    if (strlen(url) >= sizeof s->given) return err_set(e, RC_USAGE, "replica URL: too long");
+    TRY(open_by_scheme(env, url, &s, e));
+    snprintf(s->given, sizeof s->given, "%s", url);
+    *out = s;
+    return ok();
 }
 
 const char *request_kind_name(enum request_kind kind) {

@@ -7,6 +7,7 @@
 #ifndef OBJECT_OBJECT_H
 #define OBJECT_OBJECT_H
 
+#include "base/limits.h"
 #include "os/env.h"
 
 #include <stdatomic.h>
@@ -81,7 +82,8 @@ struct store {
     bool no_root;   /* a bucket without a path: read if there is a replica, never begun in */
     bool unfenced;  /* it is not, and the user says that nobody else writes: look, then replace */
     char url[1024]; /* as shown to people: never holds a secret */
-    int list_page;  /* objects to ask for in one reply to a list; 0: as many as it gives */
+    char given[LIMIT_PATH]; /* what it was opened with, which may; "": otherwise than by a URL */
+    int list_page;          /* objects to ask for in one reply to a list; 0: as many as it gives */
     atomic_ullong requests[REQUEST_KINDS]; /* sent since it was opened, repeats included */
 };
 

@@ -179,6 +179,10 @@ static bool covers(const struct dest *d, const struct wait *w) {
            dest_is_complete(d);
 }
 
+static bool is_named(const struct dest *d, const char *name) {
+    return strcmp(name, d->store->url) == 0 || (*name && strcmp(name, d->store->given) == 0);
+}
+
 enum verdict { OPEN, SAFE, LATE, NO_POSITION, NO_DESTINATION, VERDICTS };
 
 static enum verdict judge(const struct source *s, const struct wait *w, int64_t now) {
@@ -186,7 +190,7 @@ static enum verdict judge(const struct source *s, const struct wait *w, int64_t 
     int asked = 0, safe = 0;
     for (int i = 0; w->known && i < s->dest_count; i++) {
         const struct dest *d = &s->dest[i];
-        if (w->destination && !any && strcmp(w->destination, d->store->url) != 0) continue;
+        if (w->destination && !any && !is_named(d, w->destination)) continue;
         asked++;
         safe += covers(d, w);
     }

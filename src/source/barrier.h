@@ -31,7 +31,7 @@ struct source;
 struct wait {
     struct position at;
     bool flush;
-    const char *destination; /* NULL: all of them; "any": one of them; or its URL */
+    const char *destination; /* NULL: all of them; "any": one; or its URL, as given or shown */
     int64_t deadline_ns;     /* env->mono_ns; INT64_MAX: none */
     void (*ended)(struct wait *, rc, const struct err *);
     void *arg;             /* the caller's */

@@ -305,6 +305,24 @@ START_TEST(a_name_waits_for_that_one) {
 }
 END_TEST
 
+START_TEST(a_name_is_the_one_that_was_given_or_the_one_that_is_shown) {
+    char given[TEMP_PATH + 32], shown[TEMP_PATH + 32];
+    hf_wait_options o = {.size = sizeof o, .timeout_ms = 10000};
+    hf_fake_slow(slow_fake, 0);
+    hf_detach(source);
+    snprintf(given, sizeof given, "%s//replica/", app_dir);
+    snprintf(shown, sizeof shown, "file://%s/replica", app_dir);
+    urls[1] = given;
+    attach(&(hf_replicate_options){.size = sizeof(hf_replicate_options)});
+    o.destination = given;
+    HF(hf_source_wait(source, NULL, &o));
+    o.destination = shown;
+    HF(hf_source_wait(source, NULL, &o));
+    o.destination = "";
+    HF_FAILS(hf_source_wait(source, NULL, &o), HF_NOTFOUND, "no destination");
+}
+END_TEST
+
 START_TEST(all_waits_for_the_slow_one) {
     hf_wait_options o = {.size = sizeof o, .timeout_ms = 30};
     HF_FAILS(hf_source_wait(source, NULL, &o), HF_TIMEOUT, urls[1]);
@@ -338,6 +356,7 @@ int main(void) {
     tcase_add_checked_fixture(t, setup_two, teardown_two);
     tcase_add_test(t, any_does_not_wait_for_the_slow_one);
     tcase_add_test(t, a_name_waits_for_that_one);
+    tcase_add_test(t, a_name_is_the_one_that_was_given_or_the_one_that_is_shown);
     tcase_add_test(t, all_waits_for_the_slow_one);
     suite_add_tcase(s, t);
     return run_suite(s);
