@@ -267,6 +267,7 @@ static rc open_file(struct conn *c, struct err *e) {
 }
 
 static rc try_open(hf_store *s, int scope, int64_t deadline_ns, struct conn **out, struct err *e) {
+    TRY(check_replaced(s, e)); /* or it would write to one file, and its others to another */
     struct conn *c = calloc(1, sizeof *c);
     if (!c) return err_set(e, RC_NOMEM, "no memory for a connection");
     c->store = s;

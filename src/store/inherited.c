@@ -1,4 +1,5 @@
-/* Which files are open in this process, and which were when it was forked.
+/* Which files are open in this process, whether they still have their names, and which were open
+ * when it was forked.
  *
  * Why a child may not open such a file itself: SQLite keeps one record of its locks for each file
  * of a process. The child inherits that record, but not the locks: so its own connections would
@@ -66,6 +67,32 @@ rc check_inherited(const hf_store *s, struct err *e) {
             return err_set(e, RC_USAGE,
                            "%s was open when this process was forked, and its locks are the "
                            "parent's: fork before it is opened, or exec after",
+                           those[i]);
+    return ok();
+}
+
+/* Of the files that the store has open. Before it has any, each is. */
+static bool is_still_there(const hf_store *s, const char *path) {
+    struct file_stat st = {0};
+    bool none = true, same = false;
+    rc r = s->env->files->stat(s->env, path, &st, NULL);
+    pthread_mutex_lock(&lock);
+    for (const struct open_file *f = files; f; f = f->next) {
+        if (f->store != s) continue;
+        none = false;
+        same |= is_ok(r) && f->device == st.device && f->inode == st.inode;
+    }
+    pthread_mutex_unlock(&lock);
+    return none || same;
+}
+
+rc check_replaced(const hf_store *s, struct err *e) {
+    const char *those[] = {s->path, s->noise};
+    for (int i = 0; i < 2; i++)
+        if (*those[i] && !is_still_there(s, those[i]))
+            return err_set(e, RC_CANCELLED,
+                           "%s was replaced or deleted under the open store: close the store and "
+                           "open it anew",
                            those[i]);
     return ok();
 }

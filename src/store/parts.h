@@ -153,6 +153,8 @@ void noise_close(hf_store *); /* before its connection */
 
 /* RC_USAGE: SQLite had one of its files open when this process was forked. */
 MUST_USE rc check_inherited(const hf_store *, struct err *e);
+/* RC_CANCELLED: under one of its names there is not the file that it has open. */
+MUST_USE rc check_replaced(const hf_store *, struct err *e);
 bool is_open_twice(const hf_store *, const char *path); /* by another store of this process */
 MUST_USE rc note_open(const hf_store *, struct err *e);
 void note_closed(const hf_store *);

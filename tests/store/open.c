@@ -526,6 +526,26 @@ START_TEST(a_temporary_store_costs_milliseconds_and_leaves_nothing) {
 }
 END_TEST
 
+/* Connections are opened as they are needed: what the first has open and what another would find
+ * are two databases then. */
+START_TEST(a_file_that_was_replaced_is_not_opened_beside_the_old_one) {
+    static const char *const files[] = {"app.db", "app-noise.db"};
+    hf_store *s = open_db("app.db");
+    hf_tx *t;
+    FINE(write_sql(s, HF_MAIN, "CREATE TABLE x(a)"));
+    ck_assert_int_eq(rename(files[_i], "old.db"), 0);
+    for (int there = 0; there < 2; there++) {
+        SAYS(hf_begin(s, HF_BOTH, "both", &t), HF_CANCELLED, files[_i]);
+        SAYS(hf_begin(s, HF_BOTH, "both", &t), HF_CANCELLED, "replaced or deleted under the open");
+        ck_assert_int_eq(exists(files[_i]), there);
+        put_file(files[_i], "", 0);
+    }
+    ck_assert_int_eq(rename("old.db", files[_i]), 0);
+    FINE(write_sql(s, HF_BOTH, "INSERT INTO x VALUES (1)"));
+    FINE(hf_store_close(s));
+}
+END_TEST
+
 static void *use_temp(void *arg) {
     hf_store *s = temp_store();
     for (int i = 0; i < 5; i++) FINE(write_sql(s, HF_MAIN, "INSERT INTO m VALUES (NULL, NULL)"));
@@ -565,6 +585,7 @@ int main(void) {
     tcase_add_test(c, main_that_was_damaged_is_refused_and_not_touched);
     tcase_add_test(c, processes_that_make_the_same_store_at_once_all_open_it);
     tcase_add_test(c, a_temporary_store_costs_milliseconds_and_leaves_nothing);
+    tcase_add_loop_test(c, a_file_that_was_replaced_is_not_opened_beside_the_old_one, 0, 2);
     tcase_add_test(c, hundreds_of_temporary_stores_live_side_by_side);
     suite_add_tcase(suite, c);
     return run_suite(suite);
