@@ -30,15 +30,17 @@
  *     which does not ask what the mark is now, has asked for its lock again and gone by, to ours.
  *  6. A checkpoint has the lock of mark 0 for an instant after it has said that all is copied. A
  *     reader that begins then lands on a mark at the very end: as safe, but a RESTART or TRUNCATE
- *     waits for it. So unless nobody had the lock of a checkpoint just before, the readers change
- *     over once more, by the same rule.
+ *     waits for it. So the readers change over again, by the same rule, until nobody had the lock
+ *     of a checkpoint just before; but only after some rest, since to ask takes as long as a busy
+ *     writer's commit, and he would not let us enter Z.
  *
  * A crash at any point leaves nothing behind but released locks.
  */
 #include "source/hold.h"
 
 #define WAITED_NS 100000000
-#define ASKED_NS 100000000  /* the more locks the system has, the longer it takes to ask */
+#define ASKED_NS 100000000 /* the more locks the system has, the longer it takes to ask */
+#define RESTED_NS 5000000
 #define POLLED_NS 250000000 /* SQLite asks again for a lock after 100 ms at the latest */
 
 void (*hold_gap)(const char *where);
@@ -195,8 +197,6 @@ static rc begin_z(struct hold *h, const struct walindex_header *position, bool *
     TRY(live_header(h->live, &now, e));
     if (!walindex_header_same(&now, position) || live_backfilled(h->live) != now.frame_count)
         return ok();
-    bool none = !live_checkpoint_runs(h->live);
-    gap("looked for a checkpoint");
     enum hold_state where;
     uint32_t least;
     int next = !h->current;
@@ -208,7 +208,6 @@ static rc begin_z(struct hold *h, const struct walindex_header *position, bool *
     TRY(live_end(h->live, h->current, e));
     h->current = next;
     h->z = after;
-    h->on_0 = none;
     *entered = true;
     return ok();
 }
@@ -217,8 +216,11 @@ rc hold_enter_z(struct hold *h, const struct walindex_header *position, struct e
     ENSURE(h->state == HOLD_M);
     bool entered;
     TRY(begin_z(h, position, &entered, e));
-    if (entered) move(h, HOLD_Z);
-    if (entered) gap("in Z");
+    if (!entered) return ok();
+    h->on_0 = false;
+    h->z_ns = mono(h);
+    move(h, HOLD_Z);
+    gap("in Z");
     return ok();
 }
 
@@ -227,7 +229,12 @@ static rc settle_on_0(struct hold *h, const struct walindex_header *now, struct 
     bool entered;
     struct walindex_header z = h->z;
     if (!walindex_header_same(now, &z)) h->on_0 = true; /* nobody else's mark lets a reset pass */
-    return h->on_0 ? ok() : begin_z(h, &z, &entered, e);
+    if (h->on_0 || mono(h) - h->z_ns < RESTED_NS) return ok();
+    bool none = !live_checkpoint_runs(h->live);
+    gap("looked for a checkpoint");
+    TRY(begin_z(h, &z, &entered, e));
+    h->on_0 = none && entered;
+    return ok();
 }
 
 /* See invariant 4. */

@@ -35,6 +35,7 @@ struct hold {
     struct walindex_header given_up; /* the header at which a new reader gave its mark up again, */
     int64_t given_up_ns, asked_ns;   /* and when; when the system was asked for locks */
     struct walindex_header z;        /* Z: the header when it was entered */
+    int64_t z_ns;                    /* and when */
     bool on_0;                       /* Z: surely on mark 0, and not on one at the very end */
     struct walindex_header waited;   /* Z: the header since `waiting` */
     int64_t waiting;                 /* mono ns since when a checkpoint is in the way; 0: none is */
