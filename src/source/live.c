@@ -174,6 +174,9 @@ static rc open_all(struct live *l, bool may_switch, struct err *e) {
         TRY(read_header(l, &wal, &page_size, e));
     }
     TRY(take_handles(l, e));
+    /* At once: what comes to these paths from now on is not ours. */
+    l->wal_inode = inode_of(l, l->wal_path);
+    l->shm_inode = inode_of(l, l->shm_path);
     TRY(open_reader(l, 1, e));
     TRY(connect_to(l, &l->checkpointer, e));
     TRY(connect_to(l, &l->locker, e));
@@ -189,8 +192,6 @@ static rc open_all(struct live *l, bool may_switch, struct err *e) {
     l->page_size = h.page_size ? h.page_size : page_size;
     if (l->page_size < 512 || l->page_size > LIMIT_PAGE_SIZE)
         return err_set(e, RC_CORRUPT, "%s: page size %u", l->path, l->page_size);
-    l->wal_inode = inode_of(l, l->wal_path);
-    l->shm_inode = inode_of(l, l->shm_path);
     l->frame = malloc(WAL_FRAME_HEADER_SIZE + l->page_size);
     return l->frame ? ok() : err_set(e, RC_NOMEM, "no memory");
 }
