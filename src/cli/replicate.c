@@ -185,10 +185,12 @@ static bool is_here(const struct replicate *r) {
 
 /* Until there is a database, and open it. */
 static rc await_database(struct replicate *r, struct err *e) {
-    bool told = false;
-    while (!stopping(r) && !is_here(r)) {
-        if (!told) log_pairs(&r->log, "database.gone", (const char *const[]){"db", r->db}, 2);
-        told = true;
+    const char *why, *told = NULL;
+    while (!stopping(r) && (why = source_absence(r->env, r->db, &r->old)) != NULL) {
+        if (why != told)
+            log_pairs(&r->log, why, (const char *const[]){"db", r->db, "log", r->old.wal_path},
+                      strcmp(why, "database.gone") == 0 ? 2 : 4);
+        told = why;
         wait_without(r, GONE_LOOK_NS);
     }
     /* Whoever makes the new one may still be at it: in rollback mode, locked, or half copied. An
@@ -212,6 +214,7 @@ static rc begin_again(struct replicate *r, struct err *e) {
     log_pairs(&r->log, "database.replaced", (const char *const[]){"db", r->db}, 2);
     if (!is_ok(drain(r, 2000000000, &left, &ignored))) { /* as far as it went */
     }
+    source_old_files(r->source, &r->old);
     close_source(r);
     r->options.take_over = r->options.adopt_local = false; /* said of the old one */
     return await_database(r, e);

@@ -13,6 +13,7 @@ struct replicate {
     struct watch *watch;
     struct source *source;
     struct source_options options;
+    struct old_files old;
     const char *db;
     char **urls;
     int url_count;

@@ -398,6 +398,36 @@ int source_left(const struct source *s, char *words, size_t size) {
     return left;
 }
 
+void source_old_files(const struct source *s, struct old_files *out) {
+    const struct live *l = &s->live;
+    struct err ignored;
+    *out = (struct old_files){
+        .db = {.device = l->device, .inode = l->inode, .birth_ns = s->run.birth_ns}};
+    memcpy(out->path, l->path, sizeof out->path);
+    memcpy(out->wal_path, l->wal_path, sizeof out->wal_path);
+    if (!is_ok(s->env->files->stat(s->env, l->wal_path, &out->wal, &ignored)) ||
+        out->wal.inode != l->wal_inode || !out->wal.birth_ns)
+        out->wal.inode = 0;
+}
+
+/* Inodes are used again. */
+static bool lies_at(struct env *env, const char *path, const struct file_stat *file) {
+    struct file_stat st;
+    struct err ignored;
+    return file->inode && is_ok(env->files->stat(env, path, &st, &ignored)) &&
+           st.inode == file->inode && st.device == file->device && st.birth_ns == file->birth_ns;
+}
+
+/* In SQLite's hands an empty file is no database yet, and may still be given another page size. */
+const char *source_absence(struct env *env, const char *path, const struct old_files *old) {
+    struct file_stat st;
+    struct err ignored;
+    if (!is_ok(env->files->stat(env, path, &st, &ignored)) || st.size_bytes == 0)
+        return "database.gone";
+    bool others = lies_at(env, old->wal_path, &old->wal) && !lies_at(env, old->path, &old->db);
+    return others ? "database.old_log" : NULL;
+}
+
 int source_watch_paths(struct source *s, const char *paths[2]) {
     paths[0] = s->live.wal_path;
     paths[1] = s->live.path;

@@ -74,6 +74,16 @@ bool source_dest(const struct source *, int i, struct source_dest *out);
 /* Of everything captured, on the source's thread. */
 void source_position(const struct source *, struct position *out);
 
+/* The files of a database that was replaced. While its log still lies at its path nobody may open
+ * what has come there: SQLite would take the log for that one's and copy it in. */
+struct old_files {
+    char path[LIMIT_PATH], wal_path[LIMIT_PATH];
+    struct file_stat db, wal; /* inode 0: not known, or not there any more */
+};
+void source_old_files(const struct source *, struct old_files *out);
+/* Why nothing at `path` may be opened yet, as an event; NULL: it may. */
+const char *source_absence(struct env *, const char *path, const struct old_files *);
+
 /* The files to watch for changes. */
 int source_watch_paths(struct source *, const char *paths[2]);
 

@@ -226,13 +226,6 @@ static rc drain(struct hf_source *r, int64_t patience_ns, char left[ERR_TEXT_MAX
     return result;
 }
 
-/* In SQLite's hands an empty file is no database yet, and may still be given another page size. */
-static bool is_here(const struct hf_source *r) {
-    struct file_stat st;
-    struct err ignored;
-    return is_ok(r->env->files->stat(r->env, r->path, &st, &ignored)) && st.size_bytes > 0;
-}
-
 static void idle(struct hf_source *r) {
     int64_t now = now_ns(r), due = now + GONE_LOOK_NS;
     barrier_idle(r->barrier, now, &due);
@@ -242,8 +235,14 @@ static void idle(struct hf_source *r) {
 /* Until there is a database, and open it. Whoever makes the new one may still be at it: in rollback
  * mode, locked, or half copied. */
 static rc await_database(struct hf_source *r, struct err *e) {
-    if (!is_here(r)) event(r, "database.gone", (const char *const[]){"db", r->path}, 2);
-    while (!r->stopping && !is_here(r)) idle(r);
+    const char *why, *told = NULL;
+    while (!r->stopping && (why = source_absence(r->env, r->path, &r->old)) != NULL) {
+        if (why != told)
+            event(r, why, (const char *const[]){"db", r->path, "log", r->old.wal_path},
+                  strcmp(why, "database.gone") == 0 ? 2 : 4);
+        told = why;
+        idle(r);
+    }
     int64_t until = now_ns(r) + MAKING_NS;
     rc result = r->stopping ? ok() : open_source(r, e);
     while (!is_ok(result) && !r->stopping && now_ns(r) < until) {
@@ -263,6 +262,7 @@ static rc begin_again(struct hf_source *r, struct err *e) {
     event(r, "database.replaced", (const char *const[]){"db", r->path}, 2);
     if (!is_ok(drain(r, REPLACED_DRAIN_NS, left, &ignored))) { /* as far as it went */
     }
+    source_old_files(r->source, &r->old);
     close_source(r);
     if (!r->replaceable)
         return err_set(e, RC_CANCELLED,

@@ -78,6 +78,7 @@ struct hf_source {
 
     /* the thread's; anybody's after it has ended */
     struct source *source;
+    struct old_files old;
     void *server; /* NULL: none */
     bool changed, armed;
     int64_t begun_ns;

@@ -206,6 +206,23 @@ def test_replaced_by_another_database(box):
     assert count_rows(box.restore()) == 20
 
 
+def test_the_log_of_a_replaced_database_is_not_taken_for_the_new_ones(box):
+    """mv over it while the old log still lies there: SQLite would copy that into the new database. So nothing is
+    opened before it is gone."""
+    app = box.new_app(20)
+    r = box.replicate("-checkpoint-pages", "30")
+    add_rows(app, 200)
+    box.wait_safe()
+    app.close()
+    until(lambda: watched(r, box.db), "the file is watched")
+    box.sql("CREATE TABLE other(x)", db=box.path / "other.db")
+    os.rename(box.path / "other.db", box.db)
+    assert r.wait("database.old_log", patience=4)["log"] == f"{box.db}-wal"
+    remove(f"{box.db}-wal", f"{box.db}-shm")
+    assert "UNPROVEN" in r.end(5)
+    assert box.sql("SELECT name FROM sqlite_schema") == [("other",)]
+
+
 def test_deleted_and_restored(box):
     """The database is deleted: said; restored to its place: it goes on."""
     box.new_app(20).close()
