@@ -18,7 +18,8 @@
  * Threads. A store and a source may be used from any thread at once. A transaction belongs to the
  * thread that began it. No handle may be used after fork() in the child: HF_USAGE; nor may the
  * child open a file that was open when it was forked, as SQLite's record of its locks is the
- * parent's.
+ * parent's. A child of a process with threads, and replication is one, should exec: one of them may
+ * have held a mutex of SQLite's, which nobody gives back in the child.
  *
  * Ownership. Text that is passed in is copied if it is kept. What a function returns by `char **`
  * is the caller's, to be freed with hf_free. Statements belong to their transaction.
@@ -139,9 +140,10 @@ HF_API int hf_store_open(const char *path, const hf_store_options *, hf_store **
  * at close. The same code, files and locks as any store. */
 HF_API int hf_store_open_temp(const hf_store_options *, hf_store **out);
 /* Ships what is left (hf_replicate_options.drain_ms), ends watches and closes. HF_BUSY: a
- * transaction is open, and named; HF_USAGE: called by a watch's callback. The store then stays
- * open; else it is gone, whatever is returned: what ended its replication, or HF_TIMEOUT, not all
- * was shipped. NULL is fine. */
+ * transaction is open, and named; HF_USAGE: called by a callback of a watch or of the
+ * replication. The store then stays open; else it is gone, whatever is returned: what ended its
+ * replication, or HF_TIMEOUT, not all was shipped. Those in hf_wait are told that it ended; no
+ * other call on the store may be under way, or begin. NULL is fine. */
 HF_API int hf_store_close(hf_store *);
 HF_API const char *hf_store_path(const hf_store *);
 
