@@ -391,8 +391,8 @@ int source_left(const struct source *s, char *words, size_t size) {
         if (!d->full && d->state >= DEST_CLASSED)
             snprintf(pages, sizeof pages, "%u pages",
                      d->pending.count + d->ship.pages.count + s->touched.count);
-        int n = snprintf(words + at, size - at, "%s%s (%s)", left > 1 ? ", " : "", d->store->url,
-                         pages);
+        int n = snprintf(words + at, size - at, "%s%s (%s%s%.300s)", left > 1 ? ", " : "",
+                         d->store->url, pages, known.error[0] ? "; " : "", known.error);
         if (n > 0 && (size_t)n < size - at) at += (size_t)n;
     }
     return left;

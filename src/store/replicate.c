@@ -209,6 +209,9 @@ static rc detach(hf_source *r, struct err *e) {
     if (!r) return ok();
     TRY(fork_check(r->generation, r->path, e));
     TRY(source_may_end(r, e));
+    if (!r->replaceable) /* begin() */
+        return err_set(e, RC_USAGE, "%s is replicated by its store: hf_store_close ends that",
+                       r->path);
     return source_end(r, e);
 }
 

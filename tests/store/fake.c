@@ -246,6 +246,8 @@ START_TEST(a_store_is_replicated_once) {
     REPLICATE(.interval_ms = 1);
     ck_assert_ptr_nonnull(hf_store_source(store));
     HF_FAILS(hf_store_replicate(store, urls, NULL), HF_BUSY, "already");
+    HF_FAILS(hf_detach(hf_store_source(store)), HF_USAGE, "hf_store_close");
+    HF(hf_wait(store, NULL, NULL));
 }
 END_TEST
 
