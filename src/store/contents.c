@@ -13,6 +13,10 @@
 
 #define FORMAT 1
 
+static const char *file_of(const struct conn *c) {
+    return c->scope == HF_NOISE ? c->store->noise : c->store->path;
+}
+
 rc mark_get(struct conn *c, const char *name, char *out, size_t size, struct err *e) {
     char sql[100];
     sqlite3_stmt *st = NULL;
@@ -24,7 +28,7 @@ rc mark_get(struct conn *c, const char *name, char *out, size_t size, struct err
     if (code == SQLITE_OK) code = sqlite3_step(st);
     if (code == SQLITE_ROW && sqlite3_column_text(st, 0))
         snprintf(out, size, "%s", (const char *)sqlite3_column_text(st, 0));
-    rc r = code == SQLITE_ROW || code == SQLITE_DONE ? ok() : conn_error(c, code, "a mark", e);
+    rc r = code == SQLITE_ROW || code == SQLITE_DONE ? ok() : conn_error(c, code, file_of(c), e);
     sqlite3_finalize(st);
     return r;
 }
@@ -42,7 +46,7 @@ rc mark_set(struct conn *c, const char *name, const char *value, struct err *e) 
 
 static rc check_marks(struct conn *c, bool *made, struct err *e) {
     char format[32], role[32];
-    const char *file = c->scope == HF_NOISE ? c->store->noise : c->store->path;
+    const char *file = file_of(c);
     TRY(mark_get(c, "format", format, sizeof format, e));
     TRY(mark_get(c, "role", role, sizeof role, e));
     long long written = strtoll(format, NULL, 10);

@@ -99,6 +99,7 @@ static const struct {
     {"." DIRS100 DIRS100 DIRS100 "/app.db", NULL, HF_USAGE, "longer than 500"},
     {"garbage", NULL, HF_CORRUPT, "garbage"},
     {"cut.db", NULL, HF_CORRUPT, "cut.db"},
+    {"torn.db", NULL, HF_CORRUPT, "torn.db"},
     {"newer.db", NULL, HF_UNFIT, "newer library: format 2"},
     {"good-noise.db", NULL, HF_USAGE, "cannot be a main"},
     {"good.db", "good.db", HF_USAGE, "the same file"},
@@ -120,6 +121,9 @@ static void make_files(void) {
     put_file("garbage", garbage, sizeof garbage);
     raw("cut.db", "CREATE TABLE t(x); INSERT INTO t VALUES (zeroblob(100000))");
     ck_assert_int_eq(truncate("cut.db", 2000), 0);
+    raw("torn.db", "CREATE TABLE holdfast(name TEXT PRIMARY KEY, value)");
+    damage("torn.db", 4096, garbage, sizeof garbage);
+    damage("torn.db", 8192, garbage, sizeof garbage);
     FINE(hf_store_close(open_db("good.db")));
     FINE(hf_store_close(open_db("other.db")));
     FINE(hf_store_close(open_db("newer.db")));
