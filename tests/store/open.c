@@ -121,7 +121,7 @@ static void make_files(void) {
     put_file("garbage", garbage, sizeof garbage);
     raw("cut.db", "CREATE TABLE t(x); INSERT INTO t VALUES (zeroblob(100000))");
     ck_assert_int_eq(truncate("cut.db", 2000), 0);
-    raw("torn.db", "CREATE TABLE holdfast(name TEXT PRIMARY KEY, value)");
+    raw("torn.db", "PRAGMA journal_mode = WAL; CREATE TABLE holdfast(name PRIMARY KEY, value)");
     damage("torn.db", 4096, garbage, sizeof garbage);
     damage("torn.db", 8192, garbage, sizeof garbage);
     FINE(hf_store_close(open_db("good.db")));
