@@ -287,7 +287,8 @@ static rc check_output(const struct restore *r, struct err *e) {
         if (found.code == RC_NOTFOUND) continue;
         if (!is_ok(found)) return err_set(e, found.code, "%s", why.text);
         return err_set(e, RC_CONFLICT,
-                       i ? "%s is left over: SQLite would apply it to the restored database"
+                       i ? "%s is left over: SQLite would apply it to the restored database; move "
+                           "it away first"
                          : "%s exists already",
                        name);
     }
