@@ -230,7 +230,8 @@ HF_API int hf_store_replicate(hf_store *, const char *const *urls, const hf_repl
 HF_API int hf_attach(struct sqlite3 *db, const char *const *urls, const hf_replicate_options *,
                      hf_source **out);
 /* Ships what is left, ends the thread and takes the handle, also when it fails. HF_TIMEOUT: not all
- * was shipped within drain_ms; else what had ended the run before. NULL is fine. */
+ * was shipped within drain_ms; else what had ended the run before. HF_USAGE: the run of a store,
+ * which keeps it. NULL is fine. */
 HF_API int hf_detach(hf_source *);
 HF_API hf_source *hf_store_source(hf_store *); /* NULL: it is not replicated. Not to be detached. */
 
@@ -243,7 +244,8 @@ HF_API void hf_source_release(hf_source *); /* NULL is fine */
 /* Before a first open: if there is no file at `path`, or an empty one, the newest state of these
  * replicas. *restored is 1 if it was restored, 0 if the file is there or no replica holds a backup.
  * What this process restored goes on as the writer of its replica: take_over need not be set.
- * HF_TIMEOUT: one that may alone hold a backup did not answer within start_ms. */
+ * HF_TIMEOUT: one that may alone hold a backup did not answer within start_ms. HF_CONFLICT: the
+ * -wal, -shm or -journal of a file that is gone lies there, and is named: move it away. */
 HF_API int hf_restore_if_missing(const char *path, const char *const *urls,
                                  const hf_replicate_options *, int *restored);
 
@@ -297,7 +299,7 @@ typedef struct hf_value {
 HF_API hf_value hf_json(const char *); /* views: they keep the pointer */
 HF_API hf_value hf_text(const char *);
 HF_API hf_value hf_blob(const void *, size_t);
-HF_API hf_value hf_int(int64_t);
+HF_API hf_value hf_int(int64_t); /* these two for hf_kv_find: a number is put as hf_json */
 HF_API hf_value hf_real(double);
 
 /* In a transaction whose scope includes the key's file (HF_READ reads both; HF_USAGE otherwise). */
