@@ -43,6 +43,7 @@ static rc open_source(struct replicate *r, struct err *e) {
         struct store *store = NULL;
         TRY(store_open(r->env, r->urls[i], &store, e));
         TRY(source_add(r->source, store, e));
+        if (i < RESTORE_URLS) source_older(r->source, i, r->older[i]);
     }
     if (source_switched_mode(r->source))
         log_pairs(&r->log, "database.switched_to_wal", (const char *const[]){"db", r->db}, 2);
@@ -217,6 +218,7 @@ static rc begin_again(struct replicate *r, struct err *e) {
     source_old_files(r->source, &r->old);
     close_source(r);
     r->options.take_over = r->options.adopt_local = false; /* said of the old one */
+    memset(r->older, 0, sizeof r->older);
     return await_database(r, e);
 }
 
@@ -301,7 +303,7 @@ static rc prepare(struct replicate *r, struct err *e) {
         TRY(interruptible(restore_missing, &p, e));
         if (!p.restored) return ok();
         r->options.take_over = true; /* whoever starts an application here has decided that */
-        r->options.adopt_local = p.others_are_older;
+        memcpy(r->older, p.older, sizeof r->older);
     }
     for (int behind = 0;; behind++) {
         TRY(open_source(r, e));

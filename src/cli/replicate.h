@@ -7,6 +7,7 @@
 #include "cli/waiters.h"
 #include "os/system.h"
 #include "source/source.h"
+#include "store/restore.h"
 
 struct replicate {
     struct env *env;
@@ -17,6 +18,7 @@ struct replicate {
     const char *db;
     char **urls;
     int url_count;
+    uint64_t older[RESTORE_URLS]; /* of urls, for source_older */
     int64_t drain_ns;
     bool adopt_replica;
     struct log log;

@@ -110,8 +110,9 @@ struct dest {
 
     /* position */
     enum class class;
-    bool pin_tail; /* the tail stays restorable whatever comes after it */
-    uint64_t txid; /* last acknowledged */
+    uint64_t older_txid; /* source_older; 0: nothing was said */
+    bool pin_tail;       /* the tail stays restorable whatever comes after it */
+    uint64_t txid;       /* last acknowledged */
     int64_t txid_time_ms;
     struct walindex_header acked; /* the boundary it stands for */
     uint32_t acked_low;           /* as in its cut */

@@ -159,6 +159,10 @@ rc source_add(struct source *s, struct store *store, struct err *e) {
     return ok();
 }
 
+void source_older(struct source *s, int i, uint64_t txid) {
+    s->dest[i].older_txid = txid;
+}
+
 void source_free(struct source *s) {
     if (!s) return;
     if (s->opt.barrier) barrier_leave(s->opt.barrier);

@@ -47,6 +47,9 @@ struct source_options {         /* zero means default */
 MUST_USE rc source_open(struct source **out, struct env *, const char *path,
                         const struct source_options *, struct err *);
 MUST_USE rc source_add(struct source *, struct store *, struct err *); /* takes the store */
+/* Destination i was seen at this TXID, an older state of this very database: up to there, and no
+ * further, the local one is right whatever it holds. */
+void source_older(struct source *, int i, uint64_t txid);
 /* Does what is due at mono time `now`, and says when it is due next. `changed`: the files were seen
  * to change (inotify), so look closely for a while. */
 MUST_USE rc source_step(struct source *, int64_t now_ns, bool changed, int64_t *due_ns,

@@ -1,12 +1,16 @@
 /* Before an application starts: see the header.
  *
  * Why not simply the first destination that has a backup: destinations ship at their own pace, and
- * one that was away when the machine died holds an older state. Which is newer is told by the time
- * of the last commit; whether the older one may be written over, by the run that wrote both.
+ * one that was away when the machine died holds an older state. Of two states of one run the place
+ * in its log tells which is newer, else the time of the shipment: that is moved on where two of a
+ * destination fall into one millisecond, and so a fast destination's may be ahead of its content.
+ * Whether the older one may be written over is told by the run that wrote both.
  *
  * Invariants
  *  1. "There is no backup" is only concluded when every destination has said so. An application
  *     that begins with an empty database while the full one cannot be asked for would fork it.
+ *  2. What is called older is a TXID of a destination, not the destination: a writer that was only
+ *     paused may ship there until our fence stands.
  */
 #include "store/restore.h"
 
@@ -21,7 +25,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_URLS 8
 #define RETRY_NS 1000000000
 #define START_MS 10000
 
@@ -31,12 +34,13 @@ struct candidate {
     struct store *store;
     enum answer answer;
     struct ltx_header last; /* of its newest state */
-    struct err err;         /* why it is silent */
+    uint64_t txid;
+    struct err err; /* why it is silent */
 };
 
 struct look {
     struct restoration *p;
-    struct candidate at[MAX_URLS];
+    struct candidate at[RESTORE_URLS];
 };
 
 static void event_of(const struct restoration *p, const char *name, const char *const *pairs,
@@ -79,6 +83,7 @@ static rc ask(struct candidate *c, struct err *e) {
         if (f->max_txid == plan.txid && (!last || f->level < last->level)) last = f;
     }
     if (is_ok(r) && last) r = replica_read_header(c->store, last, &c->last, e);
+    c->txid = plan.txid;
     listing_deinit(&files);
     plan_deinit(&plan);
     if (is_ok(r)) c->answer = empty ? EMPTY : BACKUP;
@@ -185,41 +190,64 @@ static rc restore_other_format(struct look *l, struct err *e) {
     return ok();
 }
 
+static bool in_one_log(const struct ltx_header *a, const struct ltx_header *b) {
+    return a->salt[0] == b->salt[0] && a->salt[1] == b->salt[1] && (a->salt[0] | a->salt[1]);
+}
+
+/* A fence says where its destination's content ends, in the log of the run before. */
+static bool is_fence(const struct ltx_header *h) {
+    return h->wal_size == 0;
+}
+
+/* What `a` holds is a state that the run which wrote both had before `b`'s, or the same. SQLite
+ * counts the first salt up at each reset. False, too: it cannot be told. */
+static bool is_older(const struct ltx_header *a, const struct ltx_header *b) {
+    if (!a->node_id || a->node_id != b->node_id) return false;
+    if (in_one_log(a, b)) return a->wal_offset + a->wal_size <= b->wal_offset + b->wal_size;
+    bool logs = (a->salt[0] | a->salt[1]) && (b->salt[0] | b->salt[1]);
+    if (logs && (is_fence(a) || is_fence(b))) return !is_fence(b);
+    if (logs) return (int32_t)(b->salt[0] - a->salt[0]) > 0;
+    return a->timestamp_ms < b->timestamp_ms; /* a compacted file names no log */
+}
+
+static bool is_better(const struct candidate *c, const struct candidate *best) {
+    bool newer = is_older(&best->last, &c->last), older = is_older(&c->last, &best->last);
+    if (newer != older) return newer;
+    return !newer && c->last.timestamp_ms > best->last.timestamp_ms;
+}
+
 static rc choose_and_restore(struct look *l, struct err *e) {
     struct restoration *p = l->p;
     struct candidate *best = NULL, *silent = NULL;
     for (int i = 0; i < p->url_count; i++) {
         struct candidate *c = &l->at[i];
         if (c->answer == SILENT && !silent) silent = c;
-        if (c->answer == BACKUP && (!best || c->last.timestamp_ms > best->last.timestamp_ms))
-            best = c;
+        if (c->answer == BACKUP && (!best || is_better(c, best))) best = c;
     }
     if (silent && (!best || p->strict)) return nothing_known(l, silent, e);
     if (!best) return restore_other_format(l, e);
     if (silent) EVENT(p, "start.without", "to", silent->store->url, "err", silent->err.text);
     EVENT(p, "restore", "db", p->db, "from", best->store->url);
     TRY(restore_from(l, best, e));
-    int others = 0, of_same_run = 0;
     for (int i = 0; i < p->url_count; i++) {
-        struct candidate *c = &l->at[i];
-        if (c == best || c->answer != BACKUP) continue;
-        others++;
-        of_same_run += c->last.node_id && c->last.node_id == best->last.node_id;
+        const struct candidate *c = &l->at[i];
+        bool older = c != best && c->answer == BACKUP && is_older(&c->last, &best->last);
+        p->older[i] = older ? c->txid : 0;
     }
-    p->others_are_older = !silent && others && others == of_same_run;
     return ok();
 }
 
 static rc look_open(struct look *l, struct err *e) {
     struct restoration *p = l->p;
-    if (p->url_count > MAX_URLS) return err_set(e, RC_USAGE, "more than %d destinations", MAX_URLS);
+    if (p->url_count > RESTORE_URLS)
+        return err_set(e, RC_USAGE, "more than %d destinations", RESTORE_URLS);
     for (int i = 0; i < p->url_count; i++)
         TRY(destination_open(p->env, p->urls[i], &l->at[i].store, e));
     return ok();
 }
 
 static void look_close(struct look *l) {
-    for (int i = 0; i < l->p->url_count && i < MAX_URLS; i++) {
+    for (int i = 0; i < l->p->url_count && i < RESTORE_URLS; i++) {
         if (l->at[i].store) tell_requests(l->at[i].store, l->p->event, l->p->event_arg);
         store_free(l->at[i].store);
     }
@@ -275,7 +303,9 @@ rc restore_fast_forward(struct restoration *p, struct err *e) {
  * who is still at work. */
 struct own {
     uint64_t device, inode;
-    bool others_are_older;
+    int url_count;
+    char *urls[RESTORE_URLS];
+    uint64_t older[RESTORE_URLS];
     struct own *next;
 };
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -283,25 +313,40 @@ static struct own *owned; /* guarded by lock; never freed */
 
 static rc remember(const struct restoration *p, struct err *e) {
     struct file_stat st;
+    TRY(p->env->files->stat(p->env, p->db, &st, e));
     struct own *o = calloc(1, sizeof *o);
-    if (!o) return err_set(e, RC_NOMEM, "no memory");
-    rc r = p->env->files->stat(p->env, p->db, &st, e);
-    if (!is_ok(r)) {
-        free(o);
-        return r;
+    bool full = o;
+    for (; full && o->url_count < p->url_count; o->url_count++) {
+        o->urls[o->url_count] = strdup(p->urls[o->url_count]);
+        o->older[o->url_count] = p->older[o->url_count];
+        full = o->urls[o->url_count] != NULL;
     }
+    if (!full) {
+        for (int i = 0; o && i < RESTORE_URLS; i++) free(o->urls[i]);
+        free(o);
+        return err_set(e, RC_NOMEM, "no memory");
+    }
+    o->device = st.device;
+    o->inode = st.inode;
     pthread_mutex_lock(&lock);
-    *o = (struct own){st.device, st.inode, p->others_are_older, owned};
+    o->next = owned;
     owned = o;
     pthread_mutex_unlock(&lock);
     return ok();
 }
 
-bool restored_here(uint64_t device, uint64_t inode, bool *others_are_older) {
+static uint64_t older_at(const struct own *o, const char *url) {
+    for (int i = 0; i < o->url_count; i++)
+        if (strcmp(o->urls[i], url) == 0) return o->older[i];
+    return 0;
+}
+
+bool restored_here(uint64_t device, uint64_t inode, const char *const *urls,
+                   uint64_t older[RESTORE_URLS]) {
     pthread_mutex_lock(&lock);
     const struct own *o = owned; /* the newest first */
     while (o && (o->device != device || o->inode != inode)) o = o->next;
-    if (o) *others_are_older = o->others_are_older;
+    for (int i = 0; o && i < RESTORE_URLS && urls[i]; i++) older[i] = older_at(o, urls[i]);
     pthread_mutex_unlock(&lock);
     return o != NULL;
 }

@@ -6,6 +6,8 @@
 #include "object/object.h"
 #include "replica/replica.h"
 
+#define RESTORE_URLS 8
+
 struct restoration {
     struct env *env;
     const char *db;
@@ -18,9 +20,10 @@ struct restoration {
     struct progress progress; /* its `cancel` ends all of this with RC_CANCELLED */
     /* found */
     bool restored;
-    /* The other destinations hold older states of what was restored, written by the same run: the
-     * database is right, whatever they hold. */
-    bool others_are_older;
+    /* Where another destination holds an older state of what was restored, written by the same run:
+     * its TXID. Up to there the database is right, whatever it holds (source_older). 0: it holds
+     * none, or it is not known to be older. */
+    uint64_t older[RESTORE_URLS];
 };
 
 /* There is no file, or an empty one. From the destination whose last state is the newest; the first
@@ -34,7 +37,9 @@ MUST_USE rc restore_fast_forward(struct restoration *, struct err *);
 void tell_requests(const struct store *,
                    void (*event)(void *, const char *, const char *const *, int), void *arg);
 
-/* Whether this process restored the file, so that it need not be told to take the replica over. */
-bool restored_here(uint64_t device, uint64_t inode, bool *others_are_older);
+/* Whether this process restored the file, so that it need not be told to take the replica over.
+ * older[i] of urls[i], as above. */
+bool restored_here(uint64_t device, uint64_t inode, const char *const *urls,
+                   uint64_t older[RESTORE_URLS]);
 
 #endif

@@ -46,6 +46,7 @@ rc runner_new(struct env *env, const char *path, const char *const *urls,
     r->start_ns = o->start_ms * 1000000;
     r->drain_ns = o->drain_ms * 1000000;
     r->replaceable = o->replaceable;
+    memcpy(r->older, o->older, sizeof r->older);
     r->serve = o->serve;
     r->told_end = o->ended;
     r->told_arg = o->ended_arg;
@@ -139,6 +140,7 @@ static rc open_source(struct hf_source *r, struct err *e) {
         struct store *store = NULL;
         TRY(destination_open(r->env, r->urls[i], &store, e));
         TRY(source_add(r->source, store, e));
+        source_older(r->source, i, r->older[i]);
     }
     TRY(r->env->files->stat(r->env, r->path, &st, e));
     r->device = st.device;
@@ -270,6 +272,7 @@ static rc begin_again(struct hf_source *r, struct err *e) {
                        " it anew",
                        r->path);
     r->options.take_over = r->options.adopt_local = false; /* said of the old one */
+    memset(r->older, 0, sizeof r->older);
     return await_database(r, e);
 }
 

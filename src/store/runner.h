@@ -39,7 +39,8 @@ extern const struct runner_server *runner_server;
 struct runner_options {
     struct source_options source;
     int64_t start_ms, drain_ms;
-    bool serve;       /* through runner_server */
+    bool serve;                  /* through runner_server */
+    uint64_t older[RUNNER_URLS]; /* for source_older */
     bool replaceable; /* the database may be replaced or deleted: begin again with the new one */
     struct clock *clock;
     void (*ended)(void *arg); /* on its thread: nobody looks after the log any more; may be NULL */
@@ -55,6 +56,7 @@ struct hf_source {
     struct source_options options;
     char path[LIMIT_PATH];
     char *urls[RUNNER_URLS];
+    uint64_t older[RUNNER_URLS];
     int url_count;
     int64_t start_ns, drain_ns;
     bool serve, replaceable;
