@@ -31,7 +31,7 @@ CORE_LINES_MAX = 9000
 # What Amazon's interfaces ask of a client, and of nothing else here: read apart, and counted apart.
 CLIENT = {"object/" + name for name in """credentials.c credentials.h http.c http.h profile.c profile.h s3.c s3_call.c
 s3_call.h s3_upload.c s3_url.c s3_url.h s3_xml.c s3_xml.h sigv4.c sigv4.h""".split()}
-CLIENT_LINES_MAX = 2350
+CLIENT_LINES_MAX = 2360
 FILE_LINES_MAX = 700
 COLUMNS_MAX = 100
 

@@ -364,6 +364,7 @@ static int finish(struct replicate *r, rc result, struct err *e) {
     log_all_requests(r);
     bool good = is_ok(result) || result.code == RC_CANCELLED;
     int code = good ? exit_status(r, left) : cli_fail(result, e);
+    if (left) source_abandon(r->source);
     if (stop_signals > 1) _exit(code); /* not even for a store that hangs */
     source_free(r->source);
     waiters_deinit(&r->waiters);

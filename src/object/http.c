@@ -207,8 +207,18 @@ static void set_method(CURL *c, struct transfer *t) {
     curl_easy_setopt(c, CURLOPT_SEEKDATA, t);
 }
 
+/* libcurl asks once a second, also while nothing moves. */
+static int may_stop(void *request, curl_off_t a, curl_off_t b, curl_off_t d, curl_off_t e) {
+    const struct http_request *q = request;
+    (void)a, (void)b, (void)d, (void)e;
+    return q->abandoned && *q->abandoned;
+}
+
 static void set_options(CURL *c, struct transfer *t, char *why) {
     const struct http_request *q = t->request;
+    curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, may_stop);
+    curl_easy_setopt(c, CURLOPT_XFERINFODATA, q);
     const char *authorities = system_env("AWS_CA_BUNDLE");
     curl_easy_setopt(c, CURLOPT_URL, q->url);
     curl_easy_setopt(c, CURLOPT_PATH_AS_IS, 1L); /* as it was signed */

@@ -11,6 +11,8 @@
 
 #include "os/env.h"
 
+#include <stdatomic.h>
+
 struct http;
 MUST_USE rc http_new(struct env *, struct http **out, struct err *);
 void http_free(struct http *); /* no request may be under way; NULL is fine */
@@ -30,9 +32,10 @@ struct http_request {
     size_t into_size;
     rc (*sink)(void *arg, const void *bytes, size_t n, struct err *);
     void *sink_arg;
-    int64_t timeout_ms; /* for all of it; 0: 30 s and what the bytes need at 64 KiB/s */
-    int silence_s;      /* gives up when hardly anything moves for this long; 0: 15 */
-    bool no_proxy;      /* $http_proxy and the like are not for this one (metadata services) */
+    int64_t timeout_ms;           /* for all of it; 0: 30 s and what the bytes need at 64 KiB/s */
+    int silence_s;                /* gives up when hardly anything moves for this long; 0: 15 */
+    const atomic_bool *abandoned; /* once true, nobody waits for it any more; NULL: never */
+    bool no_proxy; /* $http_proxy and the like are not for this one (metadata services) */
 };
 
 #define HTTP_TEXT_MAX 65536

@@ -84,6 +84,7 @@ struct store {
     char url[1024]; /* as shown to people: never holds a secret */
     char given[LIMIT_PATH]; /* what it was opened with, which may; "": otherwise than by a URL */
     int list_page;          /* objects to ask for in one reply to a list; 0: as many as it gives */
+    atomic_bool abandoned;  /* from now on a request may fail at once, its outcome unknown */
     atomic_ullong requests[REQUEST_KINDS]; /* sent since it was opened, repeats included */
 };
 

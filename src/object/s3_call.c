@@ -201,7 +201,8 @@ static rc sign_and_send(struct s3 *s, const struct call *c, const struct credent
                              .into_size = c->into_size,
                              .sink = c->text ? take_text : NULL,
                              .sink_arg = c->text,
-                             .silence_s = (int)s->at.timeout_s};
+                             .silence_s = (int)s->at.timeout_s,
+                             .abandoned = &s->store.abandoned};
     message_init(&m);
     m.sign.method = c->method;
     m.sign.query = c->query ? c->query : "";
@@ -327,7 +328,7 @@ static rc once(struct s3 *s, const struct call *c, struct http_reply *reply, boo
     pthread_mutex_unlock(&s->lock);
     r = sign_and_send(s, c, keys, region, skew_ms, reply, e);
     if (!is_ok(r)) {
-        *again = r.code == RC_RETRY || r.code == RC_TIMEOUT;
+        *again = (r.code == RC_RETRY || r.code == RC_TIMEOUT) && !s->store.abandoned;
         return r;
     }
     s3_xml_error(reply->text, &x);

@@ -356,6 +356,10 @@ void source_drain(struct source *s) {
     s->looked_last = false;
 }
 
+void source_abandon(struct source *s) {
+    for (int i = 0; i < s->dest_count; i++) atomic_store(&s->dest[i].store->abandoned, true);
+}
+
 bool source_dest(const struct source *s, int i, struct source_dest *out) {
     static const char *const states[] = {"closed",  "opening", "known",  "classed",
                                          "fencing", "ready",   "refused"};

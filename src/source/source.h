@@ -58,6 +58,9 @@ MUST_USE rc source_step(struct source *, int64_t now_ns, bool changed, int64_t *
 void source_drain(struct source *);
 /* Destinations that lack something captured; their URLs and pages, for people, in `words`. */
 int source_left(const struct source *, char *words, size_t size);
+/* What is under way is not waited for any more: as after a crash, the next start finds out what
+ * became of it. */
+void source_abandon(struct source *);
 void source_free(struct source *); /* waits for jobs that are under way */
 
 /* Destination i; false beyond the last. */

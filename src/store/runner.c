@@ -299,6 +299,7 @@ static rc ship_the_rest(struct hf_source *r, struct err *e) {
     if (!r->source) return ok();
     TRY(drain(r, r->drain_ns, left, e));
     if (!left[0]) return ok();
+    source_abandon(r->source); /* the patience is over for what hangs, too */
     return err_set(e, RC_TIMEOUT,
                    "%s was closed, and not all of it was shipped within %lld s: %.700s", r->path,
                    (long long)(r->drain_ns / 1000000000), left);

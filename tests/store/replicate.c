@@ -2,6 +2,7 @@
  * application's connections, descriptors, locks, signals and children. */
 #include "app.h"
 
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -10,6 +11,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
+#include <time.h>
 
 static hf_source *source;
 static char seen[16][64]; /* events */
@@ -56,6 +58,33 @@ START_TEST(what_was_committed_before_the_end_is_shipped) {
     sqlite3_open(path, &db);
     ck_assert_int_eq(number(db, "SELECT count(*) FROM t"), 3);
     sqlite3_close(db);
+}
+END_TEST
+
+/* It takes connections, and never says a word. */
+static int silent_server(char url[200]) {
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof at;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
+    ck_assert_int_eq(listen(fd, 100), 0);
+    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&at, &size), 0);
+    snprintf(url, 200, "s3://bucket/app?endpoint=http://127.0.0.1:%d&region=here",
+             ntohs(at.sin_port));
+    return fd;
+}
+
+START_TEST(the_end_waits_for_a_silent_destination_no_longer_than_asked) {
+    char url[200];
+    int fd = silent_server(url);
+    setenv("AWS_ACCESS_KEY_ID", "a", 1);
+    setenv("AWS_SECRET_ACCESS_KEY", "b", 1);
+    urls[0] = url;
+    HF(hf_attach(app, urls, OPTIONS(.start_ms = 1, .drain_ms = 1), &source));
+    time_t start = time(NULL);
+    HF_FAILS(hf_detach(source), HF_TIMEOUT, "not all of it was shipped");
+    ck_assert_int_lt(time(NULL) - start, 10); /* of the 45 s that it would be tried */
+    close(fd);
 }
 END_TEST
 
@@ -581,6 +610,7 @@ int main(void) {
     tcase_add_checked_fixture(t, app_setup, NULL);
     tcase_set_timeout(t, 60);
     tcase_add_test(t, what_was_committed_before_the_end_is_shipped);
+    tcase_add_test(t, the_end_waits_for_a_silent_destination_no_longer_than_asked);
     tcase_add_test(t, it_goes_on_where_the_run_before_ended);
     tcase_add_test(t, a_database_has_one_run);
     tcase_add_test(t, another_process_has_the_database);
