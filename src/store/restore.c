@@ -19,7 +19,6 @@
 #include "store/fast_forward.h"
 #include "store/internal.h"
 
-#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -123,9 +122,9 @@ static rc ask_all(struct look *l, struct err *e) {
 
 static rc nothing_known(const struct look *l, const struct candidate *silent, struct err *e) {
     return err_set(e, RC_TIMEOUT,
-                   "%s is not here, and %s did not answer within %" PRId64
+                   "%s is not here, and %s did not answer within %g"
                    " s: whether it holds a backup is not known, so nothing was started (%.300s)",
-                   l->p->db, silent->store->url, l->p->wait_ns / 1000000000, silent->err.text);
+                   l->p->db, silent->store->url, (double)l->p->wait_ns / 1e9, silent->err.text);
 }
 
 static void tell_restored(const struct restoration *p, const char *event, const struct store *from,

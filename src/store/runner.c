@@ -301,8 +301,8 @@ static rc ship_the_rest(struct hf_source *r, struct err *e) {
     if (!left[0]) return ok();
     source_abandon(r->source); /* the patience is over for what hangs, too */
     return err_set(e, RC_TIMEOUT,
-                   "%s was closed, and not all of it was shipped within %lld s: %.700s", r->path,
-                   (long long)(r->drain_ns / 1000000000), left);
+                   "%s was closed, and not all of it was shipped within %g s: %.700s", r->path,
+                   (double)r->drain_ns / 1e9, left);
 }
 
 static _Thread_local const struct hf_source *of_this_thread;
