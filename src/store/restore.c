@@ -19,6 +19,7 @@
 #include "store/fast_forward.h"
 #include "store/internal.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
