@@ -32,7 +32,7 @@ struct barrier {
     bool stopped;
     struct err why;
     /* the source's thread */
-    uint32_t log[LOGS][2]; /* salts */
+    uint32_t log[LOGS][2]; /* salts, as positions have them */
     unsigned log_count;
 };
 
@@ -159,12 +159,10 @@ static bool log_is_known(const struct barrier *b, const uint32_t salt[2]) {
 
 /* The header has been read since: what everything up to now, and up to a position, is. */
 static bool find_target(const struct barrier *b, const struct source *s, struct wait *w) {
-    bool here = memcmp(w->at.salt, s->pos.salt, sizeof w->at.salt) == 0;
+    struct position pos = position_of(s->pos.frame_count, s->pos.salt);
+    bool here = memcmp(w->at.salt, pos.salt, sizeof pos.salt) == 0;
     w->target = s->stats.frames_captured;
-    w->found = w->at;
-    if (w->at.kind == POSITION_NOW)
-        w->found =
-            (struct position){POSITION_FRAME, s->pos.frame_count, {s->pos.salt[0], s->pos.salt[1]}};
+    w->found = w->at.kind == POSITION_NOW ? pos : w->at;
     if (w->at.kind == POSITION_NOTHING) w->target = 0;
     if (w->at.kind != POSITION_FRAME) return true;
     if (!here) return log_is_known(b, w->at.salt); /* it has ended, and all of it is captured */
@@ -226,8 +224,9 @@ static void tell(struct wait *w, enum verdict v, const struct source *s) {
 
 void barrier_look(struct barrier *b, struct source *s) {
     struct wait *bad = NULL;
-    if (!b->log_count || memcmp(b->log[(b->log_count - 1) % LOGS], s->pos.salt, 8) != 0)
-        memcpy(b->log[b->log_count++ % LOGS], s->pos.salt, 8);
+    struct position pos = position_of(s->pos.frame_count, s->pos.salt);
+    if (!b->log_count || memcmp(b->log[(b->log_count - 1) % LOGS], pos.salt, 8) != 0)
+        memcpy(b->log[b->log_count++ % LOGS], pos.salt, 8);
     pthread_mutex_lock(&b->lock);
     for (struct wait **at = &b->waiting, *w; (w = *at) != NULL;) {
         if (!w->known && !find_target(b, s, w)) {

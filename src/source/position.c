@@ -1,11 +1,33 @@
-/* Positions: see the header. */
+/* Positions: see the header.
+ *
+ * Why the boot is mixed into the salts: a log that lost its end in a power cut goes on where it was
+ * cut, with the same salts, so that another commit comes to lie where the lost one was.
+ */
 #include "source/position.h"
 
 #include "format/wal.h"
+#include "os/system.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+
+/* The first digits of a random number. */
+static uint32_t this_boot(void) {
+    static _Atomic uint32_t known;
+    char id[BOOT_ID_SIZE];
+    uint32_t boot = known;
+    if (boot) return boot;
+    system_boot_id(id);
+    if (sscanf(id, "%8" SCNx32, &boot) == 1) known = boot;
+    return boot;
+}
+
+struct position position_of(uint32_t frame, const uint32_t salt[2]) {
+    return (struct position){
+        .kind = POSITION_FRAME, .frame = frame, .salt = {salt[0] ^ this_boot(), salt[1]}};
+}
 
 rc position_read(sqlite3 *db, const char *schema, struct position *out, struct err *e) {
     sqlite3_file *file = NULL, *wal = NULL;
@@ -22,8 +44,7 @@ rc position_read(sqlite3 *db, const char *schema, struct position *out, struct e
         return err_set(e, RC_USAGE, "database %s is not in WAL mode, or was never read", schema);
     if (!walindex_header_read(region, &h))
         return err_set(e, RC_BUSY, "database %s: a commit is being published", schema);
-    *out = (struct position){
-        .kind = POSITION_FRAME, .frame = h.frame_count, .salt = {h.salt[0], h.salt[1]}};
+    *out = position_of(h.frame_count, h.salt);
     return ok();
 }
 

@@ -22,8 +22,9 @@ enum position_kind {
 };
 
 struct position {
-    uint32_t kind, frame, salt[2];
+    uint32_t kind, frame, salt[2]; /* of its log, mixed with the boot in which it was taken */
 };
+struct position position_of(uint32_t frame, const uint32_t salt[2]); /* in this boot */
 
 /* Of everything committed to `schema` ("main") of a connection that is in WAL mode and has read
  * once. RC_USAGE: not in WAL mode. RC_BUSY: a commit is being published; ask again. */

@@ -381,9 +381,7 @@ bool source_dest(const struct source *s, int i, struct source_dest *out) {
 }
 
 void source_position(const struct source *s, struct position *out) {
-    *out = (struct position){.kind = POSITION_FRAME,
-                             .frame = s->pos.frame_count,
-                             .salt = {s->pos.salt[0], s->pos.salt[1]}};
+    *out = position_of(s->pos.frame_count, s->pos.salt);
 }
 
 int source_left(const struct source *s, char *words, size_t size) {
