@@ -44,8 +44,10 @@ int fail(enum rc_code code, const char *fmt, ...) {
 rc sql_error(struct err *e, sqlite3 *db, int code, const char *doing) {
     const char *said = db ? sqlite3_errmsg(db) : sqlite3_errstr(code);
     switch (code & 0xff) {
+    case SQLITE_LOCKED: /* by nobody but this connection */
+        return err_set(e, RC_USAGE, "%s: %s: a query of this transaction is not at its end", doing,
+                       said);
     case SQLITE_BUSY:
-    case SQLITE_LOCKED:
     case SQLITE_PROTOCOL: return err_set(e, RC_BUSY, "%s: %s", doing, said);
     case SQLITE_NOMEM: return err_set(e, RC_NOMEM, "%s: no memory", doing);
     case SQLITE_FULL: return err_set(e, RC_FULL, "%s: %s", doing, said);

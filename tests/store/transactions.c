@@ -272,6 +272,20 @@ START_TEST(the_same_query_can_run_within_itself) {
 }
 END_TEST
 
+START_TEST(a_table_that_is_being_read_is_not_dropped_and_nobody_else_is_blamed) {
+    hf_tx *t;
+    sqlite3_stmt *st;
+    FINE(write_sql(s, HF_MAIN, "CREATE TABLE going AS SELECT 1 UNION SELECT 2"));
+    FINE(hf_begin(s, HF_MAIN, "drop", &t));
+    FINE(hf_query(t, &st, "SELECT * FROM going", ""));
+    ck_assert_int_eq(hf_step(t, st), HF_ROW);
+    SAYS(hf_exec(t, "DROP TABLE going"), HF_USAGE, "a query of this transaction is not at its end");
+    while (hf_step(t, st) == HF_ROW) continue;
+    FINE(hf_exec(t, "DROP TABLE going"));
+    FINE(hf_commit(t));
+}
+END_TEST
+
 START_TEST(a_statement_that_was_left_in_the_middle_is_new_the_next_time) {
     hf_tx *t;
     sqlite3_stmt *st, *again;
@@ -593,6 +607,7 @@ int main(void) {
     tcase_add_test(c, parameters_of_each_type_come_back);
     ADD_ROWS(c, a_wrong_call_of_run_changes_nothing, calls);
     tcase_add_test(c, the_same_query_can_run_within_itself);
+    tcase_add_test(c, a_table_that_is_being_read_is_not_dropped_and_nobody_else_is_blamed);
     tcase_add_test(c, a_statement_that_was_left_in_the_middle_is_new_the_next_time);
     tcase_add_test(c, more_statements_than_are_kept_do_not_disturb_one_that_runs);
     tcase_add_test(c, what_the_application_left_running_on_the_connection_does_not_stop_the_commit);
