@@ -215,8 +215,12 @@ static rc replicate(hf_store *s, const char *const *urls, const hf_replicate_opt
                     struct err *e) {
     struct hf_source *r;
     TRY(store_check(s, "the store", e));
-    if (store_source(s))
-        return err_set(e, RC_BUSY, "%s is replicated already, by this store", hf_store_path(s));
+    r = store_source(s);
+    if (r && r->ended)
+        return err_set(e, RC_BUSY,
+                       "the replication of %s has ended (%.700s): close the store and open it anew",
+                       hf_store_path(s), r->end.text);
+    if (r) return err_set(e, RC_BUSY, "%s is replicated already, by this store", hf_store_path(s));
     TRY(begin(hf_store_path(s), s, urls, o, &r, e));
     store_set_source(s, r);
     store_set_commit_hook(s, runner_saw_commit, r);

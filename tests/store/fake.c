@@ -263,6 +263,8 @@ START_TEST(a_main_that_is_replaced_ends_it_with_words) {
     while (code == HF_OK);
     do HF_FAILS(hf_wait(store, NULL, NULL), HF_CANCELLED, "replaced");
     while (!strstr(hf_errmsg(), "close the store and open it anew"));
+    HF_FAILS(hf_store_replicate(store, urls, NULL), HF_BUSY, "has ended");
+    ck_assert_ptr_nonnull(strstr(hf_errmsg(), "close the store and open it anew"));
     HF_FAILS(hf_store_close(store), HF_CANCELLED, "close the store and open it anew");
     ck_assert_int_eq(seen("replication.ended"), 1);
     ck_assert_int_eq(rename(other, path), 0);
