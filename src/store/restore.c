@@ -27,14 +27,17 @@
 
 #define RETRY_NS 1000000000
 #define START_MS 10000
+#define FENCES 32 /* the newest; what does not fit proves nothing */
 
 enum answer { SILENT, EMPTY, BACKUP };
 
 struct candidate {
     struct store *store;
     enum answer answer;
-    struct ltx_header last; /* of its newest state */
-    uint64_t txid;
+    uint64_t txid;           /* at which it ends */
+    struct ltx_header last;  /* of its newest content: fences have none */
+    uint64_t fenced[FENCES]; /* behind that: by these runs */
+    int fence_count;
     struct err err; /* why it is silent */
 };
 
@@ -71,6 +74,29 @@ static bool is_final(rc r) {
     return r.code != RC_RETRY && r.code != RC_TIMEOUT && r.code != RC_IO && r.code != RC_NOTFOUND;
 }
 
+static bool is_fence(const struct replica_file *f) {
+    return f->level == 0 && f->size_bytes == LTX_LEAST_SIZE;
+}
+
+static bool is_newer_content(const struct replica_file *f, const struct replica_file *last) {
+    if (is_fence(f)) return false;
+    if (!last || f->max_txid != last->max_txid) return !last || f->max_txid > last->max_txid;
+    return f->level < last->level;
+}
+
+static rc read_fences(struct candidate *c, const struct listing *files, uint64_t behind,
+                      struct err *e) {
+    c->fence_count = 0;
+    for (size_t i = files->count; i > 0 && c->fence_count < FENCES; i--) {
+        const struct replica_file *f = &files->files[i - 1];
+        struct ltx_header h;
+        if (!is_fence(f) || f->max_txid <= behind) continue;
+        TRY(replica_read_header(c->store, f, &h, e));
+        c->fenced[c->fence_count++] = h.node_id;
+    }
+    return ok();
+}
+
 static rc ask(struct candidate *c, struct err *e) {
     struct listing files = {0};
     struct plan plan = {0};
@@ -80,9 +106,10 @@ static rc ask(struct candidate *c, struct err *e) {
     if (is_ok(r) && !empty) r = plan_make(&files, (struct target){0}, &plan, e);
     for (size_t i = 0; is_ok(r) && i < files.count; i++) {
         const struct replica_file *f = &files.files[i];
-        if (f->max_txid == plan.txid && (!last || f->level < last->level)) last = f;
+        if (f->max_txid <= plan.txid && is_newer_content(f, last)) last = f;
     }
     if (is_ok(r) && last) r = replica_read_header(c->store, last, &c->last, e);
+    if (is_ok(r) && last) r = read_fences(c, &files, last->max_txid, e);
     c->txid = plan.txid;
     listing_deinit(&files);
     plan_deinit(&plan);
@@ -194,24 +221,27 @@ static bool in_one_log(const struct ltx_header *a, const struct ltx_header *b) {
     return a->salt[0] == b->salt[0] && a->salt[1] == b->salt[1] && (a->salt[0] | a->salt[1]);
 }
 
-/* A fence says where its destination's content ends, in the log of the run before. */
-static bool is_fence(const struct ltx_header *h) {
-    return h->wal_size == 0;
-}
-
-/* What `a` holds is a state that the run which wrote both had before `b`'s, or the same. SQLite
- * counts the first salt up at each reset. False, too: it cannot be told. */
-static bool is_older(const struct ltx_header *a, const struct ltx_header *b) {
-    if (!a->node_id || a->node_id != b->node_id) return false;
+/* Of two states of one run. SQLite counts the first salt up at each reset. */
+static bool is_before(const struct ltx_header *a, const struct ltx_header *b) {
     if (in_one_log(a, b)) return a->wal_offset + a->wal_size <= b->wal_offset + b->wal_size;
     bool logs = (a->salt[0] | a->salt[1]) && (b->salt[0] | b->salt[1]);
-    if (logs && (is_fence(a) || is_fence(b))) return !is_fence(b);
     if (logs) return (int32_t)(b->salt[0] - a->salt[0]) > 0;
     return a->timestamp_ms < b->timestamp_ms; /* a compacted file names no log */
 }
 
+/* What `a` holds is a state that `b`'s came from, or the same: one run shipped to both; or the run
+ * that shipped to `b` had put its fence at `a`, and so had found there what its own began with, or
+ * less. False, too: it cannot be told. */
+static bool is_older(const struct candidate *a, const struct candidate *b) {
+    uint64_t run = b->last.node_id;
+    if (!run) return false;
+    for (int i = 0; i < a->fence_count; i++)
+        if (a->fenced[i] == run) return true;
+    return a->last.node_id == run && is_before(&a->last, &b->last);
+}
+
 static bool is_better(const struct candidate *c, const struct candidate *best) {
-    bool newer = is_older(&best->last, &c->last), older = is_older(&c->last, &best->last);
+    bool newer = is_older(best, c), older = is_older(c, best);
     if (newer != older) return newer;
     return !newer && c->last.timestamp_ms > best->last.timestamp_ms;
 }
@@ -231,7 +261,7 @@ static rc choose_and_restore(struct look *l, struct err *e) {
     TRY(restore_from(l, best, e));
     for (int i = 0; i < p->url_count; i++) {
         const struct candidate *c = &l->at[i];
-        bool older = c != best && c->answer == BACKUP && is_older(&c->last, &best->last);
+        bool older = c != best && c->answer == BACKUP && is_older(c, best);
         p->older[i] = older ? c->txid : 0;
     }
     return ok();

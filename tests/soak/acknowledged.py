@@ -323,10 +323,12 @@ class Series:
         raise Failure(f"it never starts: {service.lines[-5:]}")
 
     def refused(self, service):
-        """It has ended by itself, which is right in two cases: the replica went on after the restore; or the
+        """It has ended by itself, which is right in two cases: the replica went on after the restore (one of two
+        may then hold what the other never had, so that nothing can be proven of it); or the
         note of whose it is was never stored, and so only a person can say -take-over."""
         code = service.code()
-        if self.place.may_be_late and code == BEHIND:
+        unproven = len(self.place.urls) > 1 and any("UNPROVEN" in line for line in service.lines)
+        if self.place.may_be_late and (code == BEHIND or unproven):
             self.counts["starts refused, for an object came late"] += 1
         elif self.place.may_be_late and any("no owner note" in line for line in service.lines):
             self.counts["starts refused, for there was no owner note"] += 1
