@@ -163,7 +163,7 @@ static rc begin(const char *path, hf_store *store, const char *const *urls,
     TRY(take(given, &o, e));
     if (!urls || !urls[0]) return err_set(e, RC_USAGE, "no URL to replicate %s to", path);
     TRY(look_at(path, real, &st, e));
-    if (restored_here(st.device, st.inode, urls, o.older)) o.source.take_over = true;
+    if (restored_here(&st, urls, o.older)) o.source.take_over = true;
     o.replaceable = !store;
     o.ended = store ? let_go : NULL;
     o.ended_arg = store;

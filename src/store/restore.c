@@ -332,7 +332,7 @@ rc restore_fast_forward(struct restoration *p, struct err *e) {
 /* What was restored here may go on as its own replica's writer: nobody asks for a backup of another
  * who is still at work. */
 struct own {
-    uint64_t device, inode;
+    struct file_stat file;
     int url_count;
     char *urls[RESTORE_URLS];
     uint64_t older[RESTORE_URLS];
@@ -356,8 +356,7 @@ static rc remember(const struct restoration *p, struct err *e) {
         free(o);
         return err_set(e, RC_NOMEM, "no memory");
     }
-    o->device = st.device;
-    o->inode = st.inode;
+    o->file = st;
     pthread_mutex_lock(&lock);
     o->next = owned;
     owned = o;
@@ -371,11 +370,16 @@ static uint64_t older_at(const struct own *o, const char *url) {
     return 0;
 }
 
-bool restored_here(uint64_t device, uint64_t inode, const char *const *urls,
+/* An inode is given to another file when its own is deleted; not so its time of birth. */
+static bool is_same_file(const struct file_stat *a, const struct file_stat *b) {
+    return a->device == b->device && a->inode == b->inode && a->birth_ns == b->birth_ns;
+}
+
+bool restored_here(const struct file_stat *file, const char *const *urls,
                    uint64_t older[RESTORE_URLS]) {
     pthread_mutex_lock(&lock);
     const struct own *o = owned; /* the newest first */
-    while (o && (o->device != device || o->inode != inode)) o = o->next;
+    while (o && !is_same_file(&o->file, file)) o = o->next;
     for (int i = 0; o && i < RESTORE_URLS && urls[i]; i++) older[i] = older_at(o, urls[i]);
     pthread_mutex_unlock(&lock);
     return o != NULL;

@@ -39,7 +39,6 @@ void tell_requests(const struct store *,
 
 /* Whether this process restored the file, so that it need not be told to take the replica over.
  * older[i] of urls[i], as above. */
-bool restored_here(uint64_t device, uint64_t inode, const char *const *urls,
-                   uint64_t older[RESTORE_URLS]);
+bool restored_here(const struct file_stat *, const char *const *urls, uint64_t older[RESTORE_URLS]);
 
 #endif
