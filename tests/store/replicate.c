@@ -268,7 +268,7 @@ START_TEST(an_older_copy_is_refused_with_the_command_that_goes_on) {
 }
 END_TEST
 
-static void shell(const char *format, ...) {
+__attribute__((format(printf, 1, 2))) static void shell(const char *format, ...) {
     char command[4096];
     va_list ap;
     va_start(ap, format);
