@@ -91,7 +91,7 @@ static bool names(const struct err *why, const struct object *o) {
 }
 
 static void try_restore(struct target t, uint64_t txid, const struct object *o, const char *what) {
-    struct restore_options options = {.target = t, .parallel = 2};
+    struct restore_options options = {.target = t, .parallel = 1};
     struct restore_result result;
     struct err why;
     rc r = replica_restore(store, below(dir, "out"), &options, &result, &why);
@@ -264,7 +264,7 @@ START_TEST(two_objects_that_exchanged_names_are_named) {
             if (strcmp(strrchr(a->key, '/'), strrchr(b->key, '/')) == 0) continue;
             put_bytes(a->key, b->bytes, b->size, a->time_ms);
             put_bytes(b->key, a->bytes, a->size, b->time_ms);
-            CODE(replica_verify(store, 2, NULL, &v, e), RC_CORRUPT);
+            CODE(replica_verify(store, 1, NULL, &v, e), RC_CORRUPT);
             ck_assert(names(&last_err, a) || names(&last_err, b));
             says("swapped");
             struct restore_options o = {.parallel = 1};
@@ -358,7 +358,7 @@ START_TEST(a_missing_object_is_never_older_data_without_a_word) {
         if (lone_tip) continue;
         OK(store->ops->remove(store, o->key, e));
         for (uint64_t txid = 10; txid <= TIP; txid++) {
-            struct restore_options by_number = {.target.txid = txid};
+            struct restore_options by_number = {.target.txid = txid, .parallel = 1};
             struct restore_result r;
             struct err why;
             if (is_ok(replica_restore(store, below(dir, "out"), &by_number, &r, &why))) {
