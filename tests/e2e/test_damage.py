@@ -170,6 +170,7 @@ def test_damage_stops_replicate_or_is_not_made_worse(damaged, kind):
     box.holdfast("verify", box.replica, code=4)
 
 
+@pytest.mark.file_only("what is found is found in the bytes, wherever they come from")
 def test_every_flipped_byte_is_found(damaged):
     """One bit anywhere in a slot: restore says so, or gives exactly the right database."""
     box = damaged
