@@ -17,18 +17,24 @@ static hf_source *source;
 static char seen[16][64]; /* events */
 static char words_seen[16][1000];
 static atomic_int seen_count;
+static pthread_mutex_t seen_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void see(void *arg, const char *name, const char *const *pairs, int count) {
     (void)arg;
+    pthread_mutex_lock(&seen_lock);
     int i = seen_count++ % 16;
     snprintf(seen[i], sizeof seen[i], "%s", name);
     snprintf(words_seen[i], sizeof words_seen[i], "%s", count ? pairs[count - 1] : "");
+    pthread_mutex_unlock(&seen_lock);
 }
 
 static const char *seen_event(const char *name) {
-    for (int i = 0; i < 16 && i < seen_count; i++)
-        if (strcmp(seen[i], name) == 0) return words_seen[i];
-    return NULL;
+    const char *found = NULL;
+    pthread_mutex_lock(&seen_lock);
+    for (int i = 0; !found && i < 16 && i < seen_count; i++)
+        if (strcmp(seen[i], name) == 0) found = words_seen[i];
+    pthread_mutex_unlock(&seen_lock);
+    return found;
 }
 
 #define OPTIONS(...)                                                                               \
