@@ -234,6 +234,7 @@ static rc prove_links(struct restore *r, struct err *e) {
     }
     if (is_ok(result) && any)
         result = verify_listing(r->store, &plan, r->parallel, NULL, &ignored, e);
+    if (result.code == RC_NOTFOUND) atomic_store(&f->vanished, true); /* invariant 2 */
     listing_deinit(&plan);
     return result;
 }

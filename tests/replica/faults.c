@@ -149,6 +149,40 @@ START_TEST(retention_may_be_faster_than_a_restore) {
 }
 END_TEST
 
+static atomic_int reads, vanish_at;
+
+static enum fault vanish_late(void *arg, const char *op, const char *key) {
+    bool read = strcmp(op, "get") == 0 && strcmp(key, victim) == 0;
+    return read && atomic_fetch_add(&reads, 1) + 1 == atomic_load(&vanish_at) ? vanish(arg, op, key)
+                                                                              : FAULT_NONE;
+}
+
+/* Where the last object knows no sum, the proof reads all of the plan once more. */
+START_TEST(retention_may_be_faster_than_the_proof) {
+    struct store *faulty;
+    history_put_all(&h, store);
+    key_of_file(false, 2, 1, 6, victim);
+    OK(store->ops->remove(store, "ltx/0/0000000000000009-0000000000000009.ltx", e));
+    OK(store->ops->remove(store, "ltx/1/0000000000000007-0000000000000009.ltx", e));
+    h.sum_unknown = true;
+    history_put(&h, store, 0, 9, 9);
+    h.sum_unknown = false;
+    OK(store_new_fault(store, vanish_late, store, &faulty, e));
+    store = faulty;
+    for (int n = 1;; n++) {
+        atomic_store(&reads, 0);
+        atomic_store(&vanish_at, n);
+        OK(restore_goal(store, 0, 2, e));
+        check_outcome(ok(), &last_err, 9);
+        if (atomic_load(&reads) < n) {
+            ck_assert_int_gt(n, 3);
+            return;
+        }
+        history_put(&h, store, 2, 1, 6);
+    }
+}
+END_TEST
+
 static enum fault never_there(void *arg, const char *op, const char *key) {
     struct store *inner = arg;
     struct err e;
@@ -313,6 +347,7 @@ int main(void) {
     tcase_add_loop_test(t, every_operation_of_the_store_may_fail, 0, GOALS * 3);
     tcase_add_loop_test(t, verify_says_of_every_failure_that_it_is_one, 0, 3);
     tcase_add_loop_test(t, retention_may_be_faster_than_a_restore, 0, 2);
+    tcase_add_test(t, retention_may_be_faster_than_the_proof);
     tcase_add_test(t, an_object_that_is_only_listed_is_missing_and_not_a_missing_backup);
     tcase_add_loop_test(t, every_operation_of_the_disk_may_fail, 0, MODES * 2);
     suite_add_tcase(s, t);
