@@ -30,6 +30,7 @@ interop:
 	@scripts/build build-sqlite -Dsqlite=build-parts/sqlite -Dtests=disabled
 	@scripts/build $(BUILD) -Dtests=enabled
 	@scripts/test $(BUILD) interop
+	@tests/interop/run.py --report $(BUILD)/interop.xml $(BUILD)/interop-again.xml
 
 soak:
 	@scripts/setup build test

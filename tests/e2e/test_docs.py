@@ -108,3 +108,11 @@ def test_sections_that_the_code_cites_exist():
             assert re.search(rf"^##+ .*{re.escape(words.lower())}", design, re.M), f"{path}: docs/design.md {words}"
             cited += 1
     assert cited >= 10
+
+
+def test_tables_of_interop_are_those_of_a_run_in_which_all_is_equal():
+    """The run itself needs the other programs, which a network brings: make interop."""
+    sys.path.append(str(ROOT / "tests/interop"))
+    import matrix
+
+    assert matrix.table(matrix.wanted()) in (ROOT / "docs/interop.md").read_text()

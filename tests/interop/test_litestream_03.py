@@ -1,79 +1,135 @@
-"""A replica that Litestream 0.3.13 makes of a live database: what it restores from it, we do too."""
-import datetime
+"""A replica that Litestream 0.3.13 makes of a live database: what it restores from it, we do too. Each begins
+beside what the other left, and the newer of the two is restored."""
+import pathlib
 import subprocess
 
 import pytest
 
-import parts
-from box import PATIENCE, until
+import litestream
+from box import PATIENCE, add_rows, assert_same, contents, until
+from litestream import millisecond_of, rfc3339, uploads
 
-LITESTREAM = parts.litestream() / "litestream-0.3"
+REPLICA_OF_A_DIRECTORY = "path: {}"
+REPLICA_OF_A_BUCKET = """type: s3
+        bucket: {0.bucket}
+        path: {0.key}
+        endpoint: {0.client.endpoint}
+        region: {0.client.region}
+        force-path-style: true"""
+CONFIGURATION = """
+dbs:
+  - path: {db}
+    monitor-interval: 20ms
+    min-checkpoint-page-count: 60
+    replicas:
+      - {replica}
+        sync-interval: 20ms
+        snapshot-interval: 2s
+        retention: 1h
+"""
+STEPS = [
+    "INSERT INTO t(v) SELECT hex(randomblob(2000)) FROM t LIMIT 40",
+    "UPDATE t SET v = hex(randomblob(700)) WHERE id % 3 = 0",
+    "INSERT INTO t(v) SELECT v FROM t LIMIT 60",
+    "DELETE FROM t WHERE id % 2 = 1 AND id > 20",
+    "VACUUM",
+]
 
 
-def litestream_restore(box, out, *args):
-    argv = [LITESTREAM, "restore", *args, "-o", out, f"file://{box.replica}"]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE)
-    assert done.returncode == 0, done.stderr
-    return out.read_bytes()
+def restore(box, *args):
+    """The bytes."""
+    out = box.path / "theirs.db"
+    argv = [litestream.LITESTREAM / "litestream-0.3", "restore", "-config", box.path / "litestream.yml", *args]
+    done = subprocess.run(
+        [*argv, "-o", out, box.db], env=litestream.environment(), capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    image = out.read_bytes()
+    out.unlink()
+    return image
 
 
 def segments(box):
     return sorted(box.replica.glob("generations/*/wal/*.wal.lz4"))
 
 
-def millisecond(file):
-    return file.stat().st_mtime_ns // 1_000_000
+def arrivals(box):
+    """When each of its objects came, in ms; in a bucket the store says so, with the list."""
+    if isinstance(box.replica, pathlib.Path):
+        return {file: file.stat().st_mtime_ns // 1_000_000 for file in box.replica.rglob("*.lz4")}
+    root = box.replica.key
+    return {box.replica / u[0].removeprefix(f"{root}/"): millisecond_of(u) for u in uploads(box.replica) if u[0].endswith(".lz4")}
 
 
-def at(ms):
-    then = datetime.datetime.fromtimestamp(ms // 1000, datetime.timezone.utc)
-    return f"{then:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03}Z"
-
-
-@pytest.fixture
-def live(box):
+def live(box, app, rounds):
     """Grows, shrinks, is vacuumed; over several WALs, with several snapshots."""
-    app = box.new_app(10)
-    config = box.path / "litestream.yml"
-    config.write_text(
-        f"dbs:\n  - path: {box.db}\n    monitor-interval: 20ms\n    min-checkpoint-page-count: 60\n"
-        f"    replicas:\n      - path: {box.replica}\n        sync-interval: 20ms\n"
-        "        snapshot-interval: 2s\n        retention: 1h\n"
-    )
-    log = open(box.path / "litestream.log", "w")
-    process = subprocess.Popen([LITESTREAM, "replicate", "-config", config], stdout=log, stderr=log)
-    box.stack.callback(process.kill)
+    kind = REPLICA_OF_A_DIRECTORY if isinstance(box.replica, pathlib.Path) else REPLICA_OF_A_BUCKET
+    configuration = CONFIGURATION.format(db=box.db, replica=kind.format(box.replica))
+    daemon = litestream.Daemon(box, "0.3.13", configuration)
     until(lambda: segments(box), "the first segment")
-    steps = [
-        "INSERT INTO t(v) SELECT hex(randomblob(2000)) FROM t LIMIT 40",
-        "UPDATE t SET v = hex(randomblob(700)) WHERE id % 3 = 0",
-        "INSERT INTO t(v) SELECT v FROM t LIMIT 60",
-        "DELETE FROM t WHERE id % 2 = 1 AND id > 20",
-        "VACUUM",
-    ]
-    for i in range(25):
+    for i in range(rounds):
         known = len(segments(box))
-        app.execute(steps[i % len(steps)])
+        app.execute(STEPS[i % len(STEPS)])
         until(lambda: len(segments(box)) > known, "another segment")
-    until(lambda: len(list(box.replica.glob("generations/*/snapshots/*"))) > 1, "a second snapshot")
-    process.terminate()
-    assert process.wait(PATIENCE) == 0
-    return box
+    if rounds > len(STEPS):
+        until(lambda: len(list(box.replica.glob("generations/*/snapshots/*"))) > 1, "a second snapshot")
+    daemon.stop()
 
 
-@pytest.mark.file_only("its writer is given a directory, whose times it goes by")
-def test_every_state_is_the_one_that_litestream_restores(live):
-    latest = litestream_restore(live, live.path / "theirs")
-    assert live.restore().read_bytes() == latest
-    indexes = {s.name[:8] for s in segments(live)}
+def test_every_state_is_the_one_that_litestream_restores(box, cell):
+    app = box.new_app(10)
+    live(box, app, 25)
+    assert box.restore().read_bytes() == restore(box)
+    cell("0.3.13", "read latest", 1)
+    indexes = {s.name[:8] for s in segments(box)}
     assert len(indexes) > 2
+    came = arrivals(box)
     sizes = set()
-    came = {millisecond(file) for file in live.replica.rglob("*.lz4")}
-    for n, segment in enumerate(segments(live)):
-        if millisecond(segment) + 1 in came:
-            continue  # of what comes within the millisecond asked for, we take all
-        then = at(millisecond(segment) + 1)
-        theirs = litestream_restore(live, live.path / f"theirs-{n}", "-timestamp", then)
-        assert live.restore("-timestamp", then).read_bytes() == theirs, (then, segment.name)
+    for segment in segments(box):
+        if came[segment] + 1 in came.values() or came[segment] == max(came.values()):
+            continue  # of what comes within the millisecond asked for, we take all; it refuses a time after its last
+        then = rfc3339(came[segment] + 1)
+        theirs = restore(box, "-timestamp", then)
+        assert box.restore("-timestamp", then).read_bytes() == theirs, (then, segment.name)
+        cell("0.3.13", "read time", 1)
         sizes.add(len(theirs))
     assert len(sizes) > 3  # it did grow and shrink
+
+    r = box.replicate()  # beside it
+    add_rows(app, 3)
+    box.wait_safe()
+    r.stop()
+    out = box.path / "out.db"
+    assert box.holdfast("restore", "-json", box.replica, out).json["format"] == "ltx"
+    assert_same(box.db, out)
+    cell("0.3.13", "we go on", 1)
+
+
+def test_what_litestream_03_begins_beside_ours_is_restored_as_the_newer(box, cell):
+    app = box.new_app(10)
+    r = box.replicate()
+    add_rows(app, 3)
+    box.wait_safe()
+    r.stop()
+    ours = contents(box.replica)
+    live(box, app, 3)
+    assert ours.items() <= contents(box.replica).items()
+    out = box.path / "out.db"
+    assert box.holdfast("restore", "-json", box.replica, out).json["format"] == "v0.3"
+    assert out.read_bytes() == restore(box)
+    assert_same(box.db, out)
+    cell("0.3.13", "it goes on", 1)
+    assert out.read_bytes() != box.restore("-txid", 1).read_bytes()  # an older one of ours is there yet
+
+
+@pytest.mark.file_only("about its configuration")
+def test_litestream_03_does_not_read_ours(box):
+    """If it did, a cell of the table would be missing."""
+    app = box.new_app(1)
+    r = box.replicate()
+    add_rows(app, 1)
+    box.wait_safe()
+    r.stop()
+    (box.path / "litestream.yml").write_text(CONFIGURATION.format(db=box.db, replica=f"path: {box.replica}"))
+    with pytest.raises(AssertionError, match="no matching backups found"):
+        restore(box)

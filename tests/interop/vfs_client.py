@@ -1,10 +1,11 @@
 """An application that opens a replica through Litestream's VFS, in a process of its own.
 
-    vfs_client.py EXTENSION STATEMENT...
+    vfs_client.py EXTENSION IMAGE STATEMENT...
 
-Prints the rows of each statement as JSON. Everything else is told to the extension by the LITESTREAM_*
-variables; with hydration on, it ends only when the whole database has been restored. As in any SQLite
-application, statements before a COMMIT are one transaction.
+Prints the rows of each statement as JSON, and writes the pages that it is shown then to the file IMAGE ("-":
+no; nor if there are more than PAGES_MOST, as each is a request). Everything else is told to the extension by the
+LITESTREAM_* variables; with hydration on, it ends only when the whole database has been restored. As in any
+SQLite application, statements before a COMMIT are one transaction.
 """
 import json
 import os
@@ -13,7 +14,9 @@ import sqlite3
 import sys
 import time
 
-extension, statements = sys.argv[1], sys.argv[2:]
+PAGES_MOST = 2000
+
+extension, image, statements = sys.argv[1], sys.argv[2], sys.argv[3:]
 loader = sqlite3.connect(":memory:")
 loader.enable_load_extension(True)
 loader.load_extension(extension)
@@ -26,5 +29,7 @@ if os.environ.get("LITESTREAM_HYDRATION_PATH"):
         if time.monotonic() > end or "hydration failed" in log.read_text():
             sys.exit(f"hydration has not ended: {log.read_text()}")
         time.sleep(0.005)
+if image != "-" and c.execute("PRAGMA page_count").fetchone()[0] <= PAGES_MOST:
+    pathlib.Path(image).write_bytes(c.serialize())
 c.close()
 print(json.dumps(results))
