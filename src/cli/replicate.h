@@ -5,20 +5,10 @@
 #include "base/log.h"
 #include "cli/exec.h"
 #include "cli/waiters.h"
-#include "os/system.h"
-#include "source/source.h"
-#include "store/restore.h"
+#include "store/loop.h"
 
 struct replicate {
-    struct env *env;
-    struct watch *watch;
-    struct source *source;
-    struct source_options options;
-    struct old_files old;
-    const char *db;
-    char **urls;
-    int url_count;
-    uint64_t older[RESTORE_URLS]; /* of urls, for source_older */
+    struct loop loop;
     int64_t drain_ns;
     bool adopt_replica;
     struct log log;

@@ -92,7 +92,7 @@ static bool positive(const char *text, int64_t *out) {
 
 /* False: the value is wrong. */
 static bool take_option(struct replicate *r, int option, const char *value) {
-    struct source_options *o = &r->options;
+    struct source_options *o = &r->loop.options;
     int64_t ms = 0;
     switch (option) {
     case INTERVAL: return positive(value, &o->interval_ms);
@@ -164,12 +164,12 @@ bool replicate_options(struct replicate *r, int argc, char **argv, int *code) {
     *code =
         cli_arguments(help, argc, argv, 2, argc, "replicate needs a database and at least one URL");
     if (*code) return false;
-    if (r->adopt_replica && r->options.adopt_local) {
+    if (r->adopt_replica && r->loop.options.adopt_local) {
         *code = cli_usage(help, "-adopt-local and -adopt-replica exclude each other");
         return false;
     }
-    r->db = r->waiters.db = argv[optind];
-    r->urls = argv + optind + 1;
-    r->url_count = argc - optind - 1;
+    r->loop.path = r->waiters.db = argv[optind];
+    r->loop.urls = argv + optind + 1;
+    r->loop.url_count = argc - optind - 1;
     return true;
 }

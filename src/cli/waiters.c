@@ -42,12 +42,6 @@ void waiters_found(struct waiters *w, struct log *log) {
     if (!is_ok(socket_database(w->socket, &e))) failed(log, &e);
 }
 
-int64_t waiters_idle(struct waiters *w, int64_t most_ns) {
-    int64_t now = w->env->mono_ns(w->env), due = now + most_ns;
-    barrier_idle(w->barrier, now, &due);
-    return due - now < most_ns ? due - now : most_ns;
-}
-
 void waiters_end(struct waiters *w, rc result, const struct err *why) {
     struct err e;
     if (!w->barrier || w->ended) return;

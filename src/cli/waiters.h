@@ -25,8 +25,6 @@ MUST_USE rc waiters_init(struct waiters *, struct env *, struct watch *, struct 
 /* A socket whose place was chosen must be there; of the default one a failure is only said. */
 MUST_USE rc waiters_serve(struct waiters *, struct log *, struct err *);
 void waiters_found(struct waiters *, struct log *);
-/* In place of source_step while there is no database: how long to wait at most. */
-int64_t waiters_idle(struct waiters *, int64_t most_ns);
 void waiters_end(struct waiters *, rc, const struct err *why);
 void waiters_deinit(struct waiters *);
 

@@ -164,7 +164,7 @@ static rc begin(const char *path, hf_store *store, const char *const *urls,
     if (!urls || !urls[0]) return err_set(e, RC_USAGE, "no URL to replicate %s to", path);
     TRY(look_at(path, real, &st, e));
     if (restored_here(&st, urls, o.older)) o.source.take_over = true;
-    o.replaceable = !store;
+    o.keep_to_file = store != NULL;
     o.ended = store ? let_go : NULL;
     o.ended_arg = store;
     o.clock = destination_clock(urls);
@@ -205,7 +205,7 @@ static rc detach(hf_source *r, struct err *e) {
     if (!r) return ok();
     TRY(fork_check(r->generation, r->path, e));
     TRY(source_may_end(r, e));
-    if (!r->replaceable) /* begin() */
+    if (r->loop.keep_to_file) /* begin() */
         return err_set(e, RC_USAGE, "%s is replicated by its store: hf_store_close ends that",
                        r->path);
     return source_end(r, e);

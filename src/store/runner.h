@@ -18,14 +18,11 @@
 #include "holdfast.h"
 #include "os/system.h"
 #include "source/barrier.h"
-#include "source/source.h"
+#include "store/loop.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
 
 #define RUNNER_URLS 8
-
-struct clock; /* store/clock.h: time that may stand still */
 
 /* A way for other processes to wait, set where it is linked (daemon/in_process.c); NULL: there is
  * none. All of it is called on the run's thread. */
@@ -39,9 +36,9 @@ extern const struct runner_server *runner_server;
 struct runner_options {
     struct source_options source;
     int64_t start_ms, drain_ms;
-    bool serve;                  /* through runner_server */
-    uint64_t older[RUNNER_URLS]; /* for source_older */
-    bool replaceable; /* the database may be replaced or deleted: begin again with the new one */
+    bool serve;                   /* through runner_server */
+    uint64_t older[RESTORE_URLS]; /* for source_older */
+    bool keep_to_file;            /* as in store/loop.h */
     struct clock *clock;
     void (*ended)(void *arg); /* on its thread: nobody looks after the log any more; may be NULL */
     void *ended_arg;
@@ -49,17 +46,11 @@ struct runner_options {
 
 struct hf_source {
     /* set before the thread begins */
-    struct env *env;
-    struct clock *clock; /* NULL: time is the system's */
-    struct watch *watch;
     struct barrier *barrier;
-    struct source_options options;
     char path[LIMIT_PATH];
     char *urls[RUNNER_URLS];
-    uint64_t older[RUNNER_URLS];
-    int url_count;
     int64_t start_ns, drain_ns;
-    bool serve, replaceable;
+    bool serve;
     void (*told_end)(void *);
     void *told_arg;
     unsigned generation; /* fork_generation() */
@@ -68,7 +59,6 @@ struct hf_source {
 
     atomic_int shares;
     atomic_bool stopping, ended;
-    atomic_bool asleep;          /* the thread waits for longer than a commit may: wake it */
     atomic_ullong device, inode; /* of the database that is open */
     struct hf_source *next;      /* replicate.c, under its lock */
 
@@ -79,10 +69,8 @@ struct hf_source {
     struct err start; /* code RC_OK: good */
 
     /* the thread's; anybody's after it has ended */
-    struct source *source;
-    struct old_files old;
+    struct loop loop;
     void *server; /* NULL: none */
-    bool changed, armed;
     int64_t begun_ns;
     struct err end; /* code RC_OK: everything was shipped */
 };

@@ -74,7 +74,7 @@ static void sleeper_init(struct sleeper *s, struct env *env) {
 
 static rc wait_here(struct hf_source *r, struct wait *w, struct err *e) {
     struct sleeper s;
-    sleeper_init(&s, r->env);
+    sleeper_init(&s, r->loop.env);
     w->ended = wake_sleeper;
     w->arg = &s;
     int64_t patience =
@@ -102,7 +102,7 @@ static rc take_wait(struct hf_source *r, const hf_place *place, const hf_wait_op
     TRY(fork_check(r->generation, r->path, e));
     TRY(take_options(given, o, sizeof *o, "hf_wait_options", e));
     int64_t ms = o->timeout_ms ? o->timeout_ms : TIMEOUT_MS;
-    int64_t now = r->env->mono_ns(r->env);
+    int64_t now = r->loop.env->mono_ns(r->loop.env);
     bool ever = ms < 0 || ms > (INT64_MAX - now) / 1000000;
     *w = (struct wait){.flush = o->flush != 0,
                        .destination = o->destination,

@@ -243,6 +243,28 @@ START_TEST(a_database_that_is_replaced_is_gone_on_with) {
 }
 END_TEST
 
+START_TEST(an_end_before_the_new_database_can_be_opened_is_not_a_good_one) {
+    char other[TEMP_PATH + 32], wal[TEMP_PATH + 48], *json = NULL;
+    HF(hf_attach(app, urls, OPTIONS(FAST), &source));
+    HF(hf_source_wait(source, NULL, NULL));
+    sqlite3_close(app);
+    snprintf(other, sizeof other, "%s/other.db", app_dir);
+    FILE *f = fopen(other, "w");
+    for (int i = 0; i < 1000; i++) fputs("half copied, ", f);
+    fclose(f);
+    snprintf(wal, sizeof wal, "%s-wal", app_path);
+    unlink(wal);
+    ck_assert_int_eq(rename(other, app_path), 0);
+    do {
+        free(json);
+        HF(hf_source_status(source, &json));
+    } while (!strstr(json, "waiting for a database"));
+    free(json);
+    HF_FAILS(hf_detach(source), HF_CORRUPT, "not an SQLite database");
+    app = NULL;
+}
+END_TEST
+
 /* ---- what is refused ---- */
 
 static void refused(int code, const char *words) {
@@ -623,6 +645,7 @@ int main(void) {
     tcase_add_test(t, a_silent_destination_does_not_keep_the_application);
     tcase_add_test(t, an_application_writes_on_while_it_begins_and_ends);
     tcase_add_loop_test(t, a_database_that_is_replaced_is_gone_on_with, 0, 2);
+    tcase_add_test(t, an_end_before_the_new_database_can_be_opened_is_not_a_good_one);
     tcase_add_test(t, an_older_copy_is_refused_with_the_command_that_goes_on);
     tcase_add_loop_test(t, an_older_state_is_written_over_and_what_came_since_is_not, 0, 3);
     tcase_add_test(t, another_database_is_refused);
