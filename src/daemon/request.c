@@ -89,10 +89,13 @@ static char *text_of(json_t *o) {
     return line;
 }
 
+static char *refusal(enum rc_code code, const char *words) {
+    return text_of(json_pack("{s:s, s:o}", "error", rc_name(code), "words", json_words(words)));
+}
+
 static enum MHD_Result refuse(struct MHD_Connection *c, unsigned status, enum rc_code code,
                               const char *words) {
-    return reply(c, status,
-                 text_of(json_pack("{s:s, s:s}", "error", rc_name(code), "words", words)));
+    return reply(c, status, refusal(code, words));
 }
 
 static enum MHD_Result answer(struct request *r) {
@@ -239,6 +242,11 @@ static bool is_this_database(const char *ours, const struct members *m) {
            (is_ok(place_name(m->path, their_name, &ignored)) && strcmp(our_name, their_name) == 0);
 }
 
+static void not_this_database(const char *ours, const struct members *m, char words[ERR_TEXT_MAX]) {
+    snprintf(words, ERR_TEXT_MAX, "%.400s is not the database that is replicated here: %.400s",
+             m->path ? m->path : m->file, ours);
+}
+
 /* What is answered at once, whatever the body says. False: nothing. */
 static bool refused(struct request *r, enum MHD_Result *done) {
     static const struct {
@@ -269,8 +277,7 @@ static enum MHD_Result begin(struct request *r) {
     if (wrong) return refuse(r->connection, 400, RC_USAGE, wrong);
     if ((m.path || m.file) && !is_this_database(r->desk->database, &m)) {
         char words[ERR_TEXT_MAX];
-        snprintf(words, sizeof words, "%.400s is not the database that is replicated here: %.400s",
-                 m.path ? m.path : m.file, r->desk->database);
+        not_this_database(r->desk->database, &m, words);
         return refuse(r->connection, 404, RC_NOTFOUND, words);
     }
     leave_with_barrier(r);

@@ -7,6 +7,14 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <string.h>
+
+json_t *json_words(const char *text) {
+    size_t n = strlen(text);
+    json_t *words;
+    while (!(words = json_stringn(text, n)) && n) n--;
+    return words;
+}
 
 static rc text_of(json_t *object, char **out, struct err *e) {
     char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
@@ -27,14 +35,11 @@ static json_t *requests_of(const struct store *store) {
 static json_t *destination(const struct source_dest *d) {
     char txid[24];
     snprintf(txid, sizeof txid, "%016" PRIx64, d->txid);
-    /* Words of other machines may hold anything: what is not UTF-8 is left out. */
-    json_t *error = d->error[0] ? json_string(d->error) : NULL;
-    if (d->error[0] && !error) error = json_string("an error whose words are not text");
-    return json_pack("{s:s, s:s, s:o, s:b, s:o, s:o, s:o}", "url", d->store->url, "state", d->state,
-                     "txid", d->txid ? json_string(txid) : json_null(), "safe", (int)d->complete,
-                     "lacks_pages",
-                     d->lacks_all ? json_null() : json_integer((json_int_t)d->lacks_pages), "error",
-                     error ? error : json_null(), "requests", requests_of(d->store));
+    return json_pack(
+        "{s:o, s:s, s:o, s:b, s:o, s:o, s:o}", "url", json_words(d->store->url), "state", d->state,
+        "txid", d->txid ? json_string(txid) : json_null(), "safe", (int)d->complete, "lacks_pages",
+        d->lacks_all ? json_null() : json_integer((json_int_t)d->lacks_pages), "error",
+        d->error[0] ? json_words(d->error) : json_null(), "requests", requests_of(d->store));
 }
 
 rc status_json(const struct source *s, const char *path, char **out, struct err *e) {
@@ -47,18 +52,18 @@ rc status_json(const struct source *s, const char *path, char **out, struct err 
     source_stats(s, &stats);
     source_position(s, &at);
     position_text(&at, position);
-    return text_of(json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:o}", "database", path, "state",
-                             "replicating", "position", position, "commits",
-                             (json_int_t)stats.commits, "log_frames", (json_int_t)at.frame,
-                             "shipments", (json_int_t)stats.shipments, "bytes",
-                             (json_int_t)stats.bytes_shipped, "destinations", all),
+    return text_of(json_pack("{s:o, s:s, s:s, s:I, s:I, s:I, s:I, s:o}", "database",
+                             json_words(path), "state", "replicating", "position", position,
+                             "commits", (json_int_t)stats.commits, "log_frames",
+                             (json_int_t)at.frame, "shipments", (json_int_t)stats.shipments,
+                             "bytes", (json_int_t)stats.bytes_shipped, "destinations", all),
                    out, e);
 }
 
 rc status_json_without(const char *path, const struct err *why, char **out, struct err *e) {
-    return text_of(json_pack("{s:s, s:s, s:s?, s:s?, s:[]}", "database", path, "state",
+    return text_of(json_pack("{s:o, s:s, s:s?, s:o, s:[]}", "database", json_words(path), "state",
                              why ? "ended" : "waiting for a database", "code",
-                             why ? rc_name(why->code) : NULL, "error", why ? why->text : NULL,
-                             "destinations"),
+                             why ? rc_name(why->code) : NULL, "error",
+                             why ? json_words(why->text) : json_null(), "destinations"),
                    out, e);
 }

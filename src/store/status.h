@@ -4,6 +4,8 @@
 
 #include "source/source.h"
 
+#include <jansson.h>
+
 /* On the source's thread (barrier_ask). One object, on one line; the caller's, to be freed.
  *
  *     {"database": "/srv/app.db", "state": "replicating", "position": "5f1e22a09b3c4d10-1234",
@@ -17,5 +19,9 @@ MUST_USE rc status_json(const struct source *, const char *path, char **out, str
 /* Of a database that is not replicated at this moment: `why` says what ended it, or is NULL while a
  * new database is waited for. */
 MUST_USE rc status_json_without(const char *path, const struct err *why, char **out, struct err *);
+
+/* Paths and the words of other machines may hold anything, and words may be cut within a character:
+ * the text up to the first byte that is not UTF-8. NULL: no memory. */
+json_t *json_words(const char *text);
 
 #endif

@@ -215,6 +215,26 @@ static rc another(const char *path, struct socket **out, struct err *e) {
     return socket_new(out, &o, e);
 }
 
+/* Words are cut after 400 bytes, which may be within a character. */
+START_TEST(refusal_is_text_wherever_it_is_cut) {
+    char path[512] = "/", request[1024], reply[2048] = "";
+    int fd;
+    for (int i = 0; i <= _i; i++) strcat(path, "a");
+    for (int i = 0; i < 200; i++) strcat(path, "\xc3\xa4");
+    int n = snprintf(request, sizeof request,
+                     "POST /wait HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+                     "Content-Length: %zu\r\n\r\n{\"path\": \"%s\"}",
+                     strlen(path) + 12, path);
+    OK(unix_connect(socket_path(served), env->mono_ns(env) + 1000000000, &fd, e));
+    ck_assert_int_eq(fcntl(fd, F_SETFL, 0), 0);
+    ck_assert_int_eq(write(fd, request, (size_t)n), n);
+    for (size_t at = 0; (n = (int)read(fd, reply + at, sizeof reply - 1 - at)) > 0;)
+        at += (size_t)n;
+    close(fd);
+    ck_assert_msg(strstr(reply, " 404 ") && strstr(reply, "\"words\":\"/aa"), "'%s'", reply);
+}
+END_TEST
+
 START_TEST(database_is_found_by_its_inode_and_by_nothing_else) {
     char at[LIMIT_PATH];
     CODE(place_find(db, at, e), RC_NOTFOUND);
@@ -357,6 +377,7 @@ int main(void) {
     tcase_add_test(t, answers_are_given_before_the_socket_is_gone);
     tcase_add_test(t, end_does_not_wait_for_those_who_are_not_waiting);
     tcase_add_test(t, who_leaves_is_forgotten_at_any_moment);
+    tcase_add_loop_test(t, refusal_is_text_wherever_it_is_cut, 1, 3);
     tcase_add_test(t, status_without_a_database_says_so);
     tcase_add_test(t, database_is_found_by_its_inode_and_by_nothing_else);
     tcase_add_test(t, living_one_is_found_beside_a_dead_one);
