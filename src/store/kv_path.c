@@ -72,12 +72,15 @@ static bool spell(const char *path, struct buf *out) {
     return true;
 }
 
+static rc too_long(const char *path, struct err *e) {
+    return err_set(e, RC_USAGE, "path '%.40s...': longer than %u bytes", path, LIMIT_JSON_PATH - 1);
+}
+
+/* What is bounded is the one spelling, so that it is a path itself. */
 rc kv_path(const char *path, char out[LIMIT_JSON_PATH], struct err *e) {
     if (!path) return err_set(e, RC_USAGE, "path: it is NULL");
     size_t n = strnlen(path, LIMIT_JSON_PATH);
-    if (n >= LIMIT_JSON_PATH / 2)
-        return err_set(e, RC_USAGE, "path '%.40s...': longer than %u bytes", path,
-                       LIMIT_JSON_PATH / 2 - 1);
+    if (n == LIMIT_JSON_PATH) return too_long(path, e);
     struct buf spelled AUTO(buf_deinit);
     buf_init(&spelled, LIMIT_JSON_PATH);
     if (!utf8_valid(path, n) || !spell(path, &spelled))
@@ -86,6 +89,7 @@ rc kv_path(const char *path, char out[LIMIT_JSON_PATH], struct err *e) {
                        "$.list[0]",
                        path);
     buf_u8(&spelled, 0);
+    if (spelled.full) return too_long(path, e);
     TRY(buf_check(&spelled, "path", e));
     memcpy(out, spelled.bytes, spelled.size);
     return ok();

@@ -181,6 +181,25 @@ START_TEST(a_path_has_one_spelling_or_is_refused) {
 }
 END_TEST
 
+/* Each name takes two bytes more in the one spelling; what is bounded is that. */
+START_TEST(a_path_of_any_length_that_is_taken_is_used) {
+    hf_store *s = filled();
+    char path[2048] = "$";
+    for (int i = 0; i < 255; i++) strcat(path, ".+");
+    FINE(hf_kv_index(s, "node/", path, HF_ABSENT));
+    finds(s, "node/", path, hf_text("nobody has this"), "");
+    int64_t made = number(s, "SELECT schema_version FROM pragma_schema_version");
+    FINE(hf_kv_index(s, "node/", path, HF_ABSENT));
+    ck_assert_int_eq(number(s, "SELECT schema_version FROM pragma_schema_version"), made);
+    FINE(hf_kv_unindex(s, "node/", path));
+    strcat(path, ".+");
+    SAYS(hf_kv_index(s, "node/", path, HF_ABSENT), HF_USAGE, "longer than 1023 bytes");
+    for (int i = 0; i < 512; i++) strcat(path, "a");
+    SAYS(hf_kv_index(s, "node/", path, HF_ABSENT), HF_USAGE, "longer than 1023 bytes");
+    FINE(hf_store_close(s));
+}
+END_TEST
+
 static const struct {
     const char *prefix, *key;
 } odd_prefixes[] = {
@@ -405,6 +424,7 @@ int main(void) {
     tcase_add_test(t, numbers_and_truths_are_found);
     ADD_ROWS(t, a_path_has_one_spelling_or_is_refused, paths);
     ADD_ROWS(t, any_prefix_can_be_indexed_and_is_known_again, odd_prefixes);
+    tcase_add_test(t, a_path_of_any_length_that_is_taken_is_used);
     tcase_add_test(t, values_that_are_not_json_are_in_nobodys_way);
     tcase_add_test(t, a_unique_index_refuses_the_second_and_says_why);
     ADD_ROWS(t, an_index_that_cannot_be_leaves_nothing, refusals);
