@@ -10,6 +10,10 @@
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
+/* A target whose inputs carry checksums has one: most of what it makes has them right. */
+size_t LLVMFuzzerCustomMutator(uint8_t *bytes, size_t size, size_t max, unsigned seed)
+    __attribute__((weak));
+size_t LLVMFuzzerMutate(uint8_t *bytes, size_t size, size_t max); /* libFuzzer's, or replay.c's */
 
 #define MUST(cond)                                                                                 \
     do {                                                                                           \

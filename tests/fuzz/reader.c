@@ -1,5 +1,6 @@
 /* A whole LTX file: read at once and in pieces it must be the same, and a good one must give the
- * same pages by its index. */
+ * same pages by its index. The mutator gives most files the index and the checksums that their
+ * frames ask for. */
 #include "fuzz.h"
 
 #include "base/hash.h"
@@ -70,4 +71,44 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     }
     if (is_ok(r)) by_index(bytes, size, &whole);
     return 0;
+}
+
+/* Whatever follows the frames that can be read becomes a right end. */
+static size_t mend(uint8_t *bytes, size_t size, size_t max) {
+    static uint8_t page[LIMIT_PAGE_SIZE];
+    struct ltx_header h;
+    struct err e;
+    size_t at = LTX_HEADER_SIZE;
+    if (size < at || !is_ok(ltx_header_decode(&h, bytes, &e))) return size;
+    struct buf end;
+    buf_init(&end, LIMIT_SMALL_OBJECT);
+    buf_put(&end, "\0\0\0\0\0", LTX_PAGE_HEADER_SIZE);
+    uint64_t crc = crc64(0, bytes, at), sum = LTX_CHECKSUM_BIT;
+    for (size_t n; at + 10 <= size; at += n) {
+        uint32_t pgno = get_u32be(bytes + at), block = get_u32be(bytes + at + 6);
+        n = 10 + (size_t)block;
+        if (!pgno || block > size - at - 10) break;
+        if (!is_ok(ltx_frame_decode(bytes + at, n, h.page_size, pgno, page, &e))) break;
+        crc = crc64(crc64(crc, bytes + at, 10), page, h.page_size);
+        uint64_t of_page = crc64(crc64(0, bytes + at, 4), page, h.page_size);
+        sum = LTX_CHECKSUM_BIT | (sum ^ (of_page | LTX_CHECKSUM_BIT));
+        buf_uvarint(&end, pgno);
+        buf_uvarint(&end, at);
+        buf_uvarint(&end, n);
+    }
+    buf_u8(&end, 0);
+    buf_u64be(&end, end.size - LTX_PAGE_HEADER_SIZE);
+    buf_u64be(&end, h.flags & LTX_FLAG_NO_CHECKSUM ? 0 : sum);
+    buf_u64be(&end, crc64(crc, end.bytes, end.size) | LTX_CHECKSUM_BIT);
+    if (!end.failed && end.size <= max - at) {
+        memcpy(bytes + at, end.bytes, end.size);
+        size = at + end.size;
+    }
+    buf_deinit(&end);
+    return size;
+}
+
+size_t LLVMFuzzerCustomMutator(uint8_t *bytes, size_t size, size_t max, unsigned seed) {
+    size = LLVMFuzzerMutate(bytes, size, max);
+    return seed % 4 ? mend(bytes, size, max) : size;
 }

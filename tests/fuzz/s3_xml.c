@@ -3,6 +3,8 @@
 
 #include "object/s3_xml.h"
 
+#include <stdbool.h>
+
 struct told {
     uint64_t texts;
     bool open; /* a text was told, and its element has not ended */
@@ -19,6 +21,30 @@ static rc each(void *arg, const char *path, const char *text, struct err *e) {
     return ok();
 }
 
+static bool has(const uint8_t *bytes, size_t size, const char *what) {
+    return memmem(bytes, size, what, strlen(what));
+}
+
+/* Of a document without quotes, comments and the like. */
+static int depth_of(const uint8_t *bytes, size_t size) {
+    int depth = 0, most = 0;
+    for (size_t i = 0; i + 1 < size; i++) {
+        if (bytes[i] == '<') depth += bytes[i + 1] == '/' ? -1 : 1;
+        if (depth > most) most = depth;
+        if (bytes[i] == '/' && bytes[i + 1] == '>') depth--;
+    }
+    return most;
+}
+
+/* No entity is ever declared, and nothing nests without end. */
+static void check_shape(const uint8_t *bytes, size_t size) {
+    if (has(bytes, size, "<!DOCTYPE"))
+        MUST(has(bytes, size, "<!--") || has(bytes, size, "<![CDATA[") || has(bytes, size, "<?"));
+    for (size_t i = 0; i < size; i++)
+        if (strchr("!?\"'", bytes[i])) return;
+    MUST(depth_of(bytes, size) <= 8);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     struct told told = {0};
     struct s3_error error;
@@ -27,6 +53,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     rc r = s3_xml_read(bytes, size, each, &told, &e);
     MUST(is_ok(r) || (r.code == RC_CORRUPT && e.code == r.code && *e.text));
     MUST(!is_ok(r) || (told.texts > 0 && !told.open));
+    if (is_ok(r)) check_shape(bytes, size);
     char *text = malloc(size + 1);
     memcpy(text, bytes, size);
     text[size] = 0;
