@@ -41,8 +41,7 @@ static rc lock_alone(const char *db, sqlite3 **out, struct err *e) {
     return r;
 }
 
-/* All of it into the file, which then is a base to build on. The log goes: it was the evidence of
- * what the file is, and has done its duty. */
+/* All of it into the file, which then is a base to build on, or to keep. */
 static rc empty_log(sqlite3 *alone, const char *db, struct err *e) {
     int code = sqlite3_exec(alone, "PRAGMA wal_checkpoint(TRUNCATE)", NULL, NULL, NULL);
     return code == SQLITE_OK ? ok() : err_set(e, RC_IO, "%s: %s", db, sqlite3_errmsg(alone));
@@ -92,9 +91,11 @@ static rc remove_beside(struct env *env, const char *db, const char *suffix, str
     return r.code == RC_NOTFOUND ? ok() : r;
 }
 
-/* Build beside, then swap while nobody can open it. `save` (may be NULL) takes the old file's
- * name. */
-static rc swap(struct env *env, struct store *store, const char *db,
+/* Build beside, then swap while nobody can open it. The log, the evidence of what the file is,
+ * stays while the new one is built, or a crash meanwhile would leave a file of which nothing can be
+ * proven; unless the old one is built on: then it is a state that the replica knows. `save` (may be
+ * NULL) takes the old file's name. */
+static rc swap(struct env *env, struct store *store, const char *db, sqlite3 *alone,
                struct restore_options *options, const char *save, struct restore_result *result,
                struct err *e) {
     char temp[LIMIT_PATH + 32], dir[LIMIT_PATH];
@@ -102,10 +103,13 @@ static rc swap(struct env *env, struct store *store, const char *db,
     system_directory_of(db, dir);
     rc r = env->files->remove(env, temp, e); /* of a run that died */
     if (r.code != RC_NOTFOUND) TRY(r);
+    if (options->base) TRY(empty_log(alone, db, e));
     TRY(replica_restore(store, temp, options, result, e));
+    if (!options->base) TRY(empty_log(alone, db, e));
     TRY(env->files->copy_access(env, db, temp, e));
     TRY(remove_beside(env, db, "-wal", e));
     TRY(remove_beside(env, db, "-shm", e));
+    TRY(env->files->sync_dir(env, dir, e)); /* invariant 2, whatever a power cut undoes */
     if (save) TRY(env->files->rename(env, db, save, false, e));
     TRY(env->files->rename(env, temp, db, true, e));
     return env->files->sync_dir(env, dir, e);
@@ -148,8 +152,7 @@ rc fast_forward_database(struct env *env, struct store *store, const char *db, i
     }
     r = lock_alone(db, &alone, e);
     if (is_ok(r)) r = not_written_since(env, db, &then, e); /* it is what was classed */
-    if (is_ok(r)) r = empty_log(alone, db, e);
-    if (is_ok(r)) r = swap(env, store, db, &options, NULL, result, e);
+    if (is_ok(r)) r = swap(env, store, db, alone, &options, NULL, result, e);
     sqlite3_close(alone);
     env->files->close(env, options.base);
     return r;
@@ -163,8 +166,7 @@ rc fast_forward_adopt(struct env *env, struct store *store, const char *db, int 
     snprintf(saved, LIMIT_PATH, "%.*s.before-%lld", LIMIT_PATH - 40, db,
              (long long)env->unix_ms(env));
     TRY(lock_alone(db, &alone, e));
-    rc r = empty_log(alone, db, e);
-    if (is_ok(r)) r = swap(env, store, db, &options, saved, result, e);
+    rc r = swap(env, store, db, alone, &options, saved, result, e);
     sqlite3_close(alone);
     return r;
 }
