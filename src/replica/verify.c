@@ -44,11 +44,12 @@ struct walk {
     struct state state;
     struct step *steps;
     size_t count;
+    atomic_bool failed; /* a read, otherwise than by what its file is */
 };
 
 /* A decoded file: its header, and a number and a sum for each page. */
 struct digest {
-    struct store *store;
+    struct walk *walk;
     const struct replica_file *file;
     struct ltx_header header;
     struct buf pages;
@@ -132,13 +133,19 @@ static rc digest_page(void *arg, uint32_t pgno, const uint8_t *page, struct err 
     return buf_check(&d->pages, "sums of pages", e);
 }
 
+static bool is_about_the_file(rc r) {
+    return is_ok(r) || r.code == RC_CORRUPT || r.code == RC_NOTFOUND;
+}
+
 static void digest_make(void *arg, int i) {
     struct digest *d = (struct digest *)arg + i;
     uint64_t checksum;
+    if (atomic_load(&d->walk->failed)) return; /* a store that is away costs its patience once */
     buf_init(&d->pages, LIMIT_AHEAD);
-    d->result = replica_read_whole(d->store, d->file, 0,
+    d->result = replica_read_whole(d->walk->store, d->file, 0,
                                    (struct ltx_reader_events){digest_header, digest_page, d},
                                    &checksum, &d->err);
+    if (!is_about_the_file(d->result)) atomic_store(&d->walk->failed, true);
 }
 
 /* ---- one file ---- */
@@ -253,10 +260,12 @@ static rc together(struct walk *w, size_t at, size_t n, int parallel, struct err
     struct digest *digests = calloc(n, sizeof *digests);
     if (!digests) return err_set(e, RC_NOMEM, "no memory");
     for (size_t i = 0; i < n; i++) {
-        digests[i].store = w->store;
+        digests[i].walk = w;
         digests[i].file = w->steps[at + i].file;
     }
     rc r = w->store->env->parallel(w->store->env, parallel, (int)n, digest_make, digests, e);
+    for (size_t i = 0; is_ok(r) && i < n; i++)
+        if (!is_about_the_file(digests[i].result)) r = one(w, &w->steps[at + i], &digests[i], e);
     for (size_t i = 0; is_ok(r) && i < n; i++) r = one(w, &w->steps[at + i], &digests[i], e);
     for (size_t i = 0; i < n; i++) buf_deinit(&digests[i].pages);
     free(digests);

@@ -117,6 +117,27 @@ START_TEST(verify_says_of_every_failure_that_it_is_one) {
 }
 END_TEST
 
+static enum fault no_reads(void *arg, const char *op, const char *key) {
+    (void)arg, (void)key;
+    if (strcmp(op, "get") != 0) return FAULT_NONE;
+    atomic_fetch_add(&call, 1);
+    return FAULT_FAIL;
+}
+
+/* Each read has a patience of its own, and a replica has thousands of objects. */
+START_TEST(verify_does_not_ask_a_store_that_is_away_for_one_object_after_the_other) {
+    struct verify_result v;
+    struct store *faulty;
+    history_put_all(&h, store);
+    OK(store_new_fault(store, no_reads, NULL, &faulty, e));
+    store = faulty;
+    atomic_store(&call, 0);
+    CODE(replica_verify(store, 2, NULL, &v, e), RC_RETRY);
+    ck_assert_str_eq(v.broken, "");
+    ck_assert_int_le(atomic_load(&call), 2); /* one by each thread */
+}
+END_TEST
+
 /* ---- an object that is there in the list and gone when it is read ---- */
 
 static char victim[KEY_SIZE];
@@ -346,6 +367,7 @@ int main(void) {
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_loop_test(t, every_operation_of_the_store_may_fail, 0, GOALS * 3);
     tcase_add_loop_test(t, verify_says_of_every_failure_that_it_is_one, 0, 3);
+    tcase_add_test(t, verify_does_not_ask_a_store_that_is_away_for_one_object_after_the_other);
     tcase_add_loop_test(t, retention_may_be_faster_than_a_restore, 0, 2);
     tcase_add_test(t, retention_may_be_faster_than_the_proof);
     tcase_add_test(t, an_object_that_is_only_listed_is_missing_and_not_a_missing_backup);
