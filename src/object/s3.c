@@ -1,6 +1,8 @@
 /* A store in a bucket: S3 and what speaks like it (docs/format.md 2.7).
  *
- * Invariant: a list ends only where the server says that it is complete.
+ * Invariants:
+ * 1. A list ends only where the server says that it is complete.
+ * 2. What cannot be read as a list says nothing about the replica: RC_RETRY, and never RC_CORRUPT.
  */
 #include "base/limits.h"
 #include "object/key.h"
@@ -205,11 +207,10 @@ static rc list_part(void *arg, const char *path, const char *text, struct err *e
         l->time_ms = 0;
     } else if (strcmp(path, "Contents/Size") == 0) {
         l->size = strtoull(text, &end, 10);
-        if (*end || *text == '-')
-            return err_set(e, RC_CORRUPT, "the list has a size '%.20s'", text);
+        if (*end || *text == '-') return err_set(e, RC_RETRY, "the list has a size '%.20s'", text);
     } else if (strcmp(path, "Contents/LastModified") == 0) {
         if (!s3_time(text, &l->time_ms))
-            return err_set(e, RC_CORRUPT, "the list has a time '%.40s'", text);
+            return err_set(e, RC_RETRY, "the list has a time '%.40s'", text);
     } else if (strcmp(path, "IsTruncated") == 0) {
         l->truncated = strcmp(text, "true") == 0;
         l->told = l->truncated || strcmp(text, "false") == 0;
@@ -250,7 +251,7 @@ static rc list_page(struct s3 *s, struct listing *l, struct err *e) {
     TRY(r);
     TRY(s3_xml_read(text.bytes, text.size, list_part, l, e));
     if (l->ended && l->told) return ok();
-    return err_set(e, RC_CORRUPT, "the server's list is no list, or does not say if it is whole");
+    return err_set(e, RC_RETRY, "the server's list is no list, or does not say if it is whole");
 }
 
 static rc list(struct store *store, const char *below, const char *end, struct listing *l,
@@ -264,7 +265,7 @@ static rc list(struct store *store, const char *below, const char *end, struct l
     do {
         TRY(list_page(s, l, e));
         if (l->truncated && (!*l->token || strcmp(l->token, token) == 0))
-            return err_set(e, RC_CORRUPT, "the server's list is cut and does not say how to go on");
+            return err_set(e, RC_RETRY, "the server's list is cut and does not say how to go on");
         memcpy(token, l->token, sizeof token);
     } while (l->truncated);
     return ok();

@@ -28,7 +28,7 @@ struct s3_xml {
 };
 
 static void stop(struct s3_xml *x, const char *words) {
-    if (is_ok(x->failed)) x->failed = err_set(&x->why, RC_CORRUPT, "the server's XML %s", words);
+    if (is_ok(x->failed)) x->failed = err_set(&x->why, RC_RETRY, "the server's XML %s", words);
     XML_StopParser(x->parser, XML_FALSE);
 }
 

@@ -418,6 +418,20 @@ def test_list_that_is_bad(replica, fault):
     assert not list(replica.path.glob("restored-*"))
 
 
+@pytest.mark.parametrize("nth", [0, 1])
+@pytest.mark.parametrize("fault", ["HTML", "cut", "deep", "an error in a 200"])
+def test_list_that_is_bad_at_the_first_start(s3box, fault, nth):
+    """It says nothing about the replica; the next one is good."""
+    app = s3box.new_app(10)
+    f = s3box.s3.fault(BAD_LISTS[fault], kind="list", skip=nth, times=1)
+    s3box.r = s3box.start(*SLOW_LEVELS)
+    s3box.r.wait("destination.retry")
+    s3box.r.wait("destination.ready")
+    assert f.hits
+    add_rows(app, 1)
+    all_arrived(s3box)
+
+
 def test_huge_list(replica):
     """100 MB of it: refused early, in little memory."""
     entry = b"<Contents><Key>app/0000/x%0100d</Key><Size>1</Size><LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>"
