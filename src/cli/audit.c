@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define AUDIT_TIMES 5 /* retention may delete what was to be compared */
+#define AUDIT_TIMES 100 /* retention may delete what was to be compared */
 
 /* ---- audit ---- */
 
@@ -80,7 +80,6 @@ static rc restore_and_compare(struct look *l, struct store *store, uint64_t txid
     rc r = env->files->open(env, path, FILE_READ, &file, e);
     (void)env->files->remove(env, path, NULL); /* a file of ours in the temp directory */
     TRY(r);
-    out->txid = txid;
     r = compare(l, env, file, restored.page_count, out, e);
     env->files->close(env, file);
     return r;
@@ -88,27 +87,33 @@ static rc restore_and_compare(struct look *l, struct store *store, uint64_t txid
 
 /* RC_NOTFOUND: retention has deleted what was to be compared. */
 static rc audit(struct env *env, struct store *store, const char *db, struct audit_result *out,
-                bool *empty, struct err *e) {
+                struct err *e) {
     struct look l;
     bool proven = false;
     *out = (struct audit_result){0};
     rc r = look_open(&l, env, store, db, e);
-    *empty = is_ok(r) && l.empty;
-    if (*empty) r = replica_no_backup(store, e);
+    if (is_ok(r) && l.empty) r = replica_no_backup(store, e);
     uint64_t txid = is_ok(r) ? state_to_compare(&l, &proven) : 0;
     if (is_ok(r) && !txid) r = not_continued(&l, store, e);
+    out->txid = txid;
     if (is_ok(r)) r = restore_and_compare(&l, store, txid, out, e);
     if (is_ok(r) && out->differing && !proven) r = not_continued(&l, store, e);
     look_close(&l);
     return r;
 }
 
+/* While retention is faster than we are, each time there is a newer end to compare. One that is not
+ * there although none came after it was not deleted by retention. */
 rc audit_source(struct env *env, struct store *store, const char *db, struct audit_result *out,
                 struct err *e) {
-    bool empty = false;
-    rc r = audit(env, store, db, out, &empty, e);
-    for (int i = 1; i < AUDIT_TIMES && r.code == RC_NOTFOUND && !empty; i++)
-        r = audit(env, store, db, out, &empty, e);
+    uint64_t before;
+    int times = 0;
+    rc r;
+    *out = (struct audit_result){0};
+    do {
+        before = out->txid;
+        r = audit(env, store, db, out, e);
+    } while (r.code == RC_NOTFOUND && out->txid != before && ++times < AUDIT_TIMES);
     TRY(r);
     if (!out->differing) return ok();
     return err_set(e, RC_CORRUPT, "%s: %u pages differ from TXID %llu of %s, first page %u", db,

@@ -484,6 +484,31 @@ def test_stale_list_shows_what_was_deleted(s3box):
     s3box.replicate().stop()
 
 
+# ---- verify -source ----
+
+
+def test_compared_while_retention_is_faster(s3box):
+    """Six times the state that is to be compared is gone when it is asked for; a newer one is, in its place."""
+    s3box.new_app(10).close()
+    r = s3box.replicate("-levels", "10ms,20ms,40ms", "-snapshot", "30ms", "-keep-level0", "1ms", "-keep-snapshots", "1ms")
+    lists = []
+
+    def overtake(request, apply):
+        """The first list is for verify itself; then each look at the replica is one, and each restore."""
+        lists.append(request)
+        if len(lists) in range(3, 15, 2):
+            newest = max(key.rpartition("-")[2] for key in s3box.s3.objects if key.endswith(".ltx"))
+            while any(key.endswith(newest) for key in s3box.s3.objects):
+                so_far = r.mark()
+                s3box.sql("INSERT INTO t(v) VALUES ('more')")
+                r.wait("ship", since=so_far)
+        return apply()
+
+    s3box.s3.fault(overtake, kind="list")
+    s3box.holdfast("verify", "-source", s3box.db, s3box.replica)
+    assert len(lists) == 15
+
+
 # ---- multipart ----
 
 
