@@ -486,6 +486,7 @@ def parse():
     p.add_argument("--scenes", default=",".join(SCENES), help="what is recorded (%(default)s)")
     p.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     p.add_argument("--dir", help="where to work (a new one on a tmpfs)")
+    p.add_argument("--forget", action="store_true", help="keep no trace, whatever is found")
     p.add_argument("--again", help="a trace that was kept")
     p.add_argument("--only", type=int, help="the state to start on")
     return p.parse_args()
@@ -497,19 +498,21 @@ def main():
         return start_again(args)
     began = time.monotonic()
     shm = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    keep = args.dir
+    keep = bool(args.dir)
     args.dir = args.dir or tempfile.mkdtemp(prefix="holdfast-power-", dir=shm)
     names = args.scenes.split(",")
     try:
         scenes = side_by_side(args, Scene.record_it, [Scene(args, name, list(SCENES).index(name)) for name in names])
     except (Unable, OSError, subprocess.TimeoutExpired) as e:
         print(f"power: {e}", file=sys.stderr)
+        if args.forget:
+            shutil.rmtree(args.dir)
         return 2
     end = began + args.seconds
     explored, first = explore_all(args, scenes, time.monotonic() + (end - time.monotonic()) * 0.5)
     started, second = start_all(args, scenes, end)
     print(first, second, sep="\n", flush=True)
-    if not keep and not explored and not started:
+    if args.forget or not (keep or explored or started):
         shutil.rmtree(args.dir)
     return max(explored, started)
 

@@ -12,7 +12,6 @@
  * Writes to a mapping are not seen. The one file that SQLite maps, NAME-shm, does not outlive a
  * power cut in any case.
  */
-#undef _FILE_OFFSET_BITS /* else the headers make one of open and open64 */
 #include "trace.h"
 
 #include <errno.h>
@@ -255,10 +254,12 @@ static void mark(const void *bytes, size_t n) {
     unlock(locked);
 }
 
+/* A handler of signals may write to a pipe or the like, while its thread has the lock. */
 ssize_t write(int fd, const void *bytes, size_t n) {
-    if (fd == STDOUT_FILENO) mark(bytes, n);
-    if (fd == STDOUT_FILENO || fd == STDERR_FILENO) return syscall(SYS_write, fd, bytes, n);
     struct stat st;
+    if (fd == STDOUT_FILENO) mark(bytes, n);
+    if (fd <= STDERR_FILENO || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+        return syscall(SYS_write, fd, bytes, n);
     bool locked = lock();
     bool is = locked && is_recorded(fd, &st);
     off_t at = is ? lseek(fd, 0, SEEK_CUR) : 0;
