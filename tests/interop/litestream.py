@@ -150,7 +150,7 @@ def compare(box, targets, program="0.5.17", replica=None):
 
 
 def every_restore_point(box, program="0.5.17"):
-    """Of the TXIDs that are listed, and of the times and the milliseconds after them, some of each: how many of both."""
+    """Of the TXIDs that are listed, and of the times and the milliseconds after them, some: how many of both."""
     txids = some(sorted({o["txid"] for o in box.list()}), 7)
     by_txid = compare(box, [("-txid", f"{n:016x}") for n in txids], program)
     by_time = compare(box, [("-timestamp", rfc3339(ms)) for ms in some(times_of(box), 6)], program)

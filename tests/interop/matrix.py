@@ -117,8 +117,8 @@ def table(cells):
                 out.append(f"| {text} | - | - | | {compared} |")
                 continue
             states = [cells.get((program, way, place), 0) for place in PLACES]
-            words_of = ["equal" if n >= least else "NOT COMPARED" if n == 0 else "TOO FEW" for n in states]
-            out.append(f"| {text} | {' | '.join(words_of)} | {least}{'' if least == 1 else ' or more'} | {compared} |")
+            verdicts = " | ".join("equal" if n >= least else "NOT COMPARED" if n == 0 else "TOO FEW" for n in states)
+            out.append(f"| {text} | {verdicts} | {least}{'' if least == 1 else ' or more'} | {compared} |")
         out.append("")
     return "\n".join(out)
 

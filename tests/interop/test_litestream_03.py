@@ -57,8 +57,8 @@ def arrivals(box):
     """When each of its objects came, in ms; in a bucket the store says so, with the list."""
     if isinstance(box.replica, pathlib.Path):
         return {file: file.stat().st_mtime_ns // 1_000_000 for file in box.replica.rglob("*.lz4")}
-    root = box.replica.key
-    return {box.replica / u[0].removeprefix(f"{root}/"): millisecond_of(u) for u in uploads(box.replica) if u[0].endswith(".lz4")}
+    came = [u for u in uploads(box.replica) if u[0].endswith(".lz4")]
+    return {box.replica / u[0].removeprefix(f"{box.replica.key}/"): millisecond_of(u) for u in came}
 
 
 def live(box, app, rounds):
