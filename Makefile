@@ -53,8 +53,11 @@ bench-s3:
 	@scripts/build $(BUILD) -Dtests=enabled
 	@/usr/bin/python3 -B tests/bench/all.py s3 --build $(BUILD) $(ARGS)
 
+# Whom it cannot get, for want of a network, is named in the table.
 bench:
 	@scripts/setup build test
+	@scripts/setup ceph parts || true
+	@scripts/fetch-litestream build-parts/litestream || true
 	@scripts/build $(BUILD) -Dtests=enabled
 	@/usr/bin/python3 -B tests/bench/all.py --build $(BUILD) $(ARGS)
 

@@ -1,10 +1,12 @@
-"""What the benchmarks share: arguments, a place, processes that are measured, verdicts.
+"""What the benchmarks share: arguments, a place, processes that are measured, rows, verdicts.
 
-Everything is made in one directory below --dir ($TMPDIR, else /var/tmp) and, for what belongs on tmpfs, one
+A row has a figure of each system (peers.py) for each turn; what is printed and kept (--json) are its median and
+quartiles, and those of the ratios within a turn. Everything is made in one directory below --dir ($TMPDIR, else /var/tmp) and, for what belongs on tmpfs, one
 below /dev/shm; both are removed at the end, however it comes.
 """
 import argparse
 import contextlib
+import json
 import os
 import random
 import shlex
@@ -33,6 +35,7 @@ def arguments(text, **more):
     p.add_argument("--quick", action="store_true", help="small and short: does it run? The figures mean little")
     p.add_argument("--seed", type=int, help="default: random, printed")
     p.add_argument("--dir", default=os.environ.get("TMPDIR") or "/var/tmp", help="where (%(default)s)")
+    p.add_argument("--json", help="a file for rows and verdicts")
     p.add_argument("--build", default=str(ROOT / "build"), help="build directory (%(default)s)")
     for name, (default, words) in more.items():
         kind = {"action": "store_true"} if default is False else {"default": default, "type": type(default)}
@@ -64,14 +67,17 @@ class Bench:
         self.rng = random.Random(args.seed)
         self.holdfast = str(Path(args.build) / "holdfast")
         self.writer = str(Path(args.build) / "tests/bench/bench_writer")
-        self.env = dict(os.environ, RUNTIME_DIRECTORY=str(self.shm), TMPDIR=str(place))
-        self.verdicts, self.count = [], 0
+        others = {key for key in os.environ if key.startswith(("AWS_", "LITESTREAM_")) or key.lower().endswith("_proxy")}
+        self.env = {key: value for key, value in os.environ.items() if key not in others}
+        self.env |= {"RUNTIME_DIRECTORY": str(self.shm), "TMPDIR": str(place)}
+        self.store = str(Path(args.build) / "tests/bench/bench_store")
+        self.verdicts, self.rows, self.absent, self.count = [], [], [], 0
 
     def unique(self, stem):
         self.count += 1
         return self.shm / f"{stem}{self.count}"
 
-    def head(self, title):
+    def title(self, title):
         version = subprocess.run([self.holdfast, "--version"], stdout=subprocess.PIPE, text=True).stdout.strip()
         sqlite = sqlite3.sqlite_version
         print(f"{title}")
@@ -89,8 +95,9 @@ class Bench:
             raise Failure(f"{Path(program).name} {words[0]}: exit {p.returncode}")
         return p.stdout
 
-    def write(self, *words):
-        return [words_of(line) for line in self.lines(*words).splitlines()]
+    def write(self, *words, program=None):
+        """The same, each line as words."""
+        return [words_of(line) for line in self.lines(*words, program=program).splitlines()]
 
     def measure(self, *command):
         """Run it to its end: seconds, user, system, peak_kb, as numbers."""
@@ -102,6 +109,11 @@ class Bench:
         return {key: float(value) for key, value in words_of(note.read_text()).items()}
 
     # ---- verdicts ----
+
+    def missing(self, why):
+        """What could not be measured here; the rest is."""
+        print(f"  not measured: {why}", flush=True)
+        self.absent.append(why)
 
     def verdict(self, what, value, goal, gate=None, least=False, unit=""):
         """Whether `value` is within goal and gate: at most them, or at least."""
@@ -115,18 +127,86 @@ class Bench:
         gates = f", gate {sign} {gate:g}{unit}" if gate != goal else ""
         print(f"  {'FAIL' if state == 'MISSED' else 'ok  '} {what}: {value:.4g}{unit} "
               f"(goal {sign} {goal:g}{unit}{gates}): {state}", flush=True)
-        self.verdicts.append(state != "MISSED")
+        self.verdicts.append({"what": what, "value": value, "goal": goal, "gate": gate, "least": least, "unit": unit,
+                              "state": state})
+
+    # ---- rows ----
+
+    def head(self, title, systems):
+        print(f"  {title:44}" + "".join(f"{name:>19}" for name in systems), flush=True)
+
+    def row(self, name, unit, runs, figure, more=False, digits=1, chart=False):
+        """`runs`: {system: [a dict for each turn, or None where it stood aside]}; `figure`: a key, or a function of the
+        dict; `more`: more is better; `chart`: it is one of the bars. The ratios say how many times better ours is."""
+        pick = figure if callable(figure) else lambda run: run.get(figure)
+        figures = {system: [None if run is None else pick(run) for run in turns] for system, turns in runs.items()}
+        values = {system: quartiles(turns) for system, turns in figures.items()}
+        ours = figures.get("holdfast", [])
+        ratios = {}
+        for system, turns in figures.items():
+            pairs = [(our, its) for our, its in zip(ours, turns) if our and its]
+            if system != "holdfast" and pairs:
+                ratios[system] = quartiles([our / its if more else its / our for our, its in pairs])
+        self.rows.append({"name": name, "unit": unit, "digits": digits, "chart": chart, "values": values,
+                          "ratios": ratios, "turns": max(map(len, figures.values()))})
+        cells = ("-" if v is None else f"{v[1]:,.{digits}f}" for v in values.values())
+        print(f"  {f'{name}, {unit}' if unit else name:44}" + "".join(f"{cell:>19}" for cell in cells), flush=True)
+        return ratios
 
 
-class Replicate:
+class Beside:
+    """A process beside the database, started by the launcher, which says what it has used."""
+
+    def __init__(self, bench, *command, **how):
+        self.bench, self.note = bench, bench.unique("use")
+        self.process = subprocess.Popen([bench.writer, "run", self.note, *map(str, command)], stdin=subprocess.DEVNULL,
+                                        env=bench.env, **how)
+
+    def ready(self):
+        """Its first backup is whole."""
+
+    def pid(self):
+        until(lambda: self.note.exists() and "pid" in words_of(self.note.read_text()), "the launcher's note")
+        return int(words_of(self.note.read_text())["pid"])
+
+    def peak_kb(self):
+        """VmHWM so far."""
+        for line in Path(f"/proc/{self.pid()}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1])
+        raise Failure("no VmHWM in /proc")
+
+    def words(self):
+        """Its last, for a failure."""
+        return ""
+
+    def end(self, *codes):
+        """SIGTERM; what it used, as numbers."""
+        self.process.send_signal(signal.SIGTERM)
+        if self.process.wait(120) not in (codes or (0,)):
+            raise Failure(f"{Path(self.process.args[3]).name}: exit {self.process.returncode}: {self.words()}")
+        return {key: float(value) for key, value in words_of(self.note.read_text()).items()}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+class Replicate(Beside):
     """`holdfast replicate` beside a database."""
 
     def __init__(self, bench, db, url, *options):
-        self.bench, self.note = bench, bench.unique("use")
         self.events, self.news = [], threading.Condition()
-        command = [bench.holdfast, "replicate", "-log", "logfmt", *options, str(db), str(url)]
-        self.process = subprocess.Popen([bench.writer, "run", self.note, *command], env=bench.env, text=True,
-                                        stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        command = [bench.holdfast, "replicate", "-log", "logfmt", *options, db, url]
+        super().__init__(bench, *command, text=True, stderr=subprocess.PIPE)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 
@@ -162,44 +242,33 @@ class Replicate:
             while self.news.wait(seconds):
                 pass
 
-    def peak_kb(self):
-        """VmHWM so far."""
-        pid = words_of(self.note.read_text())["pid"]
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1])
-        raise Failure("no VmHWM in /proc")
+    def words(self):
+        return str(self.events[-3:])
 
     def requests(self):
         """Made so far, by kind."""
         since = len(self.events)
-        os.kill(int(words_of(self.note.read_text())["pid"]), signal.SIGUSR1)
+        os.kill(self.pid(), signal.SIGUSR1)
         event = self.wait("requests", since=since)
         return {key: int(value) for key, value in event.items() if key != "at_ns" and value.isdigit()}
 
     def end(self):
         """SIGTERM; the stop line and what it used, as numbers."""
-        self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(120)
+        use = super().end()
         self.reader.join()
-        if code != 0:
-            raise Failure(f"replicate: exit {code}: {self.events[-3:]}")
-        use = {key: float(value) for key, value in words_of(self.note.read_text()).items()}
         stop = [event for event in self.events if event["event"] == "stop"][-1]
         use.update({key: float(value) for key, value in stop.items() if key not in ("time", "event", "at_ns")})
         return use
 
-    def __enter__(self):
-        return self
 
-    def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(30)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+def until(question, what, seconds=60):
+    """Ask again until the answer is true; the answer."""
+    end = time.monotonic() + seconds
+    while not (answer := question()):
+        if time.monotonic() > end:
+            raise Failure(f"not within {seconds:g} s: {what}")
+        time.sleep(0.005)
+    return answer
 
 
 def size_of(path):
@@ -219,6 +288,11 @@ def median(values):
     return quantile(values, 0.5)
 
 
+def quartiles(values):
+    values = [value for value in values if value is not None]
+    return [quantile(values, q) for q in (0.25, 0.5, 0.75)] if values else None
+
+
 def needs(path, megabytes):
     free = shutil.disk_usage(path).free // MB
     if free < megabytes:
@@ -229,23 +303,34 @@ def stop(_number, _frame):
     raise KeyboardInterrupt
 
 
-def main(text, measure, program="bench_writer", **more):
-    """Parse, build `program`, make the place, measure(bench), remove it. Exit 0: within all gates; 1: not; 2: not measured."""
-    args = arguments(text, **more)
+def keep(args, bench, failure=None):
+    """--json."""
+    if args.json:
+        rows, verdicts = (bench.rows, bench.verdicts) if bench else ([], [])
+        out = {"rows": rows, "verdicts": verdicts, "absent": bench.absent if bench else [], "failure": failure, "load": os.getloadavg()[0], "quick": args.quick}
+        Path(args.json).write_text(json.dumps(out, indent=1) + "\n")
+
+
+def main(text, measure, *programs, **more):
+    """Parse, build the programs (bench_writer if none is named), make the place, measure(bench), remove it. Exit 0:
+    within all gates; 1: not; 2: not measured."""
+    args, bench = arguments(text, **more), None
+    programs = [f"tests/bench/{program}" for program in programs or ["bench_writer"]]
     signal.signal(signal.SIGTERM, stop)
     try:
-        subprocess.run(["ninja", "--quiet", "-C", args.build, "holdfast", f"tests/bench/{program}"],
-                       check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["ninja", "--quiet", "-C", args.build, "holdfast", *programs], check=True, stdout=subprocess.DEVNULL)
         with contextlib.ExitStack() as places:
             place = places.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-bench-", dir=args.dir))
             shm = places.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-bench-", dir="/dev/shm"))
             bench = Bench(args, place, shm)
-            bench.head(text.split("\n")[0])
+            bench.title(text.split("\n")[0])
             measure(bench)
     except (Failure, OSError, subprocess.SubprocessError) as why:
         print(f"  NOT MEASURED: {why}", flush=True)
+        keep(args, bench, str(why))
         sys.exit(2)
     except KeyboardInterrupt:
         print("  stopped")
         sys.exit(130)
-    sys.exit(0 if all(bench.verdicts) else 1)
+    keep(args, bench)
+    sys.exit(1 if any(verdict["state"] == "MISSED" for verdict in bench.verdicts) else 0)

@@ -3,11 +3,11 @@
 
 One connection writes 1,000 transactions a second (an UPDATE and an INSERT each), another upgrades reads to
 writes (BEGIN; SELECT; UPDATE; COMMIT) 200 times a second, which fails at once with SQLITE_BUSY, whatever the
-timeout, when somebody holds the write lock. First the two take turns, so that nobody but Holdfast can refuse
-them; then each goes its own way, and they refuse each other too. Each time without and with
-`holdfast replicate`.
+timeout, when somebody holds the write lock. The two take turns, so that nobody but who stands beside can refuse
+them; then, with us alone, each goes its own way, and they refuse each other too. All in turn, each on a new database.
 """
 import bench
+import peers
 
 
 def resets(db):
@@ -16,72 +16,67 @@ def resets(db):
         return int.from_bytes(f.read(20)[16:20], "big")
 
 
-def one(b, turns, beside, seconds):
-    place = b.place / f"{turns}{beside}"
+def one(b, turns, system, seconds):
+    place = b.place / b.unique("paced").name
     place.mkdir()
-    db, replica = place / "app.db", place / "replica"
+    db = place / "app.db"
     b.write("create-paced", db)
     keep = bench.sqlite3.connect(db, isolation_level=None)  # so that the log stays from first to last
     keep.execute("UPDATE hot SET n = 1 WHERE id = 1")
-    words = ("paced", db, seconds, b.args.rate, b.args.upgrades, turns, b.args.seed)
-    if not beside:
+    with system.beside(b, db, place / "replica") as beside:
+        beside.ready()
         first_salt = resets(db)
-        run = {k: float(v) for k, v in b.write(*words)[-1].items()}
-    else:
-        with bench.Replicate(b, db, replica) as r:
-            r.wait("ship")
-            first, first_salt = len(r.events), resets(db)
-            run = {k: float(v) for k, v in b.write(*words)[-1].items()}
-            run.update({f"stop_{k}": v for k, v in r.end().items()})
-        ships = [e for e in r.events[first:] if e["event"] == "ship"]
-        run["shipped"] = sum(int(e["bytes"]) for e in ships)
-        run["shipped_pages"] = sum(int(e["pages"]) for e in ships)
-        run["compacted"] = sum(int(e["bytes"]) for e in r.events[first:] if e["event"] == "compact")
+        run = {k: float(v) for k, v in b.write("paced", db, seconds, b.args.rate, b.args.upgrades, turns, b.args.seed)[-1].items()}
+        run["size"] = db.stat().st_size
+        run.update({f"its_{k}": v for k, v in beside.end().items()})
     run["resets"] = (resets(db) - first_salt) % (1 << 32)
+    if system.replicates:
+        run["cpu"] = (run["its_user"] + run["its_system"]) / seconds
+        run["peak_mb"] = run["its_peak_kb"] / 1e3
     keep.close()
+    bench.shutil.rmtree(place)
     return run
 
 
-def report(b, turns, runs, seconds):
-    def row(name, key, scale=1.0, digits=0):
-        columns = "".join(f"{runs[way][key] * scale:16,.{digits}f}" for way in (False, True))
-        print(f"  {name:44}{columns}")
-
-    title = "writers take turns" if turns == "serial" else "each its own way"
-    print(f"  {title}, {seconds:g} s each{'':15}{'alone':>16}{'holdfast beside':>16}")
-    row("transactions a second", "rate")
-    row("upgrades a second", "upgrades")
-    row("SQLITE_BUSY in upgrades", "busy_upgrades")
-    row("SQLITE_BUSY in BEGIN IMMEDIATE (10 s)", "busy_writer")
-    row("SQLITE_BUSY_SNAPSHOT (their own doing)", "snapshots")
-    row("transaction, us: p50", "writer_p50_us")
-    row("transaction, us: p99", "writer_p99_us")
-    row("transaction, ms: max", "writer_max_us", 1e-3, 1)
-    row("largest log, MB", "wal_bytes", 1e-6, 1)
-    row("log emptied, times", "resets")
-    h = runs[True]
-    pages = h["pages"] * 4096
-    print(f"  write lock taken {h['stop_locks']:.0f} times in {h['resets']:.0f} emptyings, mean {h['stop_lock_mean_ms']:.1f} ms, "
-          f"max {h['stop_lock_max_ms']:.1f} ms")
-    print(f"  {pages / bench.MB:.0f} MB of pages written, {h['shipped'] / bench.MB:.1f} MB shipped "
-          f"({h['shipped'] / pages:.3f} of it; {h['shipped_pages']:.0f} of {h['pages']:.0f} pages), "
-          f"{h['compacted'] / bench.MB:.1f} MB in compactions")
-    print(f"  replicate: {h['stop_user'] + h['stop_system']:.2f} s CPU, peak {h['stop_peak_kb'] / 1000:.1f} MB")
+def report(b, runs):
+    for name, key, digits in (("transactions", "rate", 0), ("transaction p50, us", "writer_p50_us", 1),
+                              ("transaction p99, us", "writer_p99_us", 1)):
+        b.row(f"{name}, 1,000/s" if digits else f"{name} of 1,000/s", "", runs, key, more=not digits, digits=digits)
+    p99 = b.rows[-1]["ratios"].get("no-op")
+    b.row("transaction max, 1,000/s", "ms", runs, lambda run: run["writer_max_us"] / 1e3)
+    b.row("upgrades refused, of 200/s", "per min",
+          runs, lambda run: run["busy_upgrades"] / b.seconds * 60, digits=0)
+    b.row("log's size at the end, 1,000/s", "MB", runs, lambda run: run["wal_bytes"] / bench.MB, chart=True)
+    b.row("log emptied, 1,000/s", "per min", runs, lambda run: run["resets"] / b.seconds * 60, digits=0)
+    b.row("CPU, 1,000/s", "of a core", runs, "cpu", digits=3, chart=True)
+    b.row("peak memory, database of 10 MB", "MB", runs, "peak_mb", chart=True)
+    return p99
 
 
 def measure(b):
-    seconds = 5.0 if b.args.quick else b.args.seconds
-    results = {}
-    for turns in ("serial", "apart"):
-        runs = {beside: one(b, turns, beside, seconds) for beside in (False, True)}
-        report(b, turns, runs, seconds)
-        results[turns] = runs
-    held = results["serial"][True]
-    b.verdict("SQLITE_BUSY in upgrades, writers take turns", held["busy_upgrades"], 0)
-    b.verdict("SQLITE_BUSY in BEGIN IMMEDIATE", held["busy_writer"], 0)
-    b.verdict("largest log, frames", max(r[True]["stop_wal_frames_max"] for r in results.values()), 4000)
-    b.verdict("emptyings that took the write lock", held["stop_locks"] / max(held["resets"], 1), 0.1)
+    turns, b.seconds = (1, 1.5) if b.args.quick else (b.args.turns, b.args.seconds)
+    systems = peers.here(b)
+    runs = {system.name: [] for system in systems}
+    for _ in range(turns):
+        for system in b.rng.sample(systems, len(systems)):
+            runs[system.name].append(one(b, "serial", system, b.seconds))
+    size = bench.median([run["size"] for run in runs["holdfast"]]) / bench.MB
+    b.head(f"writers take turns, {turns} x {b.seconds:g} s; {size:.0f} MB", runs)
+    p99 = report(b, runs)
+    apart = one(b, "apart", peers.Holdfast(), b.seconds)
+    held = runs["holdfast"]
+    locks, emptied = sum(run["its_locks"] for run in held), sum(run["resets"] for run in held)
+    print(f"  the write lock: taken {locks:.0f} times in {emptied:.0f} emptyings, mean "
+          f"{bench.median([run['its_lock_mean_ms'] for run in held]):.1f} ms, max {max(run['its_lock_max_ms'] for run in held):.1f} ms")
+    print(f"  each its own way: {apart['rate']:.0f} transactions a second, {apart['busy_upgrades']:.0f} upgrades refused")
+    b.verdict("transaction p99, 1,000/s, holdfast / no-op", 1 / p99[1], 1.1)
+    b.verdict("SQLITE_BUSY in upgrades, writers take turns", max(run["busy_upgrades"] for run in held), 0)
+    b.verdict("SQLITE_BUSY in BEGIN IMMEDIATE", max(run["busy_writer"] for run in held), 0)
+    b.verdict("largest log, times the threshold of 1,000 frames",
+              max(run["its_wal_frames_max"] for run in [*held, apart]) / 1000, 4)
+    b.verdict("emptyings that took the write lock", locks / max(emptied, 1), 0.1)
+    b.verdict("peak memory, one database of 10 MB", max(run["peak_mb"] for run in held), 12, unit=" MB")
 
 
-bench.main(__doc__, measure, seconds=(60.0, "of each of four runs"), rate=(1000, "transactions a second"),
+bench.main(__doc__, measure, turns=(3, "of each"), seconds=(8.0, "of each run"), rate=(1000, "transactions a second"),
            upgrades=(200, "upgrades a second"))

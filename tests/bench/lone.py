@@ -1,41 +1,149 @@
 #!/usr/bin/python3 -B
-"""lone: the way of a single commit into a file replica.
+"""lone: from a single commit to the moment at which it is durable elsewhere.
 
-One commit each 100 to 400 ms. Measured is the time from the return of COMMIT to the moment at which inotify
-shows the level-0 object under its name (it is written and synced by then). With -interval 20ms each of these
-commits comes after more than an interval of quiet, so each is shipped at once; the rule that ships at most
-once per interval under steady writes is not what is measured. Beside it stands what the file system itself
-takes to write, sync and link a file of the same size, 30 ms after each arrival.
+One commit each 100 to 400 ms, and whoever replicates looks and ships each 20 ms, where that can be said; so each of these
+commits comes after more than an interval of quiet. (The rule that ships at most once per interval under steady writes
+is not what is measured.) Three ways:
+
+- a directory: from the return of COMMIT to inotify showing the object under its name, which is written and synced by
+  then. Beside it stands what the file system takes to write, sync and link a file of the same size.
+- a bucket, Ceph behind a proxy that makes each request take 30 ms: from the moment at which SQLite made the commit visible
+  to the moment at which the proxy had passed on the reply to the first upload of the log that began after it.
+- in the process, without any other: hf_write, then hf_wait with flush, against the library's fake, whose PUTs take 30 ms.
+
+Our share is what is left without the file's or the PUT's own time. And 1,000 threads that wait for one commit: how
+many PUTs it takes.
 """
+import uuid
+
 import bench
+import own
+import peers
+
+PUT_MS = 30
+EVERY_MS = 20
+QUANTILES = (("p50", 0.5), ("p99", 0.99), ("max", 1))
+OF_THE_LOG = ("/0000/", "/wal/")  # in the names of objects
 
 
-def one(b, sync, commits):
-    place = b.place / sync
+def new(b):
+    """A database to be, in a directory of its own."""
+    place = b.place / uuid.uuid4().hex[:8]
     place.mkdir()
-    db, replica = place / "app.db", place / "replica"
+    return place / "app.db"
+
+
+def in_directory(b, system, commits):
+    db = new(b)
+    replica = db.parent / "replica"
     b.write("create-paced", db)
-    with bench.Replicate(b, db, replica, "-interval", "20ms") as r:
-        r.wait("ship")
-        rows = b.write("lone", db, replica / "ltx/0", commits, sync, b.args.seed)
-        use = r.end()
-    way = [float(row["way_us"]) / 1000 for row in rows]
-    link = [float(row["link_us"]) / 1000 for row in rows]
-    commit = [float(row["commit_us"]) / 1000 for row in rows]
-    for name, values in (("COMMIT returned to object seen", way), ("a file written, synced, linked", link),
-                         ("the transaction itself", commit)):
-        figures = "".join(f"{bench.quantile(values, q):9.2f}" for q in (0.5, 0.9, 0.99, 1))
-        print(f"  {sync:7} {name:32}{figures}")
-    print(f"  {sync:7} replicate: {use['user'] + use['system']:.2f} s CPU, {use['peak_kb'] / 1000:.1f} MB")
-    return bench.median(way)
+    with system.beside(b, db, replica, EVERY_MS) as beside:
+        beside.ready()
+        rows = b.write("lone", db, system.objects(replica), commits, "NORMAL", b.args.seed)
+        beside.end()
+    bench.shutil.rmtree(db.parent)
+    return [{key: float(row[key]) / 1e3 for key in ("way_us", "link_us")} for row in rows]
+
+
+def in_bucket(b, system, slow, log, seconds):
+    """ms of each commit; None for one that no upload began after in time."""
+    db = new(b)
+    name = db.parent.name
+    b.write("create-paced", db)
+    with system.beside(b, db, slow.box(name), EVERY_MS) as beside:
+        beside.ready()
+        commits = [int(line.split()[0]) for line in b.lines("stamps", db, seconds, 4, b.args.seed).splitlines()]
+        beside.end()
+    bench.shutil.rmtree(db.parent)
+    puts = [line.split() for line in log.read_text().splitlines()]
+    puts = sorted((int(began), int(ended)) for verb, target, status, began, ended in puts
+                  if verb == "PUT" and f"/{name}/" in target and any(part in target for part in OF_THE_LOG) and status == "200")
+    ways = []
+    for at in commits:
+        ended = next((ended for began, ended in puts if began > at), None)
+        if ended is None:
+            raise bench.Failure(f"{system.name}: a commit for which nothing was uploaded")
+        ways.append({"way_us": (ended - at) / 1e6})
+    return ways
+
+
+def in_process(b, seconds):
+    out = b.write("barrier", new(b), f"fake:{PUT_MS}", 1, seconds, "flush", program=b.store)
+    return {key: float(out[-1][f"wait_{key}_us"]) / 1e3 for key in ("p50", "p99", "max")}
+
+
+def rows(b, where, ways):
+    for name, q in QUANTILES:
+        runs = {system: [{"ms": bench.quantile([w["way_us"] for w in turn], q)} for turn in turns]
+                for system, turns in ways.items()}
+        b.row(f"commit to durable, {where}, {name}", "ms", runs, "ms", digits=2, chart=name == "p50")
+
+
+def directory(b, systems, turns, commits):
+    ways = {system.name: [] for system in systems}
+    for _ in range(turns):
+        for system in b.rng.sample(systems, len(systems)):
+            ways[system.name].append(in_directory(b, system, commits))
+    b.head(f"a directory, {turns} x {commits} commits", ways)
+    rows(b, "directory", ways)
+    all_ = [way for turn in ways["holdfast"] for way in turn]
+    way, link = ([row[key] for row in all_] for key in ("way_us", "link_us"))
+    print(f"  {'a file written, synced, linked':44}{bench.median(link):19.2f} p50 {bench.quantile(link, 0.99):.2f} p99")
+    b.verdict("directory, p50", bench.median(way), 5, unit=" ms")
+    b.verdict("directory, p99 without the file's own", bench.quantile(way, 0.99) - bench.quantile(link, 0.99), 2.5, unit=" ms")
+
+
+def plain_put_ms(place, count):
+    """p50 and p99 of a create-only PUT of 600 bytes, on one connection."""
+    box, client, out = place.box(f"plain-{uuid.uuid4().hex[:8]}"), place.client, []
+    client.list(place.bucket, "none")  # the connection
+    for i in range(count):
+        start = bench.time.monotonic_ns()
+        client.ask("PUT", (box / str(i))._at(), headers={"if-none-match": "*"}, body=bytes(600))
+        out.append((bench.time.monotonic_ns() - start) / 1e6)
+    return bench.median(out), bench.quantile(out, 0.99)
+
+
+def bucket(b, systems, turns, seconds):
+    log = b.place / "requests"
+    with own.Ceph(b.place / "ceph") as ceph, own.delayed(ceph, PUT_MS, log) as slow:
+        b.env.update(ceph.env())
+        ways = {system.name: [] for system in systems}
+        for _ in range(turns):
+            for system in b.rng.sample(systems, len(systems)):
+                ways[system.name].append(in_bucket(b, system, slow, log, seconds))
+        put_p50, put_p99 = plain_put_ms(slow, 20 if b.args.quick else 100)
+    b.head(f"a bucket, PUTs of {PUT_MS} ms, {turns} x {seconds:g} s", ways)
+    rows(b, "bucket", ways)
+    print(f"  {'a plain PUT':44}{put_p50:19.2f} p50 {put_p99:.2f} p99")
+    way = [w["way_us"] for turn in ways["holdfast"] for w in turn]
+    b.verdict("bucket, p50 without the PUT", bench.median(way) - put_p50, 2.5, 5, unit=" ms")
+    b.verdict("bucket, p99 without the PUT's", bench.quantile(way, 0.99) - put_p99, 2.5, unit=" ms")
+
+
+def process(b, turns, seconds):
+    runs = {"holdfast": [in_process(b, seconds) for _ in range(turns)]}
+    b.head(f"in the process, PUTs of {PUT_MS} ms, {turns} x {seconds:g} s", runs)
+    for name, _ in QUANTILES:
+        b.row(f"commit to durable, in the process, {name}", "ms", runs, name, digits=2)
+    p99 = bench.median([run["p99"] for run in runs["holdfast"]])
+    b.verdict("in the process, p99 without the PUT", p99 - PUT_MS, 1, unit=" ms")
+    outs = b.write("burst", new(b), 1000, 2 if b.args.quick else 5, PUT_MS, program=b.store)
+    runs = {"holdfast": [{key: float(out[key]) for key in ("puts", "wait_p99_us")} for out in outs]}
+    b.row("1,000 who wait for one commit", "PUTs", runs, "puts", digits=0)
+    b.row("1,000 who wait for one commit, p99", "ms", runs, lambda run: run["wait_p99_us"] / 1e3)
+    b.verdict("PUTs for 1,000 who wait for one commit", max(run["puts"] for run in runs["holdfast"]), 1)
 
 
 def measure(b):
-    commits = 10 if b.args.quick else b.args.commits
-    print(f"  {commits} commits each; ms:{'':24}   p50      p90      p99      max")
-    medians = {sync: one(b, sync, commits) for sync in ("NORMAL", "FULL")}
-    for sync, value in medians.items():
-        b.verdict(f"p50, synchronous={sync}", value, 5, unit=" ms")
+    turns, commits, seconds = (1, 5, 1.5) if b.args.quick else (b.args.turns, b.args.commits, b.args.commits * 0.25)
+    systems = peers.here(b, replicating=True)
+    directory(b, systems, turns, commits)
+    process(b, turns, 0.5 if b.args.quick else 5)
+    try:
+        bucket(b, systems, turns, seconds)
+    except own.Absent as why:
+        b.missing(f"the bucket: {why}")
 
 
-bench.main(__doc__, measure, commits=(120, "commits per mode"))
+bench.main(__doc__, measure, "bench_writer", "bench_store", turns=(2, "of each"), commits=(50, "a turn"))

@@ -1,11 +1,11 @@
 #!/usr/bin/python3 -B
-"""memory: the most that each command needs, on a large database and on one large transaction.
+"""memory: the most that each needs, on a large database and on one large transaction.
 
-A database of 2 GB is replicated; then one transaction writes 1 GB more; it is compacted to level 2 while
-replicate runs. Then restore and verify. Peak resident memory: VmHWM of /proc after each step of replicate,
-getrusage at the end of each program.
+A database is replicated; then one transaction writes half as much more. `holdfast` then also compacts it to level 2,
+restores and verifies. Peak resident memory: VmHWM of /proc after each step, getrusage at the end of each program.
 """
 import bench
+import peers
 
 LIMIT = 64
 
@@ -30,21 +30,38 @@ def replicate(b, db, replica, large_mb):
     return peaks
 
 
+def of_a_peer(b, system, source, large_mb):
+    place = b.place / "peer"
+    place.mkdir()
+    db = place / "app.db"
+    b.measure("cp", source, db)
+    with system.beside(b, db, place / "replica") as beside:
+        beside.ready()
+        b.write("large", db, large_mb, b.args.seed + 1)
+        peak = beside.end()["peak_kb"]
+    bench.shutil.rmtree(place)
+    return peak
+
+
 def measure(b):
-    mb, large_mb = (200, 100) if b.args.quick else (b.args.mb, b.args.transaction)
-    bench.needs(b.args.dir, 4 * mb + 5 * large_mb)
+    mb, large_mb = (40, 20) if b.args.quick else (b.args.mb, b.args.transaction)
+    bench.needs(b.args.dir, 5 * mb + 5 * large_mb)
     db, replica, out = b.place / "app.db", b.place / "replica", b.place / "out.db"
     b.write("fill", db, mb, b.args.seed)
     print(f"  {db.stat().st_size / bench.MB:.0f} MB database")
+    runs = {s.name: [{"mb": of_a_peer(b, s, db, large_mb) / 1e3}] for s in peers.here(b, replicating=True) if s.name != "holdfast"}
     peaks = replicate(b, db, replica, large_mb)
+    runs = {"holdfast": [{"mb": peaks[-1][1] / 1e3}]} | runs
     for name, *command in (("restore", "restore", replica, out),
                            ("restore -parallel 16", "restore", "-parallel", 16, replica, out),
                            ("verify", "verify", replica), ("verify -source", "verify", "-source", db, replica)):  # fmt: skip
         use = b.measure(b.holdfast, *command)
         peaks.append((f"{name} ({use['seconds']:.1f} s)", use["peak_kb"]))
         out.unlink(missing_ok=True)
+    b.head("", runs)
+    b.row(f"peak memory, database of {mb} MB, transaction of {large_mb}", "MB", runs, "mb", chart=True)
     for name, kb in peaks:
-        b.verdict(name, kb * 1024 / bench.MB, LIMIT, unit=" MB")
+        b.verdict(f"memory, {mb} MB, {name}", kb * 1024 / bench.MB, LIMIT, unit=" MB")
 
 
-bench.main(__doc__, measure, mb=(2000, "size of the database"), transaction=(1000, "size of the transaction, MB"))
+bench.main(__doc__, measure, mb=(500, "size of the database"), transaction=(250, "size of the transaction, MB"))

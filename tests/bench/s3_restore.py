@@ -139,4 +139,5 @@ def measure(b):
     b.verdict("restore, times the plain download (median of the pairs)", bench.median(ratios), 1.5, 2)
 
 
-bench.main(__doc__, measure, mb=(1000, "size of the database"), turns=(5, "of each way"), parallel=(4, "connections"))
+if __name__ == "__main__":
+    bench.main(__doc__, measure, mb=(1000, "size of the database"), turns=(5, "of each way"), parallel=(4, "connections"))

@@ -1,87 +1,75 @@
 #!/usr/bin/python3 -B
-"""saturated: a writer at full speed, with `holdfast replicate` beside it and with a process that sleeps.
+"""saturated: a writer at full speed, and who stands beside it.
 
 One thread, prepared statements, 4 rows of 200 bytes a transaction, synchronous=NORMAL, SQLite's own automatic
-checkpoints (--auto), a fixed time each. The two ways alternate in random order, each on a new database, and the first
-backup is done before the clock starts. On tmpfs (/dev/shm), where nothing but the CPU is shared, and on disk.
+checkpoints (--auto), a fixed time each. All take turns in random order, each on a new database, and the first backup is
+done before the clock starts. On tmpfs (/dev/shm), where nothing but the CPU is shared, and on disk. Each turn has a
+process that sleeps and `holdfast replicate`; every third has nobody, and both Litestreams, too. A ratio is of one turn.
+
+CPU per MB is what the replicator used from its start to its end, at which all is shipped, over the megabytes of pages
+that the writer gave to the log.
 """
 from pathlib import Path
 
 import bench
+import peers
+
+SELDOM = 3
 
 
-def with_replicate(b, place, db, seconds):
-    with bench.Replicate(b, db, place / "replica", *b.args.options.split()) as r:
-        r.wait("ship")
-        out = b.write("saturated", db, seconds, "NORMAL", b.args.auto)[-1]
-        peak = r.peak_kb()
-        use = r.end()
-    return dict({k: float(v) for k, v in out.items() if k != "sqlite"}, cpu=use["user"] + use["system"],
-                peak_kb=max(peak, use["peak_kb"]), shipped=use["bytes"], locks=use["locks"])
-
-
-def with_sleeper(b, db, seconds):
-    sleeper = bench.subprocess.Popen(["sleep", "1000"])
-    try:
-        out = b.write("saturated", db, seconds, "NORMAL", b.args.auto)[-1]
-    finally:
-        sleeper.kill()
-        sleeper.wait()
-    return {k: float(v) for k, v in out.items() if k != "sqlite"}
-
-
-def one(b, root, beside, seconds):
+def one(b, root, system, seconds):
     place = Path(bench.tempfile.mkdtemp(dir=root))
     db = place / "app.db"
     b.write("create-paced", db)
-    run = with_replicate(b, place, db, seconds) if beside else with_sleeper(b, db, seconds)
+    how = {"options": b.args.options.split()} if system.name == "holdfast" else {}
+    with system.beside(b, db, place / "replica", **how) as beside:
+        beside.ready()
+        out = b.write("saturated", db, seconds, "NORMAL", b.args.auto)[-1]
+        run = {key: float(value) for key, value in out.items() if key != "sqlite"}
+        run |= {f"its_{key}": value for key, value in beside.end().items()}
     run["rate"] = run["tx"] / run["seconds"]
+    if system.replicates:
+        run["ms_per_mb"] = (run["its_user"] + run["its_system"]) * 1e3 / (run["pages"] * 4096 / bench.MB)
     bench.shutil.rmtree(place)
     return run
 
 
-def table(runs):
-    def row(name, key, scale=1.0, pick=bench.median, digits=1):
-        columns = "".join(f"{pick([r[key] for r in runs[way]]) * scale:16,.{digits}f}" for way in (False, True))
-        print(f"  {name:42}{columns}")
-
-    print(f"  {'':42}{'sleeper beside':>16}{'holdfast beside':>16}")
-    row("transactions a second, median", "rate", digits=0)
-    row("COMMIT, us: p50, median of runs", "commit_p50_us")
-    row("COMMIT, us: p99, median of runs", "commit_p99_us")
-    row("COMMIT, ms: max, median of runs", "commit_max_us", 1e-3)
-    row("COMMIT, ms: max, worst run", "commit_max_us", 1e-3, max)
-    row("largest log, MB: median of runs", "wal_bytes", 1e-6)
-    row("largest log, MB: worst run", "wal_bytes", 1e-6, max)
-    runs = runs[True]
-    pages = sum(r["pages"] for r in runs) * 4096 / bench.MB
-    print(f"  replicate: {bench.median([r['cpu'] / r['seconds'] for r in runs]):.2f} s CPU per second of writing, "
-          f"{sum(r['cpu'] for r in runs) / pages * 1000:.2f} ms per MB of log, "
-          f"peak {max(r['peak_kb'] for r in runs) / 1000:.1f} MB, {sum(r['locks'] for r in runs):.0f} write locks taken")
+def table(b, name, runs):
+    ratios = b.row(f"transactions, {name}", "per s", runs, "rate", more=True, digits=0, chart=True)
+    for what, key in (("p50", "commit_p50_us"), ("p99", "commit_p99_us")):
+        b.row(f"COMMIT {what}, {name}", "us", runs, key)
+    b.row(f"COMMIT max, {name}", "ms", runs, lambda run: run["commit_max_us"] / 1e3)
+    b.row(f"log's size at the end, {name}", "MB", runs, lambda run: run["wal_bytes"] / bench.MB)
+    b.row(f"CPU per MB of log, {name}", "ms", runs, "ms_per_mb", digits=2, chart=True)
+    b.row(f"peak memory, {name}", "MB", runs, lambda run: run["its_peak_kb"] / 1e3 if "ms_per_mb" in run else None)
+    return ratios
 
 
 def compare(b, name, root, pairs, seconds):
-    runs = {False: [], True: []}
-    for _ in range(pairs):
-        for beside in b.rng.sample((False, True), 2):
-            runs[beside].append(one(b, root, beside, seconds))
-    print(f"  {name}: {bench.file_system(root)}, {pairs} pairs of {seconds:g} s")
-    table(runs)
-    ratios = [w["rate"] / o["rate"] for o, w in zip(runs[False], runs[True])]
-    quartiles = " ".join(f"{bench.quantile(ratios, q):.3f}" for q in (0.25, 0.5, 0.75))
-    medians = bench.median([r["rate"] for r in runs[True]]) / bench.median([r["rate"] for r in runs[False]])
-    p99 = bench.median([r["commit_p99_us"] for r in runs[True]]) / bench.median([r["commit_p99_us"] for r in runs[False]])
-    print(f"  ratio of medians {medians:.3f}; ratios of pairs, quartiles {quartiles}; p99 of COMMIT {p99:.2f} times")
-    b.verdict(f"{name}: median of the pairs' ratios", bench.median(ratios), 0.98, 0.95, least=True)
+    systems = peers.here(b)
+    runs = {system.name: [] for system in systems}
+    for turn in range(pairs):
+        for system in b.rng.sample(systems, len(systems)):
+            takes_part = system.name in ("no-op", "holdfast") or turn % SELDOM == 0
+            runs[system.name].append(one(b, root, system, seconds) if takes_part else None)
+    b.head(f"{name}: {bench.file_system(root)}, {pairs} turns of {seconds:g} s", runs)
+    ratios = table(b, name, runs)
+    ours = [run for run in runs["holdfast"]]
+    print(f"  holdfast took the write lock {sum(run['its_locks'] for run in ours):.0f} times; rate / no-op, quartiles "
+          + " ".join(f"{q:.3f}" for q in ratios["no-op"]))
+    b.verdict(f"{name}: transactions, holdfast / no-op, median of the turns", ratios["no-op"][1], 0.98, 0.95, least=True)
+    litestream = b.rows[-2]["ratios"].get("Litestream 0.5.17")
+    if litestream:
+        b.verdict(f"{name}: CPU per MB of log, holdfast / Litestream 0.5.17", 1 / litestream[1], 0.25)
 
 
 def measure(b):
-    pairs, seconds = (2, 1.0) if b.args.quick else (b.args.pairs, b.args.seconds)
+    pairs, seconds = (1, 0.5) if b.args.quick else (b.args.pairs, b.args.seconds)
     roots = {"tmpfs": b.shm, "disk": b.place}
     for name in roots if b.args.on == "both" else [b.args.on]:
         compare(b, name, roots[name], pairs, seconds)
 
 
-bench.main(__doc__, measure, on=("both", "tmpfs, disk or both"), pairs=(15, "pairs"), seconds=(3.0, "of each run"),
+bench.main(__doc__, measure, on=("both", "tmpfs, disk or both"), pairs=(12, "turns"), seconds=(2.0, "of each run"),
            auto=(1000, "the writer's wal_autocheckpoint; 0: it leaves checkpoints to others"),
            options=("", "for replicate, such as --options='-checkpoint-pages 600'"))

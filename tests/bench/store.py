@@ -17,7 +17,6 @@ Raw SQLite and hf_write take turns of 50 ms in one process; what has a replica h
   noise     main at 200 transactions a second, with and without 2,000 a second of noise
   temp      hf_store_open_temp, beside a database made by hand in /dev/shm
 """
-import json
 import uuid
 from pathlib import Path
 
@@ -32,7 +31,7 @@ class Store:
     """The parts' way to the program, the screen and the rows."""
 
     def __init__(self, b):
-        self.b, self.rows = b, []
+        self.b, self.rows = b, b.rows
         self.crowds = (1, 1000) if b.args.quick else (1, 10, 100, 1000)
         self.program = str(Path(b.args.build) / "tests/bench/bench_store")
 
@@ -251,9 +250,7 @@ def measure(b):
             PARTS[part](s)
     if "get" in parts or "index" in parts:
         million(s, parts)
-    if b.args.json:
-        Path(b.args.json).write_text(json.dumps({"quick": b.args.quick, "seed": b.args.seed, "rows": s.rows}, indent=1))
 
 
 bench.main(__doc__, measure, "bench_store", rounds=(8, "turns of commits"), only=("all", "parts, with commas"),
-           json=("", "a file for the rows"), large=(False, "an index over 20 GB, too: 50 GB of disk, 15 minutes"))
+           large=(False, "an index over 20 GB, too: 50 GB of disk, 15 minutes"))

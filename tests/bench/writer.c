@@ -2,7 +2,7 @@
  *
  *     bench_writer fill DB MB SEED                a table of text with an index, about MB large
  *     bench_writer touch DB ROWS SEED             changes random rows of it, ten a transaction
- *     bench_writer lone DB LTX0 COUNT SYNC SEED   single commits; waits for the object of each
+ *     bench_writer lone DB DIR COUNT SYNC SEED    single commits; waits for the object of each
  *     bench_writer saturated DB SECONDS SYNC AUTO commits as fast as they go
  *     bench_writer stamps DB SECONDS RATE SEED    when each commit was made, and where in the log
  *     bench_writer create-paced DB                the tables for paced
@@ -43,6 +43,10 @@
 static void die(const char *what, const char *why) {
     fprintf(stderr, "bench_writer: %s: %s\n", what, why);
     exit(1);
+}
+
+static bool is(const char *a, const char *b) {
+    return strcmp(a, b) == 0;
 }
 
 static int64_t now_ns(void) {
@@ -213,7 +217,7 @@ static void large(const char *path, int64_t mb, uint64_t seed) {
 
 static bool is_object(const struct inotify_event *event) {
     size_t n = event->len ? strlen(event->name) : 0;
-    return n > 4 && strcmp(event->name + n - 4, ".ltx") == 0;
+    return n > 4 && (is(event->name + n - 4, ".ltx") || is(event->name + n - 4, ".lz4"));
 }
 
 /* The time at which an object was seen; its name. 0: none came. */
@@ -561,10 +565,6 @@ static void launch(const char *out, char **command) {
             (double)use.ru_stime.tv_sec + (double)use.ru_stime.tv_usec / 1e6, use.ru_maxrss, code);
     fclose(f);
     exit(code);
-}
-
-static bool is(const char *a, const char *b) {
-    return strcmp(a, b) == 0;
 }
 
 int main(int argc, char **argv) {

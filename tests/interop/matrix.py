@@ -88,18 +88,18 @@ def recorder(record_property, place):
 
 
 def read(reports):
-    """{cell: states compared}, of the tests that passed; the names of those that failed; skips, with the reasons.
+    """{cell: states compared}, of the tests that passed; those that failed, (module, name); skips, with the reasons.
     A later report is of the same tests run again."""
     cells, failed, skips = {}, set(), []
     for report in reports:
         for case in xml.parse(report).iter("testcase"):
-            name = f"{case.get('classname')}.{case.get('name')}"
+            name = case.get("classname"), case.get("name")
             failed.discard(name)
             if case.find("failure") is not None or case.find("error") is not None:
                 failed.add(name)
                 continue
             if (skip := case.find("skipped")) is not None:
-                skips.append(f"{name}: {skip.get('message')}")
+                skips.append(f"{name[1]}: {skip.get('message')}")
             for p in case.iter("property"):
                 *cell, count = p.get("value").split("|")
                 cells[tuple(cell)] = cells.get(tuple(cell), 0) + int(count)
