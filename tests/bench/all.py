@@ -1,11 +1,11 @@
 #!/usr/bin/python3 -B
 """All benchmarks, one after the other: `make bench`, about a quarter of an hour on a quiet machine.
 
-    make bench                       everything, by turns: nobody beside, a process that sleeps, us, Litestream, the limits
+    make bench                       everything, in turns: nobody, a process that sleeps, us, Litestream, the limits
     make bench ARGS=--quick          does it run? A minute or two; the figures mean nothing
     make bench ARGS=--long           more turns, and the large databases: 4 GB to restore, 2 GB to replicate
     make bench ARGS='--only lone'    parts, with commas; what was measured before stays in build/bench.json
-    make bench ARGS=--write-docs     then the tables and bars into docs/benchmarks.md and its SVG; --table: without measuring
+    make bench ARGS=--write-docs     then tables and bars into docs/benchmarks.md; with --table without measuring
 
 With `s3` as the first word: `make bench-s3`, the programs about a bucket, about 20 minutes. Each part is a program of its
 own here, with -h. Exit 0: all within their gates; 1: one is not; 2: one could not be measured.
@@ -74,8 +74,8 @@ def arguments():
 
 
 def machine():
-    memory = next(line.split()[1] for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
-    return f"{os.cpu_count()} CPUs, {int(memory) / 1e6:.0f} GB of memory, Linux {platform.release()}"
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return f"{os.cpu_count()} CPUs, {memory / 1e9:.0f} GB of memory, Linux {platform.release()}"
 
 
 def measure(args, kept, path):

@@ -1,8 +1,8 @@
 """What the benchmarks share: arguments, a place, processes that are measured, rows, verdicts.
 
 A row has a figure of each system (peers.py) for each turn; what is printed and kept (--json) are its median and
-quartiles, and those of the ratios within a turn. Everything is made in one directory below --dir ($TMPDIR, else /var/tmp) and, for what belongs on tmpfs, one
-below /dev/shm; both are removed at the end, however it comes.
+quartiles, and those of the ratios within a turn. Everything is made in one directory below --dir ($TMPDIR, else
+/var/tmp) and, for what belongs on tmpfs, one below /dev/shm; both are removed at the end, however it comes.
 """
 import argparse
 import contextlib
@@ -307,7 +307,8 @@ def keep(args, bench, failure=None):
     """--json."""
     if args.json:
         rows, verdicts = (bench.rows, bench.verdicts) if bench else ([], [])
-        out = {"rows": rows, "verdicts": verdicts, "absent": bench.absent if bench else [], "failure": failure, "load": os.getloadavg()[0], "quick": args.quick}
+        out = {"rows": rows, "verdicts": verdicts, "absent": bench.absent if bench else [], "failure": failure,
+               "load": os.getloadavg()[0], "quick": args.quick}
         Path(args.json).write_text(json.dumps(out, indent=1) + "\n")
 
 
@@ -318,7 +319,8 @@ def main(text, measure, *programs, **more):
     programs = [f"tests/bench/{program}" for program in programs or ["bench_writer"]]
     signal.signal(signal.SIGTERM, stop)
     try:
-        subprocess.run(["ninja", "--quiet", "-C", args.build, "holdfast", *programs], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["ninja", "--quiet", "-C", args.build, "holdfast", *programs], check=True,
+                       stdout=subprocess.DEVNULL)
         with contextlib.ExitStack() as places:
             place = places.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-bench-", dir=args.dir))
             shm = places.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-bench-", dir="/dev/shm"))

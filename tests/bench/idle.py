@@ -1,7 +1,7 @@
 #!/usr/bin/python3 -B
 """idle: what a database costs while nothing is written, and under one write a second.
 
-All replicate at once, each a database of its own into a bucket (Ceph) through a proxy that counts, with their own defaults.
+All replicate at once, each a database of its own into a bucket (Ceph) through a proxy that counts, by their defaults.
 First some commits, and as long as it takes until their first compaction is over (--settle). Then nothing is
 written, for --idle seconds: CPU and wake-ups (context switches that the process asked for) as /proc has them, and
 requests as the proxy does. Then each database gets one write a second, for --steady seconds. What stands for an hour is
@@ -70,8 +70,9 @@ class Measured:
         cpu, wakeups = (after - before for after, before in zip(used(self.pid), self.before))
         counts = asked(self.log, self.name, self.at_ns)
         hour = 3600 / seconds
-        return {"cpu": cpu * hour, "wakeups": wakeups / seconds, "billed": (counts.total() - counts["DELETE"]) * hour,
-                "put": counts["PUT"] * hour, "counts": dict(counts)}
+        billed = counts.total() - counts["DELETE"]
+        return {"cpu": cpu * hour, "wakeups": wakeups / seconds, "billed": billed * hour, "put": counts["PUT"] * hour,
+                "counts": dict(counts)}
 
 
 def all_write(measured, seconds, rate):
@@ -119,7 +120,8 @@ def report(b, quiet, writing, idle, steady):
     b.row("one write a second: CPU", "s per hour", writing, "cpu", chart=True)
     b.row("one write a second: PUTs", "per hour", writing, "put", digits=0, chart=True)
     b.row("one write a second: all requests but DELETE", "per hour", writing, "billed", digits=0)
-    b.row("one write a second: bytes of the replica", "MB per hour", writing, lambda run: run["bytes"] / bench.MB, chart=True)
+    b.row("one write a second: bytes of the replica", "MB per hour", writing, lambda run: run["bytes"] / bench.MB,
+          chart=True)
     for name, runs in writing.items():
         print(f"  {name}: requests while idle {quiet[name][0]['counts']}, under writes {runs[0]['counts']}")
     b.verdict("idle: requests", quiet["holdfast"][0]["billed"], 0, unit=" per hour")

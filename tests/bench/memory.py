@@ -26,7 +26,8 @@ def replicate(b, db, replica, large_mb):
         peaks.append(("replicate: its compaction to levels 1, 2", r.peak_kb()))
         use = r.end()
     peaks.append(("replicate: to its end", max(use["peak_kb"], peaks[-1][1])))
-    print(f"  replicate used {use['user'] + use['system']:.1f} s CPU; largest log {use['wal_frames_max'] * 4120 / bench.MB:.0f} MB")
+    print(f"  replicate used {use['user'] + use['system']:.1f} s CPU; "
+          f"largest log {use['wal_frames_max'] * 4120 / bench.MB:.0f} MB")
     return peaks
 
 
@@ -49,7 +50,8 @@ def measure(b):
     db, replica, out = b.place / "app.db", b.place / "replica", b.place / "out.db"
     b.write("fill", db, mb, b.args.seed)
     print(f"  {db.stat().st_size / bench.MB:.0f} MB database")
-    runs = {s.name: [{"mb": of_a_peer(b, s, db, large_mb) / 1e3}] for s in peers.here(b, replicating=True) if s.name != "holdfast"}
+    others = [system for system in peers.here(b, replicating=True) if system.name != "holdfast"]
+    runs = {system.name: [{"mb": of_a_peer(b, system, db, large_mb) / 1e3}] for system in others}
     peaks = replicate(b, db, replica, large_mb)
     runs = {"holdfast": [{"mb": peaks[-1][1] / 1e3}]} | runs
     for name, *command in (("restore", "restore", replica, out),

@@ -90,7 +90,8 @@ def compare(b, where, mb, source, boxes, limits):
     took = bench.median([run["seconds"] for run in runs["holdfast"]])
     b.verdict(f"restore, {mb:g} MB, {where}: the limit's {limit:.2f} s / its time", limit / took, 0.9, least=True)
     if "Litestream 0.5.17" in ratios:
-        b.verdict(f"restore, {mb:g} MB, {where}: times as fast as Litestream 0.5.17", ratios["Litestream 0.5.17"][1], 5, least=True)
+        b.verdict(f"restore, {mb:g} MB, {where}: times as fast as Litestream 0.5.17", ratios["Litestream 0.5.17"][1], 5,
+                  least=True)
     for backup in backups.values():
         bench.shutil.rmtree(backup["db"].parent)
 
@@ -135,7 +136,7 @@ def measure(b):
         directory(b, systems, source, mb)
         memory_mb = int(3 * mb + 2048)
         if available_mb() < memory_mb + 2000:
-            b.missing(f"restore of {mb:g} MB out of a bucket: {memory_mb + 2000} MB of memory are needed, {available_mb():.0f} are free")
+            b.missing(f"restore of {mb:g} MB out of a bucket: it needs {memory_mb + 2000} MB of memory")
         else:
             try:
                 with own.Ceph(b.place / "ceph", memory_mb=memory_mb) as ceph:

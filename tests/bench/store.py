@@ -2,7 +2,8 @@
 """store: the library beside raw SQLite and etcd, in one run.
 
 What is compared runs in turns of random order; ratios are those of a turn, and their median and quartiles are printed.
-Raw SQLite and hf_write take turns of 50 ms in one process; what has a replica has a process of its own, next to theirs. Each line is a row of --json. The parts, for --only:
+Raw SQLite and hf_write take turns of 50 ms in one process; what has a replica has a process of its own, next to theirs.
+Each line is a row of --json. The parts, for --only:
 
   commits   transactions of one thread, 4 rows of 200 bytes each: raw SQLite with hand-written BEGIN IMMEDIATE and the same
             settings, hf_write, and hf_write with a replica (a directory beside it; a destination whose PUTs take 30 ms)

@@ -26,8 +26,8 @@ def row_of_figures(row):
     turns, digits = row["turns"], row["digits"]
     cells = [f"{row['name']}{', ' if row['unit'] else ''}{row['unit']}"]
     cells += [shown(row["values"].get(system), digits, turns) for system in SYSTEMS]
-    limits = [f"{name} {shown(value, digits, turns)}" for name, value in row["values"].items() if name not in SYSTEMS and value]
-    cells.append(", ".join(limits))
+    limits = {name: value for name, value in row["values"].items() if name not in SYSTEMS and value}
+    cells.append(", ".join(f"{name} {shown(value, digits, turns)}" for name, value in limits.items()))
     cells += [times(row["ratios"].get(system), turns) for system in ("no-op", PEERS[0])]
     return f"| {' | '.join(cells)} |"
 
@@ -36,7 +36,8 @@ def figures(parts):
     out = []
     for name, part in parts.items():
         quick = "; quick: the figures mean nothing" if part["quick"] else ""
-        out += [f"`{part['command']}`: {part['seconds']} s, load {part['load']:.1f} at its end, {part['machine']}, {part['date']}{quick}", ""]
+        out += [f"`{part['command']}`: {part['seconds']} s, load {part['load']:.1f} at its end, {part['machine']}, "
+                f"{part['date']}{quick}", ""]
         if part["failure"]:
             out += [f"Not measured: {part['failure']}", ""]
         out += [f"Not measured: {why}" for why in part["absent"]] + [""] * bool(part["absent"])
@@ -53,20 +54,18 @@ def budgets(parts):
         for v in part["verdicts"]:
             sign = "&ge;" if v["least"] else "&le;"
             state = f"**{v['state']}**" if v["state"] == "MISSED" else v["state"]
-            out.append(f"| {v['what']} | {v['value']:.4g}{v['unit']} | {sign} {v['goal']:g} | {sign} {v['gate']:g} | {state} |")
+            bounds = f"{sign} {v['goal']:g} | {sign} {v['gate']:g}"
+            out.append(f"| {v['what']} | {v['value']:.4g}{v['unit']} | {bounds} | {state} |")
     return "\n".join([*out, ""])
 
 
 # ---- bars ----
 
 STYLE = """
-text { font: 12px system-ui, sans-serif; fill: #1f2328 } .note { fill: #59636e } .axis { stroke: #d1d9e0 }
-.one { stroke: #59636e } .a { fill: #0a7f5a } .b { fill: #7cc4a8 } .worse { fill: #c4502e }
-@media (prefers-color-scheme: dark) {
-  text { fill: #e6edf3 } .note { fill: #9198a1 } .axis { stroke: #3d444d } .one { stroke: #9198a1 }
-  .a { fill: #3fb98b } .b { fill: #1f6a50 } .worse { fill: #e0785a } }
-"""
-LEFT, WIDTH, BAR, GAP, TOP = 330, 900, 9, 10, 56
+text { font: 12px system-ui, sans-serif; fill: #768390 } .small { font-size: 10px } .axis { stroke: #76839055 }
+.one { stroke: #768390 } .a { fill: #1a9c72 } .b { fill: #6cb89a } .worse { fill: #d2694a }
+"""  # colours that can be read on white and on black
+LEFT, WIDTH, BAR, GAP, TOP = 360, 900, 11, 8, 56
 
 
 def element(tag, text="", **attributes):
@@ -76,7 +75,7 @@ def element(tag, text="", **attributes):
 
 def bars(parts):
     """How many times better than each Litestream, on a scale of logarithms; left of 1: worse."""
-    rows = [row for part in parts.values() for row in part["rows"] if row["chart"] and any(p in row["ratios"] for p in PEERS)]
+    rows = [row for part in parts.values() for row in part["rows"] if row["chart"] and set(PEERS) & set(row["ratios"])]
     ratios = [row["ratios"][p][1] for row in rows for p in PEERS if p in row["ratios"]]
     if not ratios:
         return None
@@ -89,25 +88,26 @@ def bars(parts):
     out = [element("text", "Holdfast, times better than Litestream", x=10, y=20, font_weight="bold"),
            element("rect", x=10, y=30, width=10, height=BAR, **{"class": "a"}), element("text", "0.5.17", x=25, y=39),
            element("rect", x=75, y=30, width=10, height=BAR, **{"class": "b"}), element("text", "0.3.13", x=90, y=39),
-           element("text", "logarithmic; left of 1: worse; medians", x=140, y=39, **{"class": "note"})]
+           element("text", "logarithmic; left of 1: worse; medians", x=140, y=39)]
     for power in range(math.ceil(low), math.floor(high) + 1):
-        at = round(x(10**power), 1)
-        out.append(element("line", x1=at, x2=at, y1=TOP - 4, y2=height - 8, **{"class": "one" if power == 0 else "axis"}))
-        out.append(element("text", f"{10**power:g}x", x=at, y=TOP - 8, text_anchor="middle", **{"class": "note"}))
+        at, kind = round(x(10**power), 1), "axis" if power else "one"
+        out.append(element("line", x1=at, x2=at, y1=TOP - 4, y2=height - 8, **{"class": kind}))
+        out.append(element("text", f"{10**power:g}x", x=at, y=TOP - 8, text_anchor="middle"))
     for n, row in enumerate(rows):
         y = TOP + n * (2 * BAR + GAP) + GAP / 2
-        unit = f", {row['unit']}" if row["unit"] else ""
-        out.append(element("text", f"{row['name']}{unit}", x=LEFT - 10, y=y + BAR + 4, text_anchor="end"))
+        out.append(element("text", row["name"], x=LEFT - 10, y=y + BAR + 4, text_anchor="end"))
         for i, peer in enumerate(PEERS):
             if peer not in row["ratios"]:
                 continue
             ratio = row["ratios"][peer][1]
             begin, end = sorted((x(1), x(ratio)))
-            kind = "worse" if ratio < 1 else "ab"[i]
-            out.append(element("rect", x=round(begin, 1), y=y + i * BAR, width=round(max(end - begin, 1), 1), height=BAR - 1, **{"class": kind}))
-            out.append(element("text", f"{ratio:.3g}", x=round(end + 4, 1), y=y + i * BAR + BAR - 1, font_size="10", **{"class": "note"}))
+            out.append(element("rect", x=round(begin, 1), y=y + i * BAR, width=round(max(end - begin, 1), 1),
+                               height=BAR - 1, **{"class": "worse" if ratio < 1 else "ab"[i]}))
+            out.append(element("text", f"{ratio:.3g}", x=round(end + 4, 1), y=y + i * BAR + BAR - 2,
+                               **{"class": "small"}))
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">'
-    return "\n".join([head, "<title>Holdfast, times better than Litestream</title>", f"<style>{STYLE}</style>", *out, "</svg>", ""])
+    title = element("title", "Holdfast, times better than Litestream")
+    return "\n".join([head, title, f"<style>{STYLE}</style>", *out, "</svg>", ""])
 
 
 def write(parts):
