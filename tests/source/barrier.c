@@ -1,26 +1,15 @@
 /* The barrier, with a source that is stepped by hand before two destinations, and a clock that
  * stands still between two steps: when a wait ends, how, and what it costs. */
-#include "../os/temp.h"
+#include "stepped.h"
 
 #include "os/system.h"
 #include "source/barrier.h"
-#include "source/internal.h"
-#include "stores/stores.h"
 
 #include <pthread.h>
-#include <semaphore.h>
 
-#define SECOND 1000000000LL
 #define DESTS 2
 
-static struct env *real, env;
-static int64_t mono_now;
-static struct source *source;
 static struct barrier *barrier;
-static struct err err;
-static sqlite3 *app;
-static char db_path[TEMP_PATH * 2];
-static sem_t woken;
 static atomic_int wakes; /* by those who wait */
 
 /* The destinations, each with what goes wrong there and how often it was asked to take a commit. */
@@ -32,21 +21,6 @@ static struct place {
 } place[DESTS];
 static int dests;
 
-static int64_t fake_mono(struct env *e) {
-    (void)e;
-    return mono_now;
-}
-
-static int64_t fake_unix(struct env *e) {
-    (void)e;
-    return 1795382699618 + mono_now / 1000000;
-}
-
-static void fake_sleep(struct env *e, int64_t ns) {
-    (void)e;
-    mono_now += ns;
-}
-
 static enum fault decide(void *arg, const char *op, const char *key) {
     struct place *p = arg;
     if (strcmp(op, "put") != 0 || !strstr(key, "ltx/0/")) return FAULT_NONE;
@@ -55,23 +29,9 @@ static enum fault decide(void *arg, const char *op, const char *key) {
     return p->fault;
 }
 
-static void on_wake(void *arg) {
-    (void)arg;
-    sem_post(&woken);
-}
-
 static void on_waiter(void *arg) {
     (void)arg;
     atomic_fetch_add(&wakes, 1);
-}
-
-static void must(rc r) {
-    ck_assert_msg(is_ok(r), "%s", err.text);
-}
-
-static void sql(const char *text) {
-    char *words = NULL;
-    ck_assert_msg(sqlite3_exec(app, text, NULL, NULL, &words) == SQLITE_OK, "%s", words);
 }
 
 static void commit(void) {
@@ -79,44 +39,10 @@ static void commit(void) {
 }
 
 static void setup(void) {
-    char dir[TEMP_PATH];
-    temp_dir(dir);
-    snprintf(db_path, sizeof db_path, "%s/app.db", dir);
-    setenv("RUNTIME_DIRECTORY", below(dir, "run"), 1);
-    must(env_new_system(4, &real, &err));
-    env = *real;
-    env.mono_ns = fake_mono;
-    env.unix_ms = fake_unix;
-    env.sleep_ns = fake_sleep;
-    mono_now = 1000 * SECOND;
-    sem_init(&woken, 0, 0);
-    ck_assert_int_eq(sqlite3_open(db_path, &app), SQLITE_OK);
-    sql("PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0;"
-        "CREATE TABLE t(id INTEGER PRIMARY KEY, b)");
+    stepped_setup(4);
+    sql("PRAGMA wal_autocheckpoint = 0");
     commit();
     must(barrier_new(&env, on_waiter, NULL, &barrier, &err));
-}
-
-static bool busy(void) {
-    for (int i = 0; i < dests; i++) {
-        const struct dest *d = &source->dest[i];
-        if (d->open_task.busy || d->keep_task.busy || d->verify_task.busy || d->ship.task.busy ||
-            d->compact.task.busy)
-            return true;
-    }
-    return false;
-}
-
-static rc step_once(int64_t *due) {
-    return source_step(source, mono_now, false, due, &err);
-}
-
-/* One step; then the end of a job, or the time at which the next is due. */
-static void step(void) {
-    int64_t due;
-    must(step_once(&due));
-    if (busy()) sem_wait(&woken);
-    else if (due > mono_now) mono_now = due;
 }
 
 static void start(int count) {
@@ -129,20 +55,15 @@ static void start(int count) {
         snprintf(p->store->url, sizeof p->store->url, "mem:%d", dests);
         must(source_add(source, p->store, &err));
     }
-    for (int i = 0; i < 10000 && source_left(source, NULL, 0); i++) step();
+    for (int i = 0; i < 10000 && source_left(source, NULL, 0); i++) must(step());
     mono_now += 2 * SECOND; /* quiet: the next commit goes at once */
-    for (int i = 0; i < 100; i++) step();
+    for (int i = 0; i < 100; i++) must(step());
 }
 
 static void ship(void) {
-    step(); /* which sees that there is something */
-    for (int i = 0; i < 100 && source_left(source, NULL, 0); i++) step();
+    must(step()); /* which sees that there is something */
+    for (int i = 0; i < 100 && source_left(source, NULL, 0); i++) must(step());
     ck_assert_int_eq(source_left(source, NULL, 0), 0);
-}
-
-static void stop(void) {
-    source_free(source);
-    source = NULL;
 }
 
 /* A wait and how it ended. */
@@ -171,7 +92,7 @@ static void begin(struct seen *s, const char *destination, bool flush, int64_t m
 }
 
 static void run_until_ended(struct seen *s) {
-    for (int i = 0; i < 100000 && !s->ended; i++) step();
+    for (int i = 0; i < 100000 && !s->ended; i++) must(step());
     ck_assert_int_eq(s->ended, 1);
 }
 
@@ -283,7 +204,7 @@ START_TEST(a_position_of_a_log_that_has_ended_is_known) {
     s.wait.at = here();
     for (int round = 0; round < 20000 && source->stats.resets == 0; round++) {
         if (round % 5 == 0) commit();
-        step();
+        must(step());
     }
     ck_assert_uint_gt(source->stats.resets, 0);
     ck_assert(memcmp(s.wait.at.salt, here().salt, 8) != 0);
@@ -586,7 +507,7 @@ START_TEST(any_thread_may_come_and_leave) {
     for (int i = 0; i < THREADS; i++) pthread_create(&threads[i], NULL, waiter, NULL);
     while (finished < THREADS * EACH) {
         if (finished % 7 == 0) commit();
-        step();
+        must(step());
     }
     for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
     ck_assert_int_ge(wakes, THREADS * EACH);

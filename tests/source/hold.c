@@ -1,81 +1,17 @@
 /* The hold beside others, stepped by hand: a commit or a checkpoint of theirs in a gap between two
  * of its moves. */
-#include "../os/temp.h"
-
-#include "source/internal.h"
-#include "stores/stores.h"
+#include "stepped.h"
 
 #include <pthread.h>
-#include <semaphore.h>
-
-#define SECOND 1000000000
-
-static struct env *real, env;
-static int64_t mono_now;
-static struct source *source;
-static struct err err;
-static sqlite3 *app;
-static char db_path[TEMP_PATH * 2];
-static sem_t woken;
-
-static int64_t fake_mono(struct env *e) {
-    (void)e;
-    return mono_now;
-}
-
-static void fake_sleep(struct env *e, int64_t ns) {
-    (void)e;
-    mono_now += ns;
-}
-
-static void on_wake(void *arg) {
-    (void)arg;
-    sem_post(&woken);
-}
-
-static void must(rc r) {
-    ck_assert_msg(is_ok(r), "%s", err.text);
-}
-
-static void sql_on(sqlite3 *db, const char *text) {
-    char *words = NULL;
-    ck_assert_msg(sqlite3_exec(db, text, NULL, NULL, &words) == SQLITE_OK, "%s", words);
-}
-
-static void sql(const char *text) {
-    sql_on(app, text);
-}
-
-/* One step; then the end of a job, or the time at which the next is due. */
-static void step(void) {
-    int64_t due;
-    const struct dest *d = &source->dest[0];
-    must(source_step(source, mono_now, false, &due, &err));
-    if (d->open_task.busy || d->keep_task.busy || d->ship.task.busy || d->compact.task.busy)
-        sem_wait(&woken);
-    else if (due > mono_now) mono_now = due;
-}
 
 static void setup(void) {
     struct source_options options = {.verify_ms = -1, .wake = on_wake};
     struct store *replica;
-    char dir[TEMP_PATH];
-    temp_dir(dir);
-    snprintf(db_path, sizeof db_path, "%s/app.db", dir);
-    setenv("RUNTIME_DIRECTORY", below(dir, "run"), 1);
-    must(env_new_system(2, &real, &err));
-    env = *real;
-    env.mono_ns = fake_mono;
-    env.sleep_ns = fake_sleep;
-    mono_now = 1000 * (int64_t)SECOND;
-    sem_init(&woken, 0, 0);
-    ck_assert_int_eq(sqlite3_open(db_path, &app), SQLITE_OK);
-    sql("PRAGMA journal_mode = WAL; CREATE TABLE t(id INTEGER PRIMARY KEY, b)");
+    stepped_setup(2);
     must(store_new_mem(&env, &replica, &err));
     must(source_open(&source, &env, db_path, &options, &err));
     must(source_add(source, replica, &err));
-    for (int i = 0; i < 10000 && source_left(source, NULL, 0); i++) step();
-    ck_assert_int_eq(source_left(source, NULL, 0), 0);
+    run_until_shipped();
 }
 
 static void teardown(void) {
@@ -93,13 +29,13 @@ static void commit_in_the_gap(const char *where) {
 START_TEST(a_commit_beside_a_move_does_not_keep_us_from_rest) {
     sql("INSERT INTO t(b) VALUES ('a reason to move')");
     hold_gap = commit_in_the_gap;
-    int64_t end = mono_now + 60 * (int64_t)SECOND;
-    while (mono_now < end && hold_gap) step();
+    int64_t end = mono_now + 60 * SECOND;
+    while (mono_now < end && hold_gap) must(step());
     ck_assert(!hold_gap);
-    end = mono_now + 5 * (int64_t)SECOND;
+    end = mono_now + 5 * SECOND;
     while (mono_now < end && source->hold.state != HOLD_Z) {
         sql("PRAGMA wal_checkpoint(PASSIVE)"); /* as far as our mark lets it */
-        step();
+        must(step());
     }
     ck_assert_int_eq(source->hold.state, HOLD_Z);
 }
@@ -145,7 +81,7 @@ static void reader_ends(const char *where) {
 static void run_until_in(enum hold_state state) {
     for (int i = 0; i < 10000 && source->hold.state != state; i++) {
         if (state == HOLD_Z) sql("PRAGMA wal_checkpoint(PASSIVE)");
-        step();
+        must(step());
     }
     ck_assert_int_eq(source->hold.state, state);
 }
@@ -178,7 +114,7 @@ START_TEST(a_checkpoint_does_not_wait_for_a_mark_that_we_come_to) {
     ck_assert_int_eq(pthread_create(&thread, NULL, checkpoint, NULL), 0);
     hold_gap = reader_ends;
     for (sem_wait(&waits.asks); !waits.done; sem_wait(&waits.asks)) {
-        step();
+        must(step());
         sem_post(&waits.again);
     }
     pthread_join(thread, NULL);

@@ -1,24 +1,11 @@
 /* The source stepped by hand, with a clock that stands still between two steps: what is asked of a
  * store that fails, how often, and when it ends. */
-#include "../os/temp.h"
+#include "stepped.h"
 
 #include "format/names.h"
-#include "source/internal.h"
 #include "store/fast_forward.h"
-#include "stores/stores.h"
 
-#include <semaphore.h>
-
-#define SECOND 1000000000
-
-static struct env *real, env;
-static int64_t mono_now, unix_shift;
 static struct store *replica;
-static struct source *source;
-static struct err err;
-static sqlite3 *app;
-static char db_path[TEMP_PATH * 2];
-static sem_t woken;
 static enum fault (*trouble)(const char *op, const char *key);
 static int64_t verify_ms = -1;
 static bool unfenced;
@@ -54,21 +41,6 @@ static int calls_since(int before[CALLS], const char *what) {
     return all;
 }
 
-static int64_t fake_mono(struct env *e) {
-    (void)e;
-    return mono_now;
-}
-
-static int64_t fake_unix(struct env *e) {
-    (void)e;
-    return 1795382699618 + unix_shift + mono_now / 1000000;
-}
-
-static void fake_sleep(struct env *e, int64_t ns) {
-    (void)e;
-    mono_now += ns;
-}
-
 static enum fault decide(void *arg, const char *op, const char *key) {
     (void)arg;
     for (size_t i = 0; i < CALLS; i++)
@@ -89,52 +61,22 @@ static void on_event(void *arg, const char *name, const char *const *pairs, int 
     }
 }
 
-static void on_wake(void *arg) {
-    (void)arg;
-    sem_post(&woken);
-}
-
 static void keep(struct store *s) {
     (void)s; /* one replica for all lives */
 }
 
 static void (*drop)(struct store *); /* what ends it all the same */
 
-static void must(rc r) {
-    ck_assert_msg(is_ok(r), "%s", err.text);
-}
-
-static void sql(const char *text) {
-    char *words = NULL;
-    ck_assert_msg(sqlite3_exec(app, text, NULL, NULL, &words) == SQLITE_OK, "%s", words);
-}
-
-static void open_app(void) {
-    ck_assert_int_eq(sqlite3_open(db_path, &app), SQLITE_OK);
-}
-
 static void setup(void) {
     static struct store_ops kept;
-    char dir[TEMP_PATH];
     is_source = true;
-    temp_dir(dir);
-    snprintf(db_path, sizeof db_path, "%s/app.db", dir);
-    setenv("RUNTIME_DIRECTORY", below(dir, "run"), 1);
-    must(env_new_system(2, &real, &err));
-    env = *real;
-    env.mono_ns = fake_mono;
-    env.unix_ms = fake_unix;
-    env.sleep_ns = fake_sleep;
-    mono_now = 1000 * (int64_t)SECOND;
-    sem_init(&woken, 0, 0);
+    stepped_setup(2);
     must(store_new_mem(&env, &replica, &err));
     drop = replica->ops->free;
     kept = *replica->ops;
     kept.free = keep;
     replica->ops = &kept;
-    open_app();
-    sql("PRAGMA journal_mode = WAL; CREATE TABLE t(id INTEGER PRIMARY KEY, b);"
-        "INSERT INTO t VALUES (1, randomblob(3000)), (2, randomblob(3000))");
+    sql("INSERT INTO t VALUES (1, randomblob(3000)), (2, randomblob(3000))");
 }
 
 static void start(void) {
@@ -146,44 +88,15 @@ static void start(void) {
     must(source_add(source, faulty, &err));
 }
 
-static void stop(void) {
-    source_free(source);
-    source = NULL;
-}
-
-static bool busy(void) {
-    const struct dest *d = &source->dest[0];
-    return d->open_task.busy || d->keep_task.busy || d->verify_task.busy || d->ship.task.busy ||
-           d->compact.task.busy;
-}
-
-/* One step; then the end of a job, or the time at which the next is due. */
-static rc step(void) {
-    int64_t due;
-    TRY(source_step(source, mono_now, false, &due, &err));
-    if (busy()) sem_wait(&woken);
-    else if (due > mono_now) mono_now = due;
-    return ok();
-}
-
 /* The same, whatever a compaction does. */
 static rc step_beside(void) {
     int64_t due;
-    TRY(source_step(source, mono_now, false, &due, &err));
+    TRY(step_once(&due));
     if (source->dest[0].open_task.busy || source->dest[0].ship.task.busy) sem_wait(&woken);
     else if (source->dest[0].compact.level == LEVEL_SNAPSHOT && source->dest[0].compact.task.busy)
         sem_wait(&woken);
     else if (due > mono_now) mono_now = due;
     return ok();
-}
-
-static bool shipped(void) {
-    return source_left(source, NULL, 0) == 0;
-}
-
-static void run_until_shipped(void) {
-    for (int i = 0; i < 10000 && !shipped(); i++) must(step());
-    ck_assert(shipped());
 }
 
 static enum fault no_put(const char *op, const char *key) {
@@ -193,7 +106,7 @@ static enum fault no_put(const char *op, const char *key) {
 START_TEST(a_store_that_takes_nothing_is_asked_less_and_less) {
     trouble = no_put;
     start();
-    int64_t end = mono_now + 120 * (int64_t)SECOND;
+    int64_t end = mono_now + 120 * SECOND;
     while (mono_now < end) must(step());
     ck_assert_int_ge(seen.retries, 3);
     ck_assert_int_le(seen.retries, 60);
@@ -214,13 +127,13 @@ START_TEST(a_large_shipment_is_tried_less_and_less) {
     sql("INSERT INTO t(b) SELECT randomblob(100000) FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION"
         " ALL SELECT i + 1 FROM n WHERE i < 120) SELECT i FROM n)");
     trouble = no_upload;
-    int64_t end = mono_now + 120 * (int64_t)SECOND;
+    int64_t end = mono_now + 120 * SECOND;
     while (mono_now < end) must(step());
     ck_assert_int_ge(seen.retries, 3);
     ck_assert_int_le(seen.retries, 60);
     ck_assert(seen.aborts && !seen.aborts_here); /* a bucket may hang at that, too */
     source_drain(source);                        /* no reason to ask without a pause */
-    end += 60 * (int64_t)SECOND;
+    end += 60 * SECOND;
     for (int i = 0; mono_now < end && i < 1000; i++) must(step());
     ck_assert_int_ge(mono_now, end);
     trouble = NULL;
@@ -241,7 +154,7 @@ START_TEST(a_large_compaction_does_not_keep_commits_waiting) {
     start();
     run_until_shipped();
     while (!source->dest[0].level_max[LEVEL_SNAPSHOT]) must(step());
-    mono_now += 31 * (int64_t)SECOND; /* level 1 is due: the next shipment keeps its cut for it */
+    mono_now += 31 * SECOND; /* level 1 is due: the next shipment keeps its cut for it */
     sql("INSERT INTO t(b) SELECT randomblob(100000) FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION"
         " ALL SELECT i + 1 FROM n WHERE i < 120) SELECT i FROM n)");
     trouble = slow_level;
@@ -249,7 +162,7 @@ START_TEST(a_large_compaction_does_not_keep_commits_waiting) {
     ck_assert_int_eq(source->dest[0].compact.level, 1);
     int before = seen.ships;
     sql("INSERT INTO t(b) VALUES ('meanwhile')");
-    int64_t end = mono_now + 5 * (int64_t)SECOND;
+    int64_t end = mono_now + 5 * SECOND;
     while (mono_now < end) must(step_beside());
     ck_assert_int_gt(seen.ships, before);
     ck_assert(source->dest[0].compact.active);
@@ -282,7 +195,7 @@ START_TEST(a_past_that_cannot_be_read_is_asked_for_less_and_less) {
     trouble = no_history;
     start();
     memset(&seen, 0, sizeof seen);
-    int64_t end = mono_now + 120 * (int64_t)SECOND;
+    int64_t end = mono_now + 120 * SECOND;
     for (int i = 0; mono_now < end && i < 100000; i++) must(step());
     ck_assert_int_ge(mono_now, end);
     ck_assert_int_ge(seen.retries, 3);
@@ -339,7 +252,7 @@ END_TEST
 
 /* ---- what it costs ---- */
 
-#define HOUR (3600 * (int64_t)SECOND)
+#define HOUR (3600 * SECOND)
 
 static void run_for(int64_t ns) {
     int64_t end = mono_now + ns;
@@ -353,7 +266,7 @@ START_TEST(an_idle_database_asks_for_nothing) {
     start();
     run_until_shipped();
     sql("INSERT INTO t(b) VALUES ('the last word')");
-    run_for(60 * (int64_t)SECOND);
+    run_for(60 * SECOND);
     calls_since(before, "start and a minute");
     run_for(47 * HOUR);
     calls_since(before, "until all levels are up to date");
@@ -374,7 +287,7 @@ START_TEST(a_write_a_second_costs_little_more_than_its_put) {
     int before[CALLS] = {0};
     start();
     run_until_shipped();
-    run_for(60 * (int64_t)SECOND);
+    run_for(60 * SECOND);
     calls_since(before, "start and a minute");
     int lists = calls_of("list"), puts = calls_of("put"), gets = calls_of("get");
     int stats = calls_of("stat"), removes = calls_of("remove");
@@ -420,7 +333,7 @@ START_TEST(what_rightly_went_is_not_missed) {
     start();
     run_until_shipped();
     sql("INSERT INTO t(b) VALUES ('will be covered')");
-    run_for(60 * (int64_t)SECOND);
+    run_for(60 * SECOND);
     ck_assert_uint_ge(source->dest[0].level_max[LEVEL_SNAPSHOT], 2);
     source->opt.retention.level0_ms = 1000 * HOUR / 1000000; /* the other retains, not we */
     char key[KEY_SIZE];
@@ -440,7 +353,7 @@ static enum fault no_owner(const char *op, const char *key) {
 START_TEST(an_owner_that_cannot_be_read_is_not_taken_for_none) {
     trouble = no_owner;
     start();
-    run_for(60 * (int64_t)SECOND);
+    run_for(60 * SECOND);
     ck_assert_int_ge(seen.retries, 3);
     ck_assert(!shipped());
     trouble = NULL;
@@ -461,7 +374,7 @@ START_TEST(fences_alone_are_no_backup) {
     trouble = no_shipment;
     for (int life = 0; life < 2; life++) {
         start();
-        run_for(60 * (int64_t)SECOND);
+        run_for(60 * SECOND);
         ck_assert_int_eq(source->dest[0].class, CLASS_NEW);
         stop();
     }
@@ -559,7 +472,7 @@ START_TEST(a_probe_without_an_answer_is_tried_again) {
     replica->probe = true;
     trouble = no_probe;
     start();
-    run_for(60 * (int64_t)SECOND);
+    run_for(60 * SECOND);
     ck_assert_int_ge(seen.retries, 3);
     trouble = NULL;
     run_until_shipped();
