@@ -29,6 +29,11 @@ def used(pid):
     return cpu_ns / 1e9, wakeups
 
 
+def resident_mb(pid):
+    return next(int(line.split()[1]) / 1e3 for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+                if line.startswith("VmRSS:"))
+
+
 def asked(log, name, since_ns):
     """Requests that begin after it, by method; DELETE is free."""
     counts = collections.Counter()
@@ -72,7 +77,7 @@ class Measured:
         hour = 3600 / seconds
         billed = counts.total() - counts["DELETE"]
         return {"cpu": cpu * hour, "wakeups": wakeups / seconds, "billed": billed * hour, "put": counts["PUT"] * hour,
-                "counts": dict(counts)}
+                "counts": dict(counts), "resident_mb": resident_mb(self.pid)}
 
 
 def all_write(measured, seconds, rate):
@@ -116,6 +121,7 @@ def report(b, quiet, writing, idle, steady):
     b.head(f"idle {idle} s, one write a second for {steady} s", quiet)
     b.row("idle: CPU", "s per hour", quiet, "cpu", digits=2, chart=True)
     b.row("idle: wake-ups", "per s", quiet, "wakeups", digits=2, chart=True)
+    b.row("idle: resident memory, database of 5 MB", "MB", quiet, "resident_mb", chart=True)
     b.row("idle: requests", "per hour", quiet, "billed", digits=0)
     b.row("one write a second: CPU", "s per hour", writing, "cpu", chart=True)
     b.row("one write a second: PUTs", "per hour", writing, "put", digits=0, chart=True)
@@ -124,7 +130,8 @@ def report(b, quiet, writing, idle, steady):
           chart=True)
     for name, runs in writing.items():
         print(f"  {name}: requests while idle {quiet[name][0]['counts']}, under writes {runs[0]['counts']}")
+    b.verdict("idle: resident memory, one database", quiet["holdfast"][0]["resident_mb"], 12, unit=" MB")
     b.verdict("idle: requests", quiet["holdfast"][0]["billed"], 0, unit=" per hour")
 
 
-bench.main(__doc__, measure, settle=(45, "seconds before"), idle=(60, "seconds"), steady=(90, "seconds"))
+bench.main(__doc__, measure, settle=(40, "seconds before"), idle=(45, "seconds"), steady=(60, "seconds"))

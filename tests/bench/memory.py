@@ -66,4 +66,4 @@ def measure(b):
         b.verdict(f"memory, {mb} MB, {name}", kb * 1024 / bench.MB, LIMIT, unit=" MB")
 
 
-bench.main(__doc__, measure, mb=(500, "size of the database"), transaction=(250, "size of the transaction, MB"))
+bench.main(__doc__, measure, mb=(300, "size of the database"), transaction=(150, "size of the transaction, MB"))

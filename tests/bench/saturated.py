@@ -70,6 +70,6 @@ def measure(b):
         compare(b, name, roots[name], pairs, seconds)
 
 
-bench.main(__doc__, measure, on=("both", "tmpfs, disk or both"), pairs=(12, "turns"), seconds=(2.0, "of each run"),
+bench.main(__doc__, measure, on=("both", "tmpfs, disk or both"), pairs=(9, "turns"), seconds=(2.0, "of each run"),
            auto=(1000, "the writer's wal_autocheckpoint; 0: it leaves checkpoints to others"),
            options=("", "for replicate, such as --options='-checkpoint-pages 600'"))

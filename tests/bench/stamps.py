@@ -17,7 +17,7 @@ def commits(text):
     """Of bench_writer stamps; `log` counts the logs, from 0."""
     logs, out = {}, []
     for line in text.splitlines():
-        ns, salt, frames = line.split()
+        ns, salt, frames, _ = line.split()
         out.append(Commit(int(ns), logs.setdefault(salt, len(logs)), int(frames)))
     return out, logs
 

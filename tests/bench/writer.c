@@ -360,18 +360,18 @@ static void saturated(const char *path, double seconds, const char *sync,
 
 /* ---- commits and where they are in the log ---- */
 
-/* SQLite calls it when a commit has just become visible. The salts tell one log from the next. */
+/* SQLite calls it when a commit has just become visible. The salts tell one log from the next;
+ * `arg` is when COMMIT began: it became visible after that, and before now. */
 static int stamp(void *arg, sqlite3 *db, const char *name, int frames) {
     static const int AUTOMATIC = 1000; /* SQLite's own checkpoints, which this hook replaces */
     uint8_t salt[8];
     sqlite3_file *log;
     int64_t now = now_ns();
-    (void)arg;
     sqlite3_file_control(db, name, SQLITE_FCNTL_JOURNAL_POINTER, &log);
     if (log->pMethods->xRead(log, salt, sizeof salt, 16) != SQLITE_OK) die("salts", "unreadable");
     printf("%lld ", (long long)now);
     for (int i = 0; i < 8; i++) printf("%02x", salt[i]);
-    printf(" %d\n", frames);
+    printf(" %d %lld\n", frames, (long long)*(int64_t *)arg);
     if (frames >= AUTOMATIC) sqlite3_wal_checkpoint_v2(db, name, SQLITE_CHECKPOINT_PASSIVE, 0, 0);
     return SQLITE_OK;
 }
@@ -389,14 +389,17 @@ static void stamps(const char *path, double seconds, double rate, uint64_t seed)
     sqlite3 *db = open_database(path);
     pragma(db, "synchronous", "NORMAL");
     signal(SIGTERM, be_told);
-    sqlite3_wal_hook(db, stamp, NULL);
+    int64_t began;
+    sqlite3_wal_hook(db, stamp, &began);
     sqlite3_stmt *begin = prepare(db, "BEGIN IMMEDIATE"), *commit = prepare(db, "COMMIT");
     sqlite3_stmt *update = prepare(db, "UPDATE hot SET n = n + 1 WHERE id = ?");
     sqlite3_stmt *insert = prepare(db, "INSERT INTO journal(v) VALUES (hex(randomblob(100)))");
     int64_t due = now_ns(), until = due + (int64_t)(seconds * 1e9);
     while (!told_to_stop && now_ns() < until) {
         sqlite3_bind_int64(update, 1, (int64_t)(random_from(&seed) % HOT_ROWS));
-        step(begin), step(update), step(insert), step(commit);
+        step(begin), step(update), step(insert);
+        began = now_ns();
+        step(commit);
         if (rate == 0) continue;
         due += (int64_t)((0.5 + (double)(random_from(&seed) % 1000000) / 1e6) * 1e9 / rate);
         if (due < now_ns()) due = now_ns(); /* what was missed is not made up for */

@@ -1,6 +1,6 @@
-"""The benchmark of the store runs, and what it counts is exact. How fast anything is, is not asked here.
+"""The benchmarks run, and what they count is exact. How fast anything is, is not asked here.
 
-One test, as one run has all the figures, and each of pytest's processes would make its own.
+One test each, as one run has all the figures, and each of pytest's processes would make its own.
 """
 import json
 import pathlib
@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+import parts
 from box import COMMAND, ROOT
 
 CROWDS = ("1", "1,000")
@@ -55,3 +56,25 @@ def test_benchmark_of_the_store_has_every_row_and_its_counts_are_exact(tmp_path)
             assert 0 < row["puts"] <= row["commits"], row
     row = rows["noise", "noise alone"]
     assert row["commits"] > 0 and row["puts"] == 0, row
+
+
+def test_every_peer_has_its_figures_and_quick_ones_do_not_reach_the_documents(tmp_path):
+    if not (BUILD / "tests/bench/bench_store").exists():
+        pytest.skip(f"{BUILD} has no bench_store: meson setup -Dtests=enabled")
+    parts.litestream()
+    document = ROOT / "docs/benchmarks.md"
+    before = document.read_text()
+    argv = [sys.executable, "-B", ROOT / "tests/bench/all.py", "--quick", "--only", "checkpoints,idle", "--write-docs"]
+    done = subprocess.run([*argv, "--build", BUILD, "--dir", tmp_path], capture_output=True, text=True, timeout=170)
+    assert done.returncode == 2 and document.read_text() == before, f"{done.stdout}{done.stderr}"
+    measured = json.loads((BUILD / "bench-quick.json").read_text())
+    systems = {"nothing", "no-op", "holdfast", "Litestream 0.5.17", "Litestream 0.3.13"}
+    rows = {row["name"]: row for row in measured["checkpoints"]["rows"]}
+    assert set(rows["transactions of 1,000/s"]["values"]) == systems
+    assert all(rows["transactions of 1,000/s"]["values"].values())
+    assert set(rows["transactions of 1,000/s"]["ratios"]) == systems - {"holdfast"}
+    if not measured["idle"]["absent"]:  # no Ceph
+        rows = {row["name"]: row for row in measured["idle"]["rows"]}
+        puts = rows["one write a second: PUTs"]["values"]
+        assert set(puts) == systems - {"nothing", "no-op"} and all(median > 0 for _, median, _ in puts.values())
+    assert "| transactions of 1,000/s |" in done.stdout
