@@ -191,10 +191,12 @@ static rc ship_step(struct dest *d, int64_t now, int64_t *due, struct err *e) {
 
 /* ---- starting ---- */
 
+/* One that refuses, maybe in this very step, stops all: not even a fence goes out. */
 static bool others_are_known(const struct source *s, int64_t now) {
-    if (now - s->started > s->opt.start_ms * 1000000) return true;
+    bool late = now - s->started > s->opt.start_ms * 1000000;
     for (int i = 0; i < s->dest_count; i++)
-        if (s->dest[i].state < DEST_CLASSED) return false;
+        if (s->dest[i].state == DEST_REFUSED || (!late && s->dest[i].state < DEST_CLASSED))
+            return false;
     return true;
 }
 

@@ -414,6 +414,25 @@ def test_one_refusing_destination_stops_all(box):
     assert contents(other) == {}
 
 
+def test_one_that_refuses_after_another_was_let_in_stops_all(box):
+    """It takes a look at its whole history, while the other's turn to put its fence has come."""
+    other = box.places / "other"
+    app = box.new_app(5)
+    r = box.start(to=[box.replica, other])
+    r.wait("ship", to=url(box.replica))
+    box.wait_safe(to=box.replica)
+    box.wait_safe(to=other)
+    r.stop()
+    r = box.replicate(to=other)
+    add_rows(app, 5)
+    box.wait_safe(to=other)
+    r.stop()
+    app.close()  # the last one, so that no log is left
+    box.forget_run()
+    words = box.refused(to=[box.replica, other], code=5)
+    assert "UNPROVEN" in words and url(box.replica) in words
+
+
 def test_replica_of_another_tool_is_taken_over(box):
     real = ROOT / "tests/fixtures/v05-real-l0/replica"
     copy_replica(real, box.replica)
