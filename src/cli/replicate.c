@@ -191,9 +191,9 @@ static rc prepare(struct replicate *r, struct err *e) {
         TRY(interruptible(restore_missing, &p, e));
         if (!p.restored) return ok();
         r->loop.options.take_over = true; /* whoever starts an application here has decided that */
-        memcpy(r->loop.older, p.older, sizeof r->loop.older);
     }
     for (int behind = 0;; behind++) {
+        memcpy(r->loop.older, p.older, sizeof r->loop.older);
         TRY(loop_open(&r->loop, e));
         rc result = ship_once(r, e);
         if (result.code != RC_BEHIND || r->loop.options.adopt_local || behind == r->loop.url_count)

@@ -246,6 +246,15 @@ static bool is_better(const struct candidate *c, const struct candidate *best) {
     return !newer && c->last.timestamp_ms > best->last.timestamp_ms;
 }
 
+/* Than the state that the database has now. */
+static void note_older(struct look *l, const struct candidate *best) {
+    for (int i = 0; i < l->p->url_count; i++) {
+        const struct candidate *c = &l->at[i];
+        bool older = c != best && c->answer == BACKUP && is_older(c, best);
+        l->p->older[i] = older ? c->txid : 0;
+    }
+}
+
 static rc choose_and_restore(struct look *l, struct err *e) {
     struct restoration *p = l->p;
     struct candidate *best = NULL, *silent = NULL;
@@ -259,11 +268,7 @@ static rc choose_and_restore(struct look *l, struct err *e) {
     if (silent) EVENT(p, "start.without", "to", silent->store->url, "err", silent->err.text);
     EVENT(p, "restore", "db", p->db, "from", best->store->url);
     TRY(restore_from(l, best, e));
-    for (int i = 0; i < p->url_count; i++) {
-        const struct candidate *c = &l->at[i];
-        bool older = c != best && c->answer == BACKUP && is_older(c, best);
-        p->older[i] = older ? c->txid : 0;
-    }
+    note_older(l, best);
     return ok();
 }
 
@@ -316,6 +321,8 @@ rc restore_fast_forward(struct restoration *p, struct err *e) {
         rc moved = fast_forward_database(p->env, store, p->db, 0, &l.p->progress, &result, &why);
         if (is_ok(moved) && result.page_count) {
             tell_restored(p, "fast_forwarded", store, &result);
+            for (int k = 0; k < p->url_count; k++) (void)ask(&l.at[k], &why).code;
+            note_older(&l, &l.at[i]);
             r = ok();
         } else if (!is_ok(moved) && r.code == RC_NOTFOUND && moved.code != RC_CONFLICT) {
             *e = why;

@@ -307,6 +307,39 @@ def test_newest_of_two_destinations_is_restored_and_the_other_follows(box):
     assert "txid" in (box.replica / "holdfast/pins.json").read_text()  # what it held can be had
 
 
+@pytest.mark.file_only("a directory is moved away")
+def test_behind_two_destinations_it_comes_to_the_newest_and_the_other_follows(box):
+    """Power was lost; one of them was away before that."""
+    second = box.path / "second"
+    away = box.path / "away"
+    c = box.new_app(5)
+    r = box.start("-keep-level0", "1h", to=[box.replica, second])
+    r.wait("ship", to=url(box.replica))
+    r.wait("ship", to=url(second))
+    box.wait_safe(to=second)
+    before = box.copy("before.db")
+    add_rows(c, 2)
+    box.wait_safe(to=box.replica)
+    box.wait_safe(to=second)
+    box.replica.rename(away)
+    box.replica.write_text("no directory")
+    add_rows(c, 2)
+    box.wait_safe(to=second)
+    r.kill()
+    c.close()
+    box.replica.unlink()
+    away.rename(box.replica)
+    box.put_back(before)
+    box.forget_run()
+    r = run(box, "true", to=[box.replica, second])
+    r.end(0)
+    assert r.events("fast_forwarded")[-1]["from"] == url(second)
+    assert count_rows(box.db) == 9
+    assert_same(box.db, box.restore())
+    assert_same(box.db, box.restore(to=second))
+    assert "txid" in (box.replica / "holdfast/pins.json").read_text()
+
+
 # ---- what the application gets ----
 
 
