@@ -147,8 +147,9 @@ static bool is_shared_memory(const char *name) {
     return n > 4 && strcmp(name + n - 4, "-shm") == 0;
 }
 
-/* A restart finds files from before the boot, but for those whose time was set. */
-static void show(const char *root, const struct tree_file *f) {
+/* A restart finds files from before the boot, but for those whose time was set. `young`: on a
+ * machine that does not keep its clock they are from after it. */
+static void show(const char *root, const struct tree_file *f, bool young) {
     char path[LIMIT_PATH + 512];
     snprintf(path, sizeof path, "%s/%s", root, f->name);
     if (f->is_directory) {
@@ -156,7 +157,7 @@ static void show(const char *root, const struct tree_file *f) {
         return;
     }
     struct tree_file old = *f;
-    if (!old.mtime_ns) old.mtime_ns = (system_boot_time_ms() - 60000) * 1000000;
+    if (!old.mtime_ns && !young) old.mtime_ns = (system_boot_time_ms() - 60000) * 1000000;
     put_file(path, &old);
 }
 
@@ -184,7 +185,7 @@ static void show_below(struct explorer *x, const char *prefix, const struct tree
     for (int i = 0; i < t->count; i++) {
         int p = t->files[i].path;
         if (!hashes[p] || hashes[p] == x->shown[p]) continue;
-        show(root, &t->files[i]);
+        show(root, &t->files[i], false);
         x->shown[p] = hashes[p];
     }
     free(hashes);
@@ -231,7 +232,7 @@ static struct verdict database_of(struct explorer *x, const struct tree *t) {
     forget_database(root);
     for (int i = 0; i < t->count; i++)
         if (is_of_database(&t->files[i]) && !is_shared_memory(t->files[i].name))
-            show(root, &t->files[i]);
+            show(root, &t->files[i], false);
     v = remember(&x->databases, key);
     judge_database(path, v);
     return *v;
@@ -397,7 +398,7 @@ static void remove_below(const char *path) {
     if (system(command) != 0) give_up("cannot remove %s", path);
 }
 
-static void lay_out(const struct explorer *x, const struct tree *t) {
+static void lay_out(const struct explorer *x, const struct tree *t, bool young) {
     char root[LIMIT_PATH + 16];
     snprintf(root, sizeof root, "%s/tree", x->dir);
     remove_below(root);
@@ -406,10 +407,10 @@ static void lay_out(const struct explorer *x, const struct tree *t) {
          i++) { /* directories that were there before the trace */
         struct tree_file d = {.name = x->disk.paths[i], .is_directory = true};
         if (x->disk.safe.at[i] == DISK_DIRECTORY && d.name[0] && x->disk.parents[i] < 0)
-            show(root, &d);
+            show(root, &d, young);
     }
     for (int i = 0; i < t->count; i++)
-        if (!is_shared_memory(t->files[i].name)) show(root, &t->files[i]);
+        if (!is_shared_memory(t->files[i].name)) show(root, &t->files[i], young);
 }
 
 static void say_verdict(struct explorer *x, const char *name, bool any_names) {
@@ -442,12 +443,13 @@ static bool serve(struct explorer *x, const struct choice *c) {
     char line[64];
     advance(x, c->point);
     disk_cut(&x->disk, &r, &t);
-    lay_out(x, &t);
+    bool young = random_below(&r, 8) == 0;
+    lay_out(x, &t, young);
     struct verdict db = database_of(x, &t);
     printf("state=%" PRIu64 " how=\"%s\" committed=%" PRIu64 " acknowledged=%" PRIu64
-           " local=%" PRIu64 " there=%d db=%" PRIu64,
+           " local=%" PRIu64 " there=%d young=%d db=%" PRIu64,
            c->seed, t.how, x->facts.committed, x->facts.acknowledged, x->facts.local, db.there,
-           db.commit);
+           young, db.commit);
     for (size_t i = 0; i < 2; i++)
         if (is_recorded(x, replica_names[i]))
             printf(" %s=%" PRIu64, replica_names[i], replica_of(x, replica_names[i], &t).commit);

@@ -19,6 +19,7 @@ A trace is recorded anew in each run, as it is the real programs'; where somethi
 import argparse
 import collections
 import concurrent.futures
+import contextlib
 import fcntl
 import os
 import pathlib
@@ -63,7 +64,9 @@ class Scene:
         self.args, self.name, self.number = args, name, number
         self.dir = pathlib.Path(args.dir) / name
         self.tree, self.run, self.trace = self.dir / "tree", self.dir / "run", self.dir / "trace"
-        self.db, self.url = self.tree / "app.db", self.tree / ("outside" if name in OUTSIDE else "replica")
+        self.db = self.tree / "app.db"
+        self.urls = [self.tree / url for url in (("replica", "outside") if name in TWO else ("outside",) if name in OUTSIDE else ("replica",))]
+        self.url = self.urls[-1]
         build = pathlib.Path(args.build).resolve()
         self.holdfast, self.explorer = build / "holdfast", build / "tests/crash/crash_explore"
         self.record, self.extension = build / "tests/crash/crash_record.so", build / "src/ext/holdfast.so"
@@ -134,7 +137,7 @@ class Scene:
 
     def start(self, *options, recorded=True):
         """`holdfast replicate`, and its log until the destination is ready, or it has ended."""
-        line = [self.holdfast, "replicate", *FAST, "-log", "logfmt", *options, self.db, self.url]
+        line = [self.holdfast, "replicate", *FAST, "-log", "logfmt", *options, self.db, *self.urls]
         p = subprocess.Popen(list(map(str, line)), env=self.env(recorded), text=True, stderr=subprocess.PIPE,
                              stdin=subprocess.DEVNULL)
         p.timer = threading.Timer(PATIENCE, p.kill)
@@ -190,7 +193,11 @@ class Scene:
     # ---- starting the real thing ----
 
     def shipped(self):
-        return sorted((str(p.relative_to(self.url)), p.stat().st_size) for p in self.url.glob("ltx/*/*.ltx"))
+        return sorted((str(p), p.stat().st_size) for url in self.urls for p in url.glob("ltx/*/*.ltx"))
+
+    def held(self, at):
+        """The last commit that is in each replica."""
+        return [at[url.name] for url in self.urls]
 
     def fresh(self):
         shutil.rmtree(self.run, ignore_errors=True)
@@ -212,20 +219,23 @@ class Scene:
         word = re.search(r"(BEHIND|OLDER|FORK|UNPROVEN|FOREIGN|GONE)|$", said)[0]
         self.counts[f"{self.kind} refused {word or code}"] += 1
 
+    def all_is_there(self, after):
+        self.must(set(self.held(after)) == {after["db"]}, f"not all is restored: {self.held(after)} of {after['db']}")
+
     def forward(self, at, now):
         """What `restore -fast-forward` makes of a database that is behind."""
-        env = self.env(False)
-        p = done([self.holdfast, "restore", "-fast-forward", self.url, self.db], env, (0, CONFLICT))
+        newest = max(self.urls, key=lambda url: at[url.name])
+        p = done([self.holdfast, "restore", "-fast-forward", newest, self.db], self.env(False), (0, CONFLICT))
         self.counts["fast-forwarded" if p.returncode == 0 else "fast-forward refused"] += 1
         after = now()
         if p.returncode == 0:
-            self.must(after["db"] == at[self.url.name], f"fast-forward gave commit {after['db']}")
+            self.must(after["db"] == at[newest.name], f"fast-forward gave commit {after['db']}")
 
     def start_exec(self, at, now):
         """As a service: it restores, catches up, and runs the application, which waits for its commits."""
-        before, held = self.shipped(), max(at["db"], at[self.url.name])
+        before, held = self.shipped(), max(at["db"], *self.held(at))
         app = shlex.join(self.writer("-count", "3", "-ack", "1"))
-        line = [self.holdfast, "replicate", *FAST, "-log", "logfmt", "-exec", app, self.db, self.url]
+        line = [self.holdfast, "replicate", *FAST, "-log", "logfmt", "-exec", app, self.db, *self.urls]
         p = done(line, self.env(False), (0, BEHIND, CONFLICT))
         after = now()
         if p.returncode:
@@ -234,7 +244,7 @@ class Scene:
             return
         self.counts[f"{self.kind} went on"] += 1
         self.must(after["db"] == held + 3, f"it went on from another commit than {held}: {after['db'] - 3}")
-        self.must(after[self.url.name] == after["db"], f"not all is restored: {after[self.url.name]}")
+        self.all_is_there(after)
 
     def start_plain(self, at, now, behind):
         before, p = self.shipped(), self.start(recorded=False)
@@ -251,7 +261,7 @@ class Scene:
         after = now()
         self.counts[f"{self.kind} went on"] += 1
         self.must(not behind, "it went on with a database that is behind")
-        self.must(after[self.url.name] == after["db"], f"not all is restored: {after[self.url.name]} of {after['db']}")
+        self.all_is_there(after)
 
     def start_late(self, at, now, behind):
         """The application was there first, and committed on top of what it found."""
@@ -264,18 +274,17 @@ class Scene:
             return
         self.counts[f"{self.kind} went on"] += 1
         self.must(not behind, "what was committed on top of an older state was published")
-        self.must(after[self.url.name] == after["db"], f"not all is restored: {after[self.url.name]} of {after['db']}")
+        self.all_is_there(after)
 
-    def judge_start(self, explorer, at):
+    def judge_start(self, at):
         """One state: the start, and what is there after it."""
         self.fresh()
-        replica, rng = at[self.url.name], random.Random(at["state"])
-        behind = at["there"] and at["db"] < replica
+        rng, behind = random.Random(at["state"]), at["there"] and at["db"] < max(self.held(at))
         self.counts["behind"] += behind
         self.kind = kind = rng.choice(("exec", "plain", "plain", "late"))
 
         def now():
-            return self.ask(explorer, "judge")
+            return at["ask"]("judge")
 
         if kind == "exec":
             self.start_exec(at, now)
@@ -283,29 +292,37 @@ class Scene:
             (self.start_plain if kind == "plain" else self.start_late)(at, now, behind)
         after = now()
         self.must("wrong" not in after, after.get("wrong"))
-        self.must(after[self.url.name] >= max(replica, at["acknowledged"]), f"the replica went back to {after[self.url.name]}")
+        for before, held in zip(self.held(at), self.held(after)):
+            self.must(held >= max(before, at["acknowledged"]), f"a replica went back to {held}")
         self.counts["started"] += 1
 
-    def starts(self, count, until, seed=None):
-        """(how many were found, their words)"""
-        seed = seed or self.args.seed + (self.number << 32) + (1 << 31)
+    @contextlib.contextmanager
+    def states(self, count, seed):
+        """The states, each laid out in the tree for as long as it is looked at."""
         line = [self.explorer, "--serve", "--count", str(count), "--seed", str(seed), str(self.dir)]
-        explorer = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        with subprocess.Popen(list(map(str, line)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as explorer:
+
+            def each():
+                for text in iter(explorer.stdout.readline, ""):
+                    yield {**numbers(text), "ask": lambda word: self.ask(explorer, word)}
+                    explorer.stdin.write("next\n")
+                    explorer.stdin.flush()
+
+            yield each()
+            explorer.stdin.close()
+
+    def starts(self, count, until, seed=None):
+        """What was found, in words."""
         words = []
-        for text in iter(explorer.stdout.readline, ""):
-            at = numbers(text)
-            try:
-                self.judge_start(explorer, at)
-            except (Found, Unable, subprocess.TimeoutExpired) as e:
-                words.append(f"{self.name}: start on state {at['state']} ({text.strip()}): {e}\n"
-                             f"  again: {__file__} --build {self.args.build} --again {self.dir} --only {at['state']}")
-            if time.monotonic() > until or len(words) > 4:
-                break
-            explorer.stdin.write("next\n")
-            explorer.stdin.flush()
-        explorer.stdin.close()
-        explorer.stdout.close()
-        explorer.wait()
+        with self.states(count, seed or self.args.seed + (self.number << 32) + (1 << 31)) as states:
+            for at in states:
+                try:
+                    self.judge_start(at)
+                except (Found, Unable, subprocess.TimeoutExpired) as e:
+                    words.append(f"{self.name}: start on {shown(at)}: {e}\n"
+                                 f"  again: {__file__} --build {self.args.build} --again {self.dir} --only {at['state']}")
+                if time.monotonic() > until or len(words) > 4:
+                    break
         return words
 
 
@@ -328,6 +345,16 @@ def again(s):
     p = s.start("-checkpoint-pages", "20")
     s.app("-count", "20", "-ack", "1")
     s.stop(p)
+
+
+def two(s):
+    """One replica on the disk that is cut, one outside; what is acknowledged is in both."""
+    s.replicated(["-count", "50", "-ack", "4", "-pace", "1"], options=["-checkpoint-pages", "20"])
+
+
+def truncate(s):
+    """The application empties the log itself, between and beside the shipments."""
+    s.replicated(["-count", "40", "-ack", "3", "-pace", "1", "-truncate", "5"], ["-count", "20", "-ack", "1", "-truncate", "2"])
 
 
 def store(s):
@@ -400,10 +427,24 @@ def behind(s):
                              s.db, s.url], s.env(), stdin=subprocess.DEVNULL))
 
 
-SCENES = {"normal": normal, "outside": normal, "full": full, "outside-full": full, "again": again, "outside-again": again,
+def twice(s):
+    """The power is cut once, and again while the service comes back from that."""
+    normal(s)
+    with s.states(200, s.args.seed) as states:
+        for at in states:
+            if at["there"] and (at["db"] < at["outside"] or at["state"] % 20 == 0):
+                break
+    n = max(at["committed"], at["db"], at["outside"])
+    s.begin(f"c {n}", f"a {at['acknowledged']}", f"l {at['db']}")
+    done([s.holdfast, "replicate", *FAST, "-exec", shlex.join(s.writer("-count", "10", "-ack", "2")), s.db, s.url], s.env(),
+         (0, CONFLICT), stdin=subprocess.DEVNULL)
+
+
+SCENES = {"normal": normal, "outside": normal, "full": full, "outside-full": full, "truncate": truncate, "outside-truncate": truncate, "again": again, "outside-again": again,
           "store": store, "outside-store": store, "store-full": store_full, "restore": restore, "missing": missing,
-          "forward": forward, "behind": behind}
-OUTSIDE = {name for name in SCENES if name.startswith("outside")} | {"restore", "missing", "forward", "behind"}
+          "forward": forward, "behind": behind, "twice": twice, "two": two}
+TWO = {"two"}
+OUTSIDE = {name for name in SCENES if name.startswith("outside")} | {"restore", "missing", "forward", "behind", "twice"}
 
 
 # ---- the whole ----
@@ -416,6 +457,10 @@ def numbers(line):
     """A line of logfmt as a dict; what is a number is one."""
     words = dict(part.split("=", 1) for part in shlex.split(line) if "=" in part)
     return {k: float(v) if "." in v and v.replace(".", "").isdigit() else int(v) if v.isdigit() else v for k, v in words.items()}
+
+
+def shown(at):
+    return " ".join(f"{k}={v}" for k, v in at.items() if k != "ask")
 
 
 def side_by_side(args, work, items):

@@ -1,6 +1,7 @@
 /* An application for the power-cut tests. It commits what model.h says, from where its database is.
  *
  *     crash_writer [-count N] [-full] [-page-size BYTES] [-checkpoint PAGES] [-pace EVERY]
+ *                  [-truncate EVERY]
  *                  [-ack EVERY -extension PATH] [-store URL] [-fork] [-die] DB
  *
  * It says, a line each, in one write: "c N" commit N has returned; "l N" the same, and its database
@@ -22,7 +23,7 @@
 
 static struct {
     const char *db, *extension, *url;
-    uint64_t count, ack_every, pace_every;
+    uint64_t count, ack_every, pace_every, truncate_every;
     int page_size, checkpoint_pages;
     bool full, fork, die;
 } args = {.count = 50, .page_size = 4096, .checkpoint_pages = 1000};
@@ -134,6 +135,7 @@ static void by_connection(void) {
             sqlite3_reset(wait);
             say('a', n);
         }
+        if (is_time_to(args.truncate_every, n)) sql(db, "PRAGMA wal_checkpoint(TRUNCATE)");
         pace(n);
     }
     if (args.die) _exit(0);
@@ -207,6 +209,7 @@ int main(int argc, char **argv) {
                                             {"ack", required_argument, NULL, 'a'},
                                             {"extension", required_argument, NULL, 'e'},
                                             {"store", required_argument, NULL, 's'},
+                                            {"truncate", required_argument, NULL, 't'},
                                             {"fork", no_argument, NULL, 'F'},
                                             {"die", no_argument, NULL, 'd'},
                                             {NULL, 0, NULL, 0}};
@@ -220,6 +223,7 @@ int main(int argc, char **argv) {
         case 'a': args.ack_every = strtoull(optarg, NULL, 10); break;
         case 'e': args.extension = optarg; break;
         case 's': args.url = optarg; break;
+        case 't': args.truncate_every = strtoull(optarg, NULL, 10); break;
         case 'F': args.fork = true; break;
         case 'd': args.die = true; break;
         default: return 2;
