@@ -63,7 +63,9 @@ class Reply:
     body: bytes = b""
     headers: dict = dataclasses.field(default_factory=dict)
     cut: int = None  # reset the connection after so many bytes of the body
-    pace: float = 0  # seconds between two bytes
+    cut_head: bool = False  # reset it in the middle of the head
+    pace: float = 0  # seconds between two bytes of the body
+    slow_head: bool = False  # and of the head
     close: bool = False  # after it, without a word about it before
 
 
@@ -255,15 +257,22 @@ class Server:
         head = [f"HTTP/1.1 {reply.status} {REASONS.get(reply.status, 'Said')}"]
         head += [f"{k}: {v}" for k, v in headers.items() if v is not None]
         body = b"" if request.method == "HEAD" or reply.status == 204 else reply.body
-        s.sendall("\r\n".join(head + ["", ""]).encode())
+        head = "\r\n".join(head + ["", ""]).encode()
+        if reply.cut_head:
+            s.sendall(head[: len(head) // 2])
+            raise Hangup
+        self._pace(s, head, reply.pace * reply.slow_head)
         if reply.cut is not None:
             s.sendall(body[: reply.cut])
             raise Hangup
-        if not reply.pace:
-            s.sendall(body)
-        for i in range(len(body) if reply.pace else 0):
-            s.sendall(body[i : i + 1])
-            if self.stopping.wait(reply.pace):
+        self._pace(s, body, reply.pace)
+
+    def _pace(self, s, text, seconds):
+        if not seconds:
+            s.sendall(text)
+        for i in range(len(text) if seconds else 0):
+            s.sendall(text[i : i + 1])
+            if self.stopping.wait(seconds):
                 raise Hangup
 
 
@@ -413,3 +422,14 @@ class Certificates:
         (self.directory / f"{name}.ext").write_text(f"subjectAltName={names}\n")
         by = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", f"{name}.ext"]
         self._openssl("x509", "-req", "-in", f"{name}.csr", *by, "-days", 2, "-out", f"{name}.pem")
+
+    def sign_expired(self):
+        """`expired`, whose last day was one of the year 2020."""
+        (self.directory / "index.txt").write_text("")
+        (self.directory / "serial").write_text("01\n")
+        settings = "database=index.txt\nserial=serial\nnew_certs_dir=.\ndefault_md=sha256\npolicy=any\n"
+        (self.directory / "ca.cnf").write_text(f"[ca]\ndefault_ca=it\n[it]\n{settings}[any]\ncommonName=supplied\n")
+        self._signed("expired", "DNS:localhost,IP:127.0.0.1")
+        life = ["-startdate", "20200101000000Z", "-enddate", "20200102000000Z", "-extfile", "expired.ext"]
+        by = ["-config", "ca.cnf", "-cert", "ca.pem", "-keyfile", "ca.key", "-batch", "-notext"]
+        self._openssl("ca", *by, "-in", "expired.csr", "-out", "expired.pem", *life)

@@ -132,14 +132,14 @@ class Question:
 
     def __init__(self, place, timeout_ms=5000):
         self.socket, self.text = socket.socket(socket.AF_UNIX), b""
+        self.socket.settimeout(timeout_ms / 1000 + 5)
         self.socket.connect(place)
         body = json.dumps({"timeout_ms": timeout_ms, "flush": True})
         self.socket.sendall(f"POST /wait HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
 
     def answer(self):
         """Its status; 0: it was cut off. Only once all of it is there it was given."""
-        self.socket.settimeout(PATIENCE)
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, TimeoutError):
             while some := self.socket.recv(65536):
                 self.text += some
         self.socket.close()
