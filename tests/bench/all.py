@@ -30,7 +30,7 @@ BENCHMARKS = {  # what each is given besides for --long
     "lone": ["--turns", "4", "--commits", "100"],
     "restore": ["--sizes", "100,1000,4000", "--turns", "5"],
     "memory": ["--mb", "2000", "--transaction", "1000"],
-    "idle": ["--idle", "300", "--steady", "600"],
+    "idle": ["--idle", "240", "--steady", "600"],
 }
 OF_A_BUCKET = ("s3_commits", "s3_restore", "s3_requests")
 WORDS = {0: "within its gates", 1: "MISSED a gate", 2: "not measured"}

@@ -2,9 +2,9 @@
 """idle: what a database costs while nothing is written, and under one write a second.
 
 All replicate at once, each a database of its own into a bucket (Ceph) through a proxy that counts, by their defaults.
-First some commits, and as long as it takes until their first compaction is over (--settle). Then nothing is
-written, for --idle seconds: CPU and wake-ups (context switches that the process asked for) as /proc has them, and
-requests as the proxy does. Then each database gets one write a second, for --steady seconds. What stands for an hour is
+First some commits, and as long as it takes until their first compaction is over (--settle), so that none of the next
+level, at each full five minutes, falls into what follows. Then nothing is written, for --idle seconds: CPU and wake-ups
+(context switches that the process asked for) as /proc has them, and requests as the proxy does. Then each database gets one write a second, for --steady seconds. What stands for an hour is
 what was counted, times 3600 over these seconds; larger compactions, which come less often, are not in it.
 """
 import collections
@@ -16,6 +16,8 @@ from pathlib import Path
 import bench
 import own
 import peers
+
+FIVE_MINUTES = 300
 
 
 def used(pid):
@@ -80,6 +82,14 @@ class Measured:
                 "counts": dict(counts), "resident_mb": resident_mb(self.pid)}
 
 
+def settle_for(seconds, idle):
+    """So that the full five minutes are not in the idle time after it."""
+    begin = bench.time.time() + seconds
+    if begin // FIVE_MINUTES != (begin + idle) // FIVE_MINUTES:
+        begin = (begin + idle) // FIVE_MINUTES * FIVE_MINUTES + 10
+    return begin - bench.time.time()
+
+
 def all_write(measured, seconds, rate):
     writers = [m.writes(seconds, rate) for m in measured]
     if any([len(w.communicate()[0]) == 0 or w.returncode for w in writers]):
@@ -100,7 +110,7 @@ def measure(b):
         for m in measured:
             m.begin(stack)
         all_write(measured, 1, 10)
-        bench.time.sleep(settle)
+        bench.time.sleep(settle_for(settle, idle))
         for m in measured:
             m.mark()
         bench.time.sleep(idle)
