@@ -12,6 +12,7 @@
 #include "store/fast_forward.h"
 #include "store/restore.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -300,10 +301,19 @@ static int replicate(struct replicate *r) {
     return code;
 }
 
+/* glibc maps a large buffer by itself only until one has been freed; from then on it takes those up
+ * to its size from the heap, which keeps them. A shipment's is needed once in a while. */
+static void give_back_large_buffers(void) {
+#ifdef M_MMAP_THRESHOLD
+    mallopt(M_MMAP_THRESHOLD, 128 << 10);
+#endif
+}
+
 int cmd_replicate(int argc, char **argv) {
     struct replicate r = {
         .loop = {.owner = &owner, .arg = &r}, .drain_ns = 30000000000, .exec_wait_ns = 30000000000};
     int code;
+    give_back_large_buffers();
     log_init(&r.log, stderr);
     r.loop.options.event = on_event;
     r.loop.options.event_arg = &r;

@@ -1,4 +1,6 @@
 """holdfast status: is what this database holds durable? 0 safe, 1 late, 2 unsafe."""
+import pathlib
+
 import pytest
 
 from box import add_rows, contents, quieten, until
@@ -149,3 +151,17 @@ def test_status_as_another_user_does_not_disturb(box):
     before = both_sides()
     said(box, 0)
     assert both_sides() == before
+
+
+def test_memory_of_a_large_shipment_is_given_back(box):
+    """It is made in memory, up to 8 MB."""
+    c = box.new_app(1)
+    c.execute("INSERT INTO t(v) VALUES (hex(randomblob(3000000)))")
+    r = box.replicate()
+    box.wait_safe()
+    status = pathlib.Path(f"/proc/{r.pid}/status")
+
+    def private_kb():
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("RssAnon:"))
+
+    until(lambda: private_kb() < 5000, "less than 5 MB")
