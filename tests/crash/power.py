@@ -231,7 +231,7 @@ class Scene:
         if p.returncode == 0:
             self.must(after["db"] == at[newest.name], f"fast-forward gave commit {after['db']}")
 
-    def start_exec(self, at, now):
+    def start_exec(self, at, now, _):
         """As a service: it restores, catches up, and runs the application, which waits for its commits."""
         before, held = self.shipped(), max(at["db"], *self.held(at))
         app = shlex.join(self.writer("-count", "3", "-ack", "1"))
@@ -244,6 +244,20 @@ class Scene:
             return
         self.counts[f"{self.kind} went on"] += 1
         self.must(after["db"] == held + 3, f"it went on from another commit than {held}: {after['db'] - 3}")
+        self.all_is_there(after)
+
+    def start_library(self, at, now, behind):
+        """An application with the library in it."""
+        before = self.shipped()
+        p = done(self.writer("-count", "3", "-ack", "1", "-store", self.url), self.env(False), (0, 2))
+        after = now()
+        if p.returncode:
+            self.must("crash_writer: replicate: " in p.stderr and not p.stdout, f"{p.stderr[-400:]} {p.stdout}")
+            self.refused(BEHIND if behind else CONFLICT, p.stderr, before)
+            return
+        self.counts["library went on"] += 1
+        self.must(not behind, "it went on with a database that is behind")
+        self.must(after["db"] == at["db"] + 3, f"it went on from another commit than {at['db']}: {after['db'] - 3}")
         self.all_is_there(after)
 
     def start_plain(self, at, now, behind):
@@ -281,15 +295,13 @@ class Scene:
         self.fresh()
         rng, behind = random.Random(at["state"]), at["there"] and at["db"] < max(self.held(at))
         self.counts["behind"] += behind
-        self.kind = kind = rng.choice(("exec", "plain", "plain", "late"))
+        kinds = {"exec": self.start_exec, "plain": self.start_plain, "late": self.start_late, "library": self.start_library}
+        self.kind = rng.choice(("exec", "library", "plain", "late") if "store" in self.name else ("exec", "plain", "plain", "late"))
 
         def now():
             return at["ask"]("judge")
 
-        if kind == "exec":
-            self.start_exec(at, now)
-        else:
-            (self.start_plain if kind == "plain" else self.start_late)(at, now, behind)
+        kinds[self.kind](at, now, behind)
         after = now()
         self.must("wrong" not in after, after.get("wrong"))
         for before, held in zip(self.held(at), self.held(after)):
