@@ -15,6 +15,7 @@
 #define MOST_APPS 16
 #define MOST_WRITERS 4
 #define SLOTS 40u
+#define MOST_BYTES 300000u
 
 struct row {
     uint32_t version, size; /* version 0: not there */
@@ -37,7 +38,10 @@ static int app_count, writers_left, flying;
 static bool held, closing;
 static uint32_t versions;
 static sqlite3 *keeper; /* while it is open the log stays */
-static struct { int cache, bulk, vacuum, blob, synchronous, auto_vacuum, haste; } habits;
+static struct {
+    int cache, bulk, vacuum, synchronous, auto_vacuum, haste;
+    unsigned blob, large; /* one row in so many is large: up to this */
+} habits;
 
 /* ---- connections ---- */
 
@@ -150,13 +154,13 @@ static int64_t row_id(const struct app *a, unsigned slot) {
 }
 
 static bool put_row(struct app *a, struct row *rows, unsigned slot) {
-    static uint8_t bytes[70000]; /* nobody else goes on between fill and bind */
+    static uint8_t bytes[MOST_BYTES]; /* nobody else goes on between fill and bind */
     if (!a->put && !fine(a->db,
                          sqlite3_prepare_v2(a->db, "INSERT OR REPLACE INTO t VALUES (?,?,?)", -1,
                                             &a->put, NULL),
                          "prepare"))
         return false;
-    struct row r = {++versions, sim_below(sim_one_in(6) ? (unsigned)habits.blob : 300)};
+    struct row r = {++versions, sim_below(sim_one_in(habits.large) ? habits.blob : 300)};
     fill(bytes, r.size, row_seed(a, slot, r));
     sqlite3_bind_int64(a->put, 1, row_id(a, slot));
     sqlite3_bind_int64(a->put, 2, r.version);
@@ -311,7 +315,10 @@ static void choose_habits(uint32_t page_size) {
     habits.auto_vacuum = (int)sim_below(3);
     habits.haste =
         sim_one_in(3) ? 20 : (int)sim_below(3) * 2; /* rests are so many powers shorter */
-    if (page_size == 65536) habits.blob = 65000;
+    habits.large = 6;
+    if (page_size < 65536) return;
+    habits.blob = MOST_BYTES; /* so that shipments are streamed */
+    habits.large = 1;
 }
 
 void apps_create(const struct app_options *o, uint32_t page_size) {
@@ -395,7 +402,7 @@ static void check_integrity(sqlite3 *db, enum finding f, const char *what) {
 }
 
 static bool is_row(sqlite3_stmt *s) {
-    static uint8_t bytes[70000];
+    static uint8_t bytes[MOST_BYTES];
     int64_t id = sqlite3_column_int64(s, 0);
     if (id < 0 || id / 1000 >= opt.writers || id % 1000 >= SLOTS) return false;
     const struct app *a = &apps[id / 1000];

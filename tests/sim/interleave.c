@@ -1,7 +1,11 @@
 /* Interleavings: the source among applications, with a switch possible at every call of SQLite's
  * VFS, and at every gap between two steps of the hold.
  *
- *     sim_interleave [--count N] [--seconds S] [--seed X] [--only SEED] [--twice] [--without-hold]
+ *     sim_interleave [--count N] [--seconds S] [--seed X] [--only SEED] [--first] [--twice]
+ *                    [--without-hold]
+ *
+ * --first: up to the first world in which something is found. --twice: each world twice, as the
+ * first twenty always are, and the traces compared.
  *
  * A seed is a world (sim.h): some writers, readers and checkpointers on one database, the source
  * with its workers, and a store in memory. The source lives several lives: it drains and ends, or
@@ -52,7 +56,7 @@ static struct err err;
 static struct {
     uint64_t count, seed, only;
     double seconds;
-    bool twice, without_hold;
+    bool twice, first, without_hold;
 } args = {.count = 10000, .seed = 1};
 
 static uint32_t page_size;
@@ -387,9 +391,9 @@ static void begin_world(uint64_t seed, bool loud) {
     sqlite3_test_control(SQLITE_TESTCTRL_PRNG_SEED, (int)(seed * 2 + 1), (sqlite3 *)NULL);
     sim_begin(seed, loud);
     remove_database(db_path);
-    page_size = sim_one_in(60) ? 65536 : sizes[sim_below(4)];
+    page_size = sim_one_in(30) ? 65536 : sizes[sim_below(4)];
     vfs_watch(db_path);
-    vfs_move_lock_page(sim_one_in(2) ? 65536 : 0x40000000);
+    vfs_move_lock_page(sim_one_in(30) ? 65536 : 0x40000000);
     oracle_begin(page_size, ltx_lock_page(page_size));
     struct app_options apps = {.path = db_path,
                                .writers = 1 + (int)sim_below(3),
@@ -489,14 +493,14 @@ static void tell_total(double seconds) {
     printf(" switches=%" PRIu64 " calls=%" PRIu64 " commits=%" PRIu64 " acked=%" PRIu64
            " checkpoints=%" PRIu64 " reads=%" PRIu64,
            c->switches, c->calls, c->commits, c->acked, c->checkpoints, c->reads);
-    printf(" lives=%" PRIu64 " shipments=%" PRIu64 " objects=%" PRIu64 " compared_pages=%" PRIu64
-           " undefined_pages=%" PRIu64 " restores=%" PRIu64 "\n",
-           c->lives, c->shipments, c->objects, c->pages, c->undefined, c->restores);
+    printf(" lives=%" PRIu64 " shipments=%" PRIu64 " objects=%" PRIu64 " streamed=%" PRIu64
+           " compared_pages=%" PRIu64 " undefined_pages=%" PRIu64 " restores=%" PRIu64 "\n",
+           c->lives, c->shipments, c->objects, c->streamed, c->pages, c->undefined, c->restores);
 }
 
 static int usage(void) {
     fprintf(stderr,
-            "usage: %s [--count N] [--seconds S] [--seed X] [--only SEED] [--twice]"
+            "usage: %s [--count N] [--seconds S] [--seed X] [--only SEED] [--first] [--twice]"
             " [--without-hold]\n",
             program);
     return 2;
@@ -504,10 +508,15 @@ static int usage(void) {
 
 static bool parse(int argc, char **argv) {
     static const struct option options[] = {
-        {"count", required_argument, NULL, 'c'},  {"seconds", required_argument, NULL, 's'},
-        {"seed", required_argument, NULL, 'x'},   {"only", required_argument, NULL, 'o'},
-        {"build", required_argument, NULL, 'b'},  {"twice", no_argument, NULL, 't'},
-        {"without-hold", no_argument, NULL, 'w'}, {NULL, 0, NULL, 0},
+        {"count", required_argument, NULL, 'c'},
+        {"seconds", required_argument, NULL, 's'},
+        {"seed", required_argument, NULL, 'x'},
+        {"only", required_argument, NULL, 'o'},
+        {"build", required_argument, NULL, 'b'},
+        {"twice", no_argument, NULL, 't'},
+        {"first", no_argument, NULL, 'f'},
+        {"without-hold", no_argument, NULL, 'w'},
+        {NULL, 0, NULL, 0},
     };
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) switch (c) {
         case 'c': args.count = strtoull(optarg, NULL, 10); break;
@@ -516,6 +525,7 @@ static bool parse(int argc, char **argv) {
         case 'o': args.only = strtoull(optarg, NULL, 10); break;
         case 'b': break; /* it needs no other program */
         case 't': args.twice = true; break;
+        case 'f': args.first = true; break;
         case 'w': args.without_hold = true; break;
         default: return false;
         }
@@ -566,6 +576,7 @@ int main(int argc, char **argv) {
     else
         for (uint64_t i = 0; i < args.count; i++) {
             if (args.seconds > 0 && seconds_now() - start > args.seconds) break;
+            if (args.first && total.found) break;
             run_seed(args.seed + i);
         }
     remove_all();

@@ -255,6 +255,7 @@ static rc slow_upload_commit(struct object_upload *upload, int64_t time_ms, stru
     if (is_ok(r)) r = mem->stat(u->store, u->key, &info, e);
     void *bytes = is_ok(r) ? malloc(info.size_bytes) : NULL;
     if (bytes) r = mem->get(u->store, u->key, 0, bytes, info.size_bytes, e);
+    sim_count.streamed += is_ok(r);
     if (bytes && is_ok(r)) check_object(u->key, bytes, info.size_bytes);
     if (is_ok(r)) r = travel(u->store, e);
     free(bytes);

@@ -69,7 +69,7 @@ noreturn void sim_fatal(const char *fmt, ...) PRINTF_LIKE(1, 2);
 
 extern struct sim_counters {
     uint64_t switches, calls, commits, checkpoints, reads, lives;
-    uint64_t shipments, pages, undefined, objects, restores, acked;
+    uint64_t shipments, pages, undefined, objects, streamed, restores, acked;
 } sim_count;
 
 /* ---- vfs.c ---- */

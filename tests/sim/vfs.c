@@ -186,12 +186,25 @@ static int sim_fetch(sqlite3_file *f, sqlite3_int64 at, int n, void **out) {
     return SQLITE_OK;
 }
 
-/* Where a checkpoint that has read a header newer than its own lets go of mapped pages: the
- * WAL-reset bug needs one that waits here until the log has been reset. */
+/* Where a checkpoint that has read a header newer than its own lets go of mapped pages. SQLite's
+ * WAL-reset bug needs one that stops here until the log has been reset, and is as long again. */
+static void wait_for_another_log(void) {
+    struct boundary then = *oracle_boundary(oracle_newest());
+    int64_t end = sim_now() + sim_between(0, 300 * SIM_MS);
+    bool there = false;
+    while (!there && sim_now() < end) {
+        sim_sleep(sim_between(0, 2 * SIM_MS));
+        const struct boundary *now = oracle_boundary(oracle_newest());
+        there = !same_salts(now->salt, then.salt) && now->frame >= then.frame;
+    }
+}
+
 static int sim_unfetch(sqlite3_file *f, sqlite3_int64 at, void *page) {
     (void)page;
     before(f, 13, at);
-    if (sim_file_of(f)->kind == DATABASE && sim_one_in(6)) sim_sleep(sim_between(0, 50 * SIM_MS));
+    bool copies =
+        sim_file_of(f)->exclusive == 1 << (WALINDEX_LOCK_CHECKPOINT - WALINDEX_LOCK_WRITE);
+    if (copies && sim_current() >= 0 && sim_one_in(2)) wait_for_another_log();
     return SQLITE_OK;
 }
 
