@@ -169,12 +169,16 @@ class Beside:
         until(lambda: self.note.exists() and "pid" in words_of(self.note.read_text()), "the launcher's note")
         return int(words_of(self.note.read_text())["pid"])
 
-    def peak_kb(self):
-        """VmHWM so far."""
+    def memory_kb(self, which):
+        """VmRSS or VmHWM, of /proc."""
         for line in Path(f"/proc/{self.pid()}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
+            if line.startswith(f"{which}:"):
                 return int(line.split()[1])
-        raise Failure("no VmHWM in /proc")
+        raise Failure(f"no {which} in /proc")
+
+    def peak_kb(self):
+        """So far."""
+        return self.memory_kb("VmHWM")
 
     def words(self):
         """Its last, for a failure."""

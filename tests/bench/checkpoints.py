@@ -9,6 +9,8 @@ them; then, with us alone, each goes its own way, and they refuse each other too
 import bench
 import peers
 
+REST = 1.5  # seconds after the writing, an interval and a half: what is left is on its way
+
 
 def resets(db):
     """Salt 1 of the log: each reset adds one to it."""
@@ -29,6 +31,9 @@ def one(b, turns, system, seconds):
         out = b.write("paced", db, seconds, b.args.rate, b.args.upgrades, turns, b.args.seed)[-1]
         run = {key: float(value) for key, value in out.items()}
         run["size"] = db.stat().st_size
+        if system.replicates:
+            bench.time.sleep(REST)
+            run["resident_mb"] = beside.memory_kb("VmRSS") / 1e3
         run.update({f"its_{k}": v for k, v in beside.end().items()})
     run["resets"] = (resets(db) - first_salt) % (1 << 32)
     if system.replicates:
@@ -50,6 +55,7 @@ def report(b, runs):
     b.row("log's size at the end, 1,000/s", "MB", runs, lambda run: run["wal_bytes"] / bench.MB)
     b.row("log emptied, 1,000/s", "per min", runs, lambda run: run["resets"] / b.seconds * 60, digits=0)
     b.row("CPU, 1,000/s", "of a core", runs, "cpu", digits=3, chart=True)
+    b.row("resident memory after it, database of 10 MB", "MB", runs, "resident_mb")
     b.row("peak memory, database of 10 MB", "MB", runs, "peak_mb", chart=True)
     return p99
 
@@ -78,6 +84,7 @@ def measure(b):
     b.verdict("largest log, times the threshold of 1,000 frames",
               max(run["its_wal_frames_max"] for run in [*held, apart]) / 1000, 4)
     b.verdict("emptyings that took the write lock", locks / max(emptied, 1), 0.1)
+    b.verdict("resident memory after 1,000/s, database of 10 MB", max(run["resident_mb"] for run in held), 12, unit=" MB")
     b.verdict("peak memory, 1,000/s, database of 10 MB", max(run["peak_mb"] for run in held), 12, unit=" MB")
 
 

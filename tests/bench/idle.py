@@ -31,11 +31,6 @@ def used(pid):
     return cpu_ns / 1e9, wakeups
 
 
-def resident_mb(pid):
-    return next(int(line.split()[1]) / 1e3 for line in Path(f"/proc/{pid}/status").read_text().splitlines()
-                if line.startswith("VmRSS:"))
-
-
 def asked(log, name, since_ns):
     """Requests that begin after it, by method; DELETE is free."""
     counts = collections.Counter()
@@ -79,7 +74,7 @@ class Measured:
         hour = 3600 / seconds
         billed = counts.total() - counts["DELETE"]
         return {"cpu": cpu * hour, "wakeups": wakeups / seconds, "billed": billed * hour, "put": counts["PUT"] * hour,
-                "counts": dict(counts), "resident_mb": resident_mb(self.pid)}
+                "counts": dict(counts), "resident_mb": self.beside.memory_kb("VmRSS") / 1e3}
 
 
 def settle_for(seconds, idle):
@@ -131,7 +126,7 @@ def report(b, quiet, writing, idle, steady):
     b.head(f"idle {idle} s, one write a second for {steady} s", quiet)
     b.row("idle: CPU", "s per hour", quiet, "cpu", digits=2, chart=True)
     b.row("idle: wake-ups", "per s", quiet, "wakeups", digits=2, chart=True)
-    b.row("idle: resident memory, database of 5 MB", "MB", quiet, "resident_mb", chart=True)
+    b.row("idle: resident memory, database of 5 MB, bucket", "MB", quiet, "resident_mb", chart=True)
     b.row("idle: requests", "per hour", quiet, "billed", digits=0)
     b.row("one write a second: CPU", "s per hour", writing, "cpu", chart=True)
     b.row("one write a second: PUTs", "per hour", writing, "put", digits=0, chart=True)
@@ -140,7 +135,7 @@ def report(b, quiet, writing, idle, steady):
           chart=True)
     for name, runs in writing.items():
         print(f"  {name}: requests while idle {quiet[name][0]['counts']}, under writes {runs[0]['counts']}")
-    b.verdict("idle: resident memory, one database", quiet["holdfast"][0]["resident_mb"], 12, unit=" MB")
+    b.verdict("idle: resident memory, one database, bucket", quiet["holdfast"][0]["resident_mb"], 12, unit=" MB")
     b.verdict("idle: requests", quiet["holdfast"][0]["billed"], 0, unit=" per hour")
 
 

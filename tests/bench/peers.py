@@ -46,9 +46,6 @@ class Nobody:
         def ready(self):
             pass
 
-        def peak_kb(self):
-            return None
-
         def end(self):
             return {}
 
