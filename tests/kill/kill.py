@@ -1,7 +1,7 @@
 #!/usr/bin/python3 -B
 """kill -9, of everybody, at random moments: a tier of `make proof`.
 
-    kill.py [--count 2000] [--seconds S] [--seed 1] [--only LIFE] [--jobs 2] [--build build] [--dir DIR]
+    kill.py [--count 2000] [--seconds S] [--seed 1] [--only LIFE] [--stop] [--jobs 4] [--build build] [--dir DIR]
 
 A life is one database, its writer (tests/soak/writer.c), its replica in a directory, and up to ROUNDS rounds. The
 levels are so short that compaction and retention are always under way. In each round somebody is killed, 0.2 to
@@ -108,15 +108,22 @@ class Process:
             pass
         return code == -signal.SIGKILL
 
-    def is_writing(self):
-        """The level of an object that it has open to write: nameless files are only in a level's directory for that."""
+    def open_files(self):
+        """What it has open now."""
         with contextlib.suppress(OSError):
             for fd in os.scandir(f"/proc/{self.p.pid}/fd"):
                 with contextlib.suppress(OSError):
-                    to = os.readlink(fd.path)
-                    if to.endswith("(deleted)") and (found := OBJECT.search(to)):
-                        return int(found[1])
-        return 0
+                    yield os.readlink(fd.path)
+
+    def until_open(self, directory):
+        """Until it has a file open there, or has ended."""
+        while self.p.poll() is None and not any(path.startswith(directory) for path in self.open_files()):
+            self.read(0)
+
+    def is_writing(self):
+        """The level of an object that it has open to write: nameless files are only in a level's directory for that."""
+        found = (OBJECT.search(path) for path in self.open_files() if path.endswith("(deleted)"))
+        return next((int(level[1]) for level in found if level), 0)
 
     def close(self):
         if self.p.poll() is None:
@@ -451,7 +458,11 @@ class Life:
                 target.write_bytes(self.old)
                 words.append("-fast-forward")
             p = self.start(self.holdfast, "restore", *words, self.replica, target, stdout=subprocess.DEVNULL)
-            time.sleep(max(0.0002, min(0.02, self.restore_s)) * self.rng.random() * 1.1)
+            if self.rng.random() < 0.7:  # it has begun with its output
+                p.until_open(str(self.out_dir))
+                time.sleep(self.restore_s * self.rng.random() ** 3)
+            else:
+                time.sleep(self.restore_s * self.rng.random())
             p.stop()
             killed = p.kill()
             p.close()
@@ -528,9 +539,9 @@ class Life:
 
 def live(args, seed, rounds, until):
     """A life; what it counted, and what was wrong ("": nothing)."""
-    life, wrong = Life(args, seed), ""
+    life, wrong, stop = Life(args, seed), "", Path(args.dir, "stop")
     try:
-        while life.counts["rounds"] < rounds and not (until and time.monotonic() > until):
+        while life.counts["rounds"] < rounds and not (until and time.monotonic() > until) and not stop.exists():
             life.round()
             life.counts["rounds"] += 1
     except (Failure, subprocess.TimeoutExpired) as e:
@@ -549,6 +560,7 @@ def parse():
     p.add_argument("--seconds", type=float, default=0, help="stop when they are over; 0: never")
     p.add_argument("--seed", type=int, default=1, help="the first life")
     p.add_argument("--only", type=int, help="this life alone, and loudly")
+    p.add_argument("--stop", action="store_true", help="at the first that is found")
     p.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1), help="lives side by side (%(default)s)")
     p.add_argument("--build", default=str(ROOT / "build"))
     p.add_argument("--dir", help="where to work (a new one below /dev/shm)")
@@ -587,6 +599,8 @@ def main():
                 found += 1
                 print(f"life {seed}, round {counts['rounds'] + 1}: {wrong}\n  its files: {args.dir}/life{seed}")
                 print(f"  again: tests/kill/kill.py --build {args.build} --only {seed}", flush=True)
+                if args.stop:
+                    Path(args.dir, "stop").touch()
     if not found and args.made:
         shutil.rmtree(args.dir)
     of = sum(rounds for _, rounds in lives)

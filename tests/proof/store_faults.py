@@ -1,7 +1,8 @@
 #!/usr/bin/python3 -B
 """An object store that fails in every known way, against the real programs: a tier of `make proof`.
 
-    store_faults.py [--count N] [--seconds S] [--seed 1] [--only FAULT/VERB/WHICH] [--jobs 8] [--build build] [--list]
+    store_faults.py [--count N] [--seconds S] [--seed 1] [--only FAULT/VERB/WHICH] [--stop] [--jobs 8] [--build build]
+                    [--list]
 
 A cell is a fault, the verb of the requests that it meets, and which of them: the first of a run, the second, the last,
 or one at random. The store is tests/e2e/fake_s3.py on loopback. In a cell
@@ -61,7 +62,7 @@ SCENES = {
     "delete": ("delete", None, FAST, 6),
     "get": ("get", None, FAST, 8),
     "head": ("head", None, FAST, 6),
-    "list": ("list", None, SLOW, 4),
+    "list": ("list", None, ["-levels", "40ms,120ms,1h", "-keep-level0", "300ms"], 4),
     "create": ("create", r"^app/0009/", [*SLOW, "-snapshot", "50ms"], 3),
     "part": ("part", r"^app/0009/", [*SLOW, "-snapshot", "50ms"], 5),
     "complete": ("complete", r"^app/0009/", [*SLOW, "-snapshot", "50ms"], 3),
@@ -170,6 +171,13 @@ def listed(change=lambda entries: entries, **how):
     return act
 
 
+def without_newest(entries):
+    """All that ends at one of the two newest TXIDs."""
+    end = {key: int(key[-20:-4], 16) for key, _ in entries if key.endswith(".ltx")}
+    newest = sorted({*end.values()})[-2:]
+    return [(key, o) for key, o in entries if end.get(key) not in newest]
+
+
 def with_ghosts(entries):
     """What was deleted: an object of each of the last TXIDs at level 0."""
     ghost = fake_s3.Object(b"x" * 300, {}, '"x"', 0)
@@ -187,7 +195,7 @@ def one_key_pages(request, apply):
 
 
 LISTS = {
-    "first": [listed(lambda e: e[:-2]), listed(lambda e: e[::-1])],
+    "first": [listed(without_newest), listed(lambda e: e[::-1])],
     "second": [listed(with_ghosts), listed(lambda e: [x for x in e for _ in range(2)])],
     "last": [one_key_pages, page_2_fails],
     "random": [listed(after="again"), listed(truncated=True)],
@@ -319,8 +327,9 @@ FAULTS = {
     "xml": lambda cell: evil_xml(cell.which, 200 if cell.verb in ("list", "create", "complete") else 500),
     "two-writers": other_writer,
 }
-LASTING = {"busy": 4, "credentials": 2, "tls": 1, "two-writers": 1, "condition": 2}  # requests of a fault; others: 1
+LASTING = {"list": None, "busy": 4, "credentials": 2, "tls": 1, "two-writers": 1, "condition": 2}  # requests of a fault; others: 1
 HARMFUL = {"stored-cut", "lost-object", "removed"}
+PASSING = {"lost-reply", "busy", "cut", "silence"}  # once: a read is repeated, or goes on where it broke
 
 
 class Closing:
@@ -511,7 +520,7 @@ class Cell:
             return self.struck_at and self.s3.connections >= self.struck_at + 2
         if self.fault == "two-writers":
             return f.hits and self.taken.wait(2 * PATIENCE)
-        least = min(LASTING.get(self.fault, 1), 2 if self.which == "random" else 4)
+        least = min(LASTING.get(self.fault, 1) or 2, 2 if self.which == "random" else 4)
         return len(f.hits) >= least or (f.hits and time.monotonic() - f.hits[0].at > 2)
 
     def unfit(self):
@@ -582,6 +591,8 @@ class Cell:
             if self.verb in ("put", "complete") and any(self.s3.objects.get(key) is not o for key, o in before.items()):
                 raise Failure(f"a request that arrived late replaced an object: {status}")
         self.row_is_safe()
+        while self.verb == "list" and not self.s3.asked("delete"):  # so that a part of the objects is no replica
+            self.row_is_safe()
         self.image = self.snapshot()
         self.stop_daemon()
 
@@ -709,7 +720,9 @@ class Cell:
             return out, ""
         if out.exists():
             raise Failure(f"restore ({what}): exit {code}, and there is a target")
-        if not re.search(r"bucket|localhost|127\.0\.0\.1|000\d/|holdfast/|no backup", words):
+        if code == 3 and self.acked and not self.does_harm():
+            raise Failure(f"restore ({what}) says that there is nothing: {words}")
+        if not re.search(r"bucket|localhost|127\.0\.0\.1|000\d/|holdfast/", words):
             raise Failure(f"restore ({what}): exit {code}, and it names nothing: {words}")
         return None, words
 
@@ -746,7 +759,9 @@ class Cell:
         """With the fault in the way of each command that only reads."""
         _, out, _ = self.command("list", "-json", self.url)
         newest = self.newest(out)
-        for words in (["restore"], ["verify", self.url], ["list", "-json", self.url]):
+        commands = (["restore"], ["verify", self.url], ["list", "-json", self.url])
+        acts = LISTS[self.which] if self.fault == "list" else [None]
+        for words, act in itertools.product(commands, acts):
             saved = dict(self.s3.objects)
             mark = self.s3.mark()
             if words == ["restore"]:
@@ -759,9 +774,10 @@ class Cell:
                 continue
             self.over.clear()
             times = None if self.which == "random" else LASTING.get(self.fault, 1)
-            f = self.s3.fault(FAULTS[self.fault](self), kind=self.kind, key=self.key, skip=nth - 1, times=times)
+            act = act or FAULTS[self.fault](self)
+            f = self.s3.fault(act, kind=self.kind, key=self.key, skip=nth - 1 if act != page_2_fails else 0, times=times)
             if words == ["restore"]:
-                self.judge("meanwhile", must=False)
+                self.judge("meanwhile", must=self.fault in PASSING and times is not None)
             else:
                 code, out, said = self.command(*words)
                 if code == 0 and words[0] == "list" and self.newest(out) != newest:
@@ -821,7 +837,7 @@ def names():
 
 def run_cell(args, name, until):
     """Its name, counters, and what was wrong; None instead of counters: there was no time."""
-    if until and time.monotonic() > until:
+    if until and time.monotonic() > until or Path(args.dir, "stop").exists():
         return name, None, ""
     cell, wrong = Cell(args, name), ""
     try:
@@ -851,6 +867,7 @@ def parse():
     p.add_argument("--seconds", type=float, default=0, help="stop when they are over; 0: never")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--only", help="this cell alone, and loudly; a shell's pattern")
+    p.add_argument("--stop", action="store_true", help="at the first that is found")
     p.add_argument("--jobs", type=int, default=4 * (os.cpu_count() or 1), help="cells side by side (%(default)s)")
     p.add_argument("--build", default=str(ROOT / "build"))
     p.add_argument("--list", action="store_true", help="the cells, and those that mean nothing with the reason")
@@ -903,6 +920,8 @@ def main():
             if wrong:
                 found += 1
                 print(f"{name}: {wrong}\n  again: tests/proof/store_faults.py --build {args.build} --seed {args.seed} --only {name}", flush=True)
+                if args.stop:
+                    Path(args.dir, "stop").touch()
     shutil.rmtree(args.dir, ignore_errors=not args.only)
     every, those = names()
     counters = " ".join(f"{name}={total[name]}" for name in COUNTS)
