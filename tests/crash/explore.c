@@ -1,6 +1,7 @@
 /* Power cuts, explored: states of the disk at random points of a trace, each as a restart finds it.
  *
  *     crash_explore [--count N] [--seconds S] [--seed X] [--only SEED] [--serve] DIR
+ *     crash_explore --recorded DIR
  *
  * DIR holds `trace` and the recorded tree, `tree`; `scratch` is made there. Of each state (a point
  * and what was lost, both from its seed) the database is recovered by SQLite and the replica
@@ -14,8 +15,8 @@
  *                   tree/outside is ever lost
  *
  * "b" begins the part of the trace in which power is cut; else all of it is.
- * States that are the same to the byte are judged once. First the whole trace must give the tree
- * that lies there, or something was not recorded: exit 2.
+ * States that are the same to the byte are judged once. --recorded, before anything is laid out:
+ * the whole trace must give the tree that lies there, or something was not recorded: exit 2.
  *
  * --serve lays each state out in `tree` itself and says a line about it; a line on the standard
  * input then has it judged what has become of it ("judge"), or goes on ("next").
@@ -30,6 +31,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -57,7 +59,16 @@ struct memo {
     size_t count, capacity;
 };
 
+struct args {
+    const char *program, *dir;
+    size_t count;
+    uint64_t seed;
+    double seconds;
+    bool loud, serve, recorded;
+};
+
 struct explorer {
+    struct args args;
     struct env *env;
     struct disk disk;
     char dir[LIMIT_PATH];
@@ -65,7 +76,6 @@ struct explorer {
     uint64_t *shown; /* by path: the hash of what lies in scratch */
     struct memo databases, replicas;
     size_t states, found, behind, lost_local, restored, holes;
-    bool loud;
 };
 
 struct choice {
@@ -335,8 +345,8 @@ static void tell_state(const struct explorer *x, const struct choice *c, const s
 static void find(struct explorer *x, const struct choice *c, const struct tree *t,
                  const char *words) {
     if (x->found++ >= BAD_MOST) return;
-    printf("FOUND: state %" PRIu64 " (%s): %s\n  again: crash_explore --only %" PRIu64 " %s\n",
-           c->seed, t->how, words, c->seed, x->dir);
+    printf("FOUND: state %" PRIu64 " (%s): %s\n  again: %s --only %" PRIu64 " %s\n", c->seed,
+           t->how, words, x->args.program, c->seed, x->dir);
 }
 
 static void explore(struct explorer *x, const struct choice *c) {
@@ -346,15 +356,15 @@ static void explore(struct explorer *x, const struct choice *c) {
     advance(x, c->point);
     disk_cut(&x->disk, &r, &t);
     x->states++;
-    if (x->loud) tell_state(x, c, &t);
+    if (x->args.loud) tell_state(x, c, &t);
     struct verdict db = database_of(x, &t);
     bool wrong = database_is_wrong(&x->facts, &db, words, sizeof words);
-    if (x->loud) fprintf(stderr, "  " DB_FILES ": commit %" PRIu64 "\n", db.commit);
+    if (x->args.loud) fprintf(stderr, "  " DB_FILES ": commit %" PRIu64 "\n", db.commit);
     x->lost_local += db.commit < x->facts.committed;
     for (size_t i = 0; i < 2 && !wrong; i++) {
         if (!is_recorded(x, replica_names[i])) continue;
         struct verdict v = replica_of(x, replica_names[i], &t);
-        if (x->loud) fprintf(stderr, "  %s: commit %" PRIu64 "\n", replica_names[i], v.commit);
+        if (x->args.loud) fprintf(stderr, "  %s: commit %" PRIu64 "\n", replica_names[i], v.commit);
         wrong = replica_is_wrong(&x->facts, replica_names[i], &v, words, sizeof words);
         x->behind += v.there && db.commit < v.commit;
     }
@@ -362,32 +372,46 @@ static void explore(struct explorer *x, const struct choice *c) {
     tree_deinit(&t);
 }
 
-/* The recorder has missed nothing: all of the trace gives what is there. */
-static void check_recording(const struct explorer *x) {
-    struct disk d;
-    struct tree t;
+static void check_entry(const struct explorer *x, const struct tree_file *f) {
     char path[LIMIT_PATH + 512];
-    snprintf(path, sizeof path, "%s/trace", x->dir);
-    if (!disk_open(&d, path, OUTSIDE)) give_up("%s: no trace", path);
-    disk_advance(&d, d.op_count);
-    disk_whole(&d, &t);
+    struct stat st;
+    snprintf(path, sizeof path, "%s/tree/%s", x->dir, f->name);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) != 0) give_up("%s is recorded, and not there", path);
+    if (f->is_directory != S_ISDIR(st.st_mode)) give_up("%s is of another kind", path);
+    uint8_t *bytes = f->is_directory ? NULL : malloc(f->size + 1);
+    if (bytes && (pread(fd, bytes, f->size + 1, 0) != (ssize_t)f->size ||
+                  memcmp(bytes, f->bytes, f->size) != 0))
+        give_up("%s is not what was recorded", path);
+    free(bytes);
+    close(fd);
+}
+
+static size_t files_there; /* nftw has no argument */
+
+static int count_file(const char *path, const struct stat *st, int kind, struct FTW *at) {
+    (void)st, (void)at;
+    files_there += kind == FTW_F && !is_shared_memory(path);
+    return 0;
+}
+
+/* The recorder has missed nothing: all of the trace gives what is there. */
+static void check_recording(struct explorer *x) {
+    struct tree t;
+    char path[LIMIT_PATH + 16];
+    size_t recorded = 0;
+    disk_advance(&x->disk, x->disk.op_count);
+    disk_whole(&x->disk, &t);
     for (int i = 0; i < t.count; i++) {
-        const struct tree_file *f = &t.files[i];
-        if (is_shared_memory(f->name)) continue;
-        snprintf(path, sizeof path, "%s/tree/%s", x->dir, f->name);
-        int fd = open(path, O_RDONLY | O_CLOEXEC);
-        struct stat st;
-        if (fd < 0 || fstat(fd, &st) != 0) give_up("%s is recorded, and not there", path);
-        if (f->is_directory != S_ISDIR(st.st_mode)) give_up("%s is of another kind", path);
-        uint8_t *bytes = f->is_directory ? NULL : malloc(f->size + 1);
-        if (bytes && (pread(fd, bytes, f->size + 1, 0) != (ssize_t)f->size ||
-                      memcmp(bytes, f->bytes, f->size) != 0))
-            give_up("%s is not what was recorded", path);
-        free(bytes);
-        close(fd);
+        if (is_shared_memory(t.files[i].name)) continue;
+        check_entry(x, &t.files[i]);
+        recorded += !t.files[i].is_directory;
     }
+    snprintf(path, sizeof path, "%s/tree", x->dir);
+    if (nftw(path, count_file, 16, FTW_PHYS) != 0) give_up("%s: %s", path, strerror(errno));
+    if (files_there != recorded)
+        give_up("%s: %zu files, of which %zu were recorded", path, files_there, recorded);
     tree_deinit(&t);
-    disk_close(&d);
 }
 
 /* ---- states laid out for the real program ---- */
@@ -495,7 +519,7 @@ static void start(struct explorer *x, const char *dir) {
     if (!x->shown || mkdir(path, 0700) != 0) give_up("%s: %s", path, strerror(errno));
 }
 
-int main(int argc, char **argv) {
+static bool parse(struct args *a, int argc, char **argv) {
     static const struct option options[] = {{"count", required_argument, NULL, 'n'},
                                             {"seconds", required_argument, NULL, 't'},
                                             {"seed", required_argument, NULL, 's'},
@@ -503,43 +527,49 @@ int main(int argc, char **argv) {
                                             {"serve", no_argument, NULL, 'v'},
                                             {"recorded", no_argument, NULL, 'r'},
                                             {NULL, 0, NULL, 0}};
-    struct explorer x = {0};
-    size_t count = 100000;
-    uint64_t seed = 1;
-    double seconds = 0, began = now_s();
-    bool serving = false, recorded = false;
+    *a = (struct args){.program = argv[0], .count = 100000, .seed = 1};
     for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (o) {
-        case 'n': count = strtoull(optarg, NULL, 10); break;
-        case 't': seconds = strtod(optarg, NULL); break;
-        case 's': seed = strtoull(optarg, NULL, 10); break;
+        case 'n': a->count = strtoull(optarg, NULL, 10); break;
+        case 't': a->seconds = strtod(optarg, NULL); break;
+        case 's': a->seed = strtoull(optarg, NULL, 10); break;
         case 'o':
-            seed = strtoull(optarg, NULL, 10);
-            count = 1;
-            x.loud = true;
+            a->seed = strtoull(optarg, NULL, 10);
+            a->count = 1;
+            a->loud = true;
             break;
-        case 'v': serving = true; break;
-        case 'r': recorded = true; break;
-        default: return 2;
+        case 'v': a->serve = true; break;
+        case 'r': a->recorded = true; break;
+        default: return false;
         }
     }
-    if (argc - optind != 1) give_up("crash_explore: one directory");
-    start(&x, argv[optind]);
-    if (recorded) {
-        check_recording(&x);
-        return 0;
+    a->dir = argv[optind];
+    return argc - optind == 1;
+}
+
+static void run(struct explorer *x) {
+    const struct args *a = &x->args;
+    double began = now_s();
+    struct choice *all = choose_all(&x->disk, a->seed, a->count);
+    for (size_t i = 0; i < a->count && (a->seconds <= 0 || now_s() - began < a->seconds); i++) {
+        if (!a->serve) explore(x, &all[i]);
+        else if (!serve(x, &all[i])) break;
     }
-    struct choice *all = choose_all(&x.disk, seed, count);
-    for (size_t i = 0; i < count && (seconds <= 0 || now_s() - began < seconds); i++) {
-        if (!serving) explore(&x, &all[i]);
-        else if (!serve(&x, &all[i])) break;
-    }
-    if (!serving)
-        printf("tier=power.explored ran=%zu of=%zu found=%zu seconds=%.1f records=%zu databases=%zu"
-               " replicas=%zu restored=%zu holes=%zu behind=%zu unsynced_lost=%zu\n",
-               x.states, count, x.found, now_s() - began, x.disk.op_count, x.databases.count,
-               x.replicas.count, x.restored, x.holes, x.behind, x.lost_local);
+    if (!a->serve)
+        printf(
+            "tier=power.explored ran=%zu of=%zu found=%zu seconds=%.1f records=%zu acked=%" PRIu64
+            " databases=%zu replicas=%zu restored=%zu holes=%zu behind=%zu unsynced_lost=%zu\n",
+            x->states, a->count, x->found, now_s() - began, x->disk.op_count, x->facts.acknowledged,
+            x->databases.count, x->replicas.count, x->restored, x->holes, x->behind, x->lost_local);
     free(all);
+}
+
+int main(int argc, char **argv) {
+    struct explorer x = {0};
+    if (!parse(&x.args, argc, argv)) give_up("crash_explore [options] DIR: see its head");
+    start(&x, x.args.dir);
+    if (x.args.recorded) check_recording(&x);
+    else run(&x);
     disk_close(&x.disk);
     env_free_system(x.env);
     return x.found ? 1 : 0;

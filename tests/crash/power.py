@@ -218,14 +218,15 @@ class Scene:
         self.must(self.shipped() == before, f"exit {code}, and objects were shipped or deleted")
         word = re.search(r"(BEHIND|OLDER|FORK|UNPROVEN|FOREIGN|GONE)|$", said)[0]
         self.counts[f"{self.kind} refused {word or code}"] += 1
+        return word
 
     def all_is_there(self, after):
         self.must(set(self.held(after)) == {after["db"]}, f"not all is restored: {self.held(after)} of {after['db']}")
 
-    def forward(self, at, now):
-        """What `restore -fast-forward` makes of a database that is behind."""
+    def forward(self, at, now, told):
+        """What `restore -fast-forward` makes of a database that is behind; `told` to do so, it must work."""
         newest = max(self.urls, key=lambda url: at[url.name])
-        p = done([self.holdfast, "restore", "-fast-forward", newest, self.db], self.env(False), (0, CONFLICT))
+        p = done([self.holdfast, "restore", "-fast-forward", newest, self.db], self.env(False), (0,) if told else (0, CONFLICT))
         self.counts["fast-forwarded" if p.returncode == 0 else "fast-forward refused"] += 1
         after = now()
         if p.returncode == 0:
@@ -268,9 +269,9 @@ class Scene:
             self.counts["plain found no database"] += 1
             return
         if code:
-            self.refused(code, said, before)
-            if behind and not now().get("forked"):
-                self.forward(at, now)
+            word = self.refused(code, said, before)
+            if behind:
+                self.forward(at, now, word in ("BEHIND", "OLDER"))
             return
         after = now()
         self.counts[f"{self.kind} went on"] += 1
@@ -296,7 +297,7 @@ class Scene:
         rng, behind = random.Random(at["state"]), at["there"] and at["db"] < max(self.held(at))
         self.counts["behind"] += behind
         kinds = {"exec": self.start_exec, "plain": self.start_plain, "late": self.start_late, "library": self.start_library}
-        self.kind = rng.choice(("exec", "library", "plain", "late") if "store" in self.name else ("exec", "plain", "plain", "late"))
+        self.kind = rng.choice(("exec", "library", "plain", "late") if "store" in self.name.split("-") else ("exec", "plain", "plain", "late"))
 
         def now():
             return at["ask"]("judge")
@@ -406,7 +407,15 @@ def missing(s):
          stdin=subprocess.DEVNULL)
 
 
-def older(s, forward):
+def library(s):
+    """The same by the library."""
+    n = s.app("-count", "30", "-ack", "3", "-pace", "2", "-store", s.url)
+    drop_database(s)
+    s.begin(f"c {n}", f"a {n}", f"f {n}")
+    done(s.writer("-count", "10", "-ack", "2", "-store", s.url, "-restore"), s.env())
+
+
+def older(s, forward, promise="l"):
     """The database is an older one, its log beside it, as after a power cut; the replica holds more."""
     old = s.dir / "old"
     old.mkdir()
@@ -425,13 +434,19 @@ def older(s, forward):
     for path in old.iterdir():
         shutil.copy2(path, s.tree)
         os.utime(s.tree / path.name, (boot, boot))
-    s.begin(f"c {n}", f"a {n}", f"l {first}")
+    s.begin(f"c {n}", f"a {n}", f"{promise} {first}")
     forward(s)
     s.mark(f"l {n}")
 
 
 def forward(s):
     older(s, lambda s: done([s.holdfast, "restore", "-fast-forward", s.url, s.db], s.env()))
+
+
+def adopt(s):
+    """The older one is kept under another name; between the two renames there is none."""
+    older(s, lambda s: done([s.holdfast, "replicate", *FAST, "-adopt-replica", "-exec", "true", s.db, s.url], s.env(),
+                            stdin=subprocess.DEVNULL), promise="f")
 
 
 def behind(s):
@@ -453,10 +468,11 @@ def twice(s):
 
 
 SCENES = {"normal": normal, "outside": normal, "full": full, "outside-full": full, "truncate": truncate, "outside-truncate": truncate, "again": again, "outside-again": again,
-          "store": store, "outside-store": store, "store-full": store_full, "restore": restore, "missing": missing,
+          "store": store, "outside-store": store, "store-full": store_full, "restore": restore, "missing": missing, "library": library, "adopt": adopt,
           "forward": forward, "behind": behind, "twice": twice, "two": two}
 TWO = {"two"}
-OUTSIDE = {name for name in SCENES if name.startswith("outside")} | {"restore", "missing", "forward", "behind", "twice"}
+OUTSIDE = {name for name in SCENES if name.startswith("outside")}
+OUTSIDE |= {"restore", "missing", "library", "adopt", "forward", "behind", "twice"}
 
 
 # ---- the whole ----
@@ -497,7 +513,7 @@ def explore_all(args, scenes, until):
             print(words)
         worst = max(worst, code)
         total.update({k: v for k, v in counts.items() if isinstance(v, int)})
-    more = " ".join(f"{k}={total[k]}" for k in ("records", "databases", "replicas", "restored", "holes", "behind", "unsynced_lost"))
+    more = " ".join(f"{k}={total[k]}" for k in ("records", "acked", "databases", "replicas", "restored", "holes", "behind", "unsynced_lost"))
     line = f"tier=power.explored ran={total['ran']} of={args.count} found={total['found']}"
     return worst, f"{line} seconds={time.monotonic() - began:.1f} {more}"
 
@@ -562,7 +578,7 @@ def main():
         scenes = side_by_side(args, Scene.record_it, [Scene(args, name, list(SCENES).index(name)) for name in names])
     except (Unable, OSError, subprocess.TimeoutExpired) as e:
         print(f"power: {e}", file=sys.stderr)
-        if args.forget:
+        if not keep:
             shutil.rmtree(args.dir)
         return 2
     end = began + args.seconds

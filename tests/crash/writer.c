@@ -2,14 +2,15 @@
  *
  *     crash_writer [-count N] [-full] [-page-size BYTES] [-checkpoint PAGES] [-pace EVERY]
  *                  [-truncate EVERY]
- *                  [-ack EVERY -extension PATH] [-store URL] [-fork] [-die] DB
+ *                  [-ack EVERY -extension PATH] [-store URL [-restore]] [-fork] [-die] DB
  *
  * It says, a line each, in one write: "c N" commit N has returned; "l N" the same, and its database
  * promises that the disk has it (-full); "a N" commit N was waited for, and is acknowledged. -ack
  * waits for each EVERYth commit by holdfast_wait; -store uses the library's store instead of its
  * own connection, with keys and values, and waits by hf_wait. -pace waits after each EVERYth commit
- * until 10 ms are over, so that there is more than one shipment. -fork leaves a table of that name,
- * so that a replica tells whether it holds what this process did. -die ends without closing.
+ * until 10 ms are over, so that there is more than one shipment. -restore restores a missing
+ * database first. -fork leaves a table of that name, so that a replica tells whether it holds what
+ * this process did. -die ends without closing.
  */
 #include "holdfast.h"
 #include "model.h"
@@ -25,7 +26,7 @@ static struct {
     const char *db, *extension, *url;
     uint64_t count, ack_every, pace_every, truncate_every;
     int page_size, checkpoint_pages;
-    bool full, fork, die;
+    bool full, fork, die, restore;
 } args = {.count = 50, .page_size = 4096, .checkpoint_pages = 1000};
 
 static void say(char kind, uint64_t n) {
@@ -184,8 +185,11 @@ static void by_store(void) {
     hf_replicate_options how = {
         .size = sizeof how, .interval_ms = 10, .checkpoint_pages = (uint32_t)args.checkpoint_pages};
     uint64_t n = 0;
+    int restored;
+    const char *const urls[] = {args.url, NULL};
+    if (args.restore) check(hf_restore_if_missing(args.db, urls, NULL, &restored), "restore");
     check(hf_store_open(args.db, &options, &s), "open");
-    check(hf_store_replicate(s, (const char *const[]){args.url, NULL}, &how), "replicate");
+    check(hf_store_replicate(s, urls, &how), "replicate");
     check(hf_read(s, "last", read_last, &n), "read");
     uint64_t end = n + args.count;
     while (n++ < end) {
@@ -209,6 +213,7 @@ int main(int argc, char **argv) {
                                             {"ack", required_argument, NULL, 'a'},
                                             {"extension", required_argument, NULL, 'e'},
                                             {"store", required_argument, NULL, 's'},
+                                            {"restore", no_argument, NULL, 'r'},
                                             {"truncate", required_argument, NULL, 't'},
                                             {"fork", no_argument, NULL, 'F'},
                                             {"die", no_argument, NULL, 'd'},
@@ -224,6 +229,7 @@ int main(int argc, char **argv) {
         case 'e': args.extension = optarg; break;
         case 's': args.url = optarg; break;
         case 't': args.truncate_every = strtoull(optarg, NULL, 10); break;
+        case 'r': args.restore = true; break;
         case 'F': args.fork = true; break;
         case 'd': args.die = true; break;
         default: return 2;
