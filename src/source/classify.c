@@ -164,12 +164,15 @@ static rc mark_from(struct dest *d, uint32_t frame, uint32_t old_pages, struct e
 }
 
 /* The run before us, with no loss of power since, wrote the tail or had proven that it continues
- * it: whatever the local database holds now came after. -1: not known. */
+ * this very object: whatever the local database holds now came after. -1: not known. Where only the
+ * run that wrote it is the same, that one was alive, and our predecessor died before its fence. */
 static int known_by_run_file(const struct dest *d) {
     const struct run_record *r = &d->source->run.found;
     uint64_t node = d->tail.header.node_id;
     int i = run_record_find(r, d->store->url);
-    return i >= 0 && node && (node == r->dest[i].node[0] || node == r->dest[i].node[1]) ? i : -1;
+    if (i < 0 || !node) return -1;
+    const struct run_tail *t = &r->dest[i].tail;
+    return node == t->own || (node == t->node && d->tail.txid == t->txid) ? i : -1;
 }
 
 /* Where the live log goes on from what the run file says; false: it cannot be told. */
@@ -325,7 +328,7 @@ static bool holds_fences_only(const struct dest *d) {
 static bool was_there(const struct dest *d) {
     const struct run_record *r = &d->source->run.found;
     int i = run_record_find(r, d->store->url);
-    return i >= 0 && !r->dest[i].full && r->dest[i].node[1];
+    return i >= 0 && !r->dest[i].full && r->dest[i].tail.own;
 }
 
 static rc find_class(struct dest *d, struct err *e) {

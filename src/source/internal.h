@@ -103,7 +103,7 @@ struct dest {
     bool history_read;
     char owner[512]; /* words for people: host, path, pid */
     bool owner_is_us;
-    uint64_t tail_node[2]; /* runs that its tail may be of, for the run file */
+    struct run_tail known_tail; /* for the run file */
     int64_t verified_ms;
     uint64_t verified_txid; /* proven, and all below it; 0: nothing */
     struct listing to_verify;

@@ -388,8 +388,7 @@ static void fence_was_put(struct task *t) {
 }
 
 rc dest_fence_start(struct dest *d, struct err *e) {
-    d->tail_node[0] = d->tail.header.node_id;
-    d->tail_node[1] = d->source->nonce;
+    d->known_tail = (struct run_tail){d->tail.txid, d->tail.header.node_id, d->source->nonce};
     TRY(source_write_run_file(d->source, e));
     d->state = DEST_FENCING;
     task_start(&d->open_task, put_fence, fence_was_put);

@@ -1,9 +1,9 @@
 /* The run file: see the header.
  *
- * Layout, big-endian: "HFR3" | boot id (40) | device | inode | birth | nonce | salts | frame |
- * frame checksum | change | page count | page size | change counter | destinations: { id | two
- * nodes | full | count | page numbers as differences, LEB128 } | CRC-64. A file that does not
- * decode is as good as none.
+ * Layout, big-endian: "HFR4" | boot id (40) | device | inode | birth | nonce | salts | frame |
+ * frame checksum | change | page count | page size | change counter | destinations: { id | TXID |
+ * node | own node | full | count | page numbers as differences, LEB128 } | CRC-64. A file that does
+ * not decode is as good as none.
  */
 #include "source/run_file.h"
 
@@ -15,7 +15,7 @@
 #include <string.h>
 
 #define RUN_FILE_LIMIT (64u << 20)
-#define MAGIC "HFR3"
+#define MAGIC "HFR4"
 #define LOCK_SUFFIX ".lock"
 
 uint64_t run_dest_id(const char *url) {
@@ -76,8 +76,9 @@ static void encode(struct buf *b, const struct run_file *f, const struct run_rec
     buf_u32be(b, (uint32_t)r->dest_count);
     for (int i = 0; i < r->dest_count; i++) {
         buf_u64be(b, r->dest[i].id);
-        buf_u64be(b, r->dest[i].node[0]);
-        buf_u64be(b, r->dest[i].node[1]);
+        buf_u64be(b, r->dest[i].tail.txid);
+        buf_u64be(b, r->dest[i].tail.node);
+        buf_u64be(b, r->dest[i].tail.own);
         buf_u8(b, r->dest[i].full);
         put_bitmap(b, &r->dest[i].unacked);
     }
@@ -110,8 +111,9 @@ static bool decode(const struct run_file *f, const uint8_t *bytes, size_t size,
     for (out->dest_count = 0; out->dest_count < (int)dests; out->dest_count++) {
         int i = out->dest_count;
         out->dest[i].id = rd_u64be(&r);
-        out->dest[i].node[0] = rd_u64be(&r);
-        out->dest[i].node[1] = rd_u64be(&r);
+        out->dest[i].tail.txid = rd_u64be(&r);
+        out->dest[i].tail.node = rd_u64be(&r);
+        out->dest[i].tail.own = rd_u64be(&r);
         out->dest[i].full = rd_u8(&r) != 0;
         if (!get_bitmap(&r, &out->dest[i].unacked)) return false;
     }

@@ -15,6 +15,12 @@
 
 #define RUN_DESTS 8
 
+/* What a run knew that its replica ends with: the object `txid` of run `node`, which may have gone
+ * on since, or any of its own. */
+struct run_tail {
+    uint64_t txid, node, own; /* 0: none */
+};
+
 struct run_record {
     bool present;
     uint64_t nonce; /* of the run that wrote it */
@@ -22,8 +28,8 @@ struct run_record {
     uint32_t change_counter; /* of the database's header at that boundary */
     int dest_count;
     struct {
-        uint64_t id;           /* hash of the destination's URL */
-        uint64_t node[2];      /* runs that its tail may be of; 0: none */
+        uint64_t id; /* hash of the destination's URL */
+        struct run_tail tail;
         struct bitmap unacked; /* pages changed up to `at` that it may lack */
         bool full;
     } dest[RUN_DESTS];

@@ -155,7 +155,7 @@ rc source_add(struct source *s, struct store *store, struct err *e) {
     d->ship.dest = d->compact.dest = d;
     d->ship.task.source = d->compact.task.source = s;
     int known = run_record_find(&s->run.found, store->url);
-    if (known >= 0) memcpy(d->tail_node, s->run.found.dest[known].node, sizeof d->tail_node);
+    if (known >= 0) d->known_tail = s->run.found.dest[known].tail;
     return ok();
 }
 
@@ -188,7 +188,7 @@ rc source_write_run_file(struct source *s, struct err *e) {
     for (int i = 0; i < s->dest_count && is_ok(result); i++) {
         struct dest *d = &s->dest[i];
         r.dest[i].id = run_dest_id(d->store->url);
-        memcpy(r.dest[i].node, d->tail_node, sizeof d->tail_node);
+        r.dest[i].tail = d->known_tail;
         r.dest[i].full = d->full || d->state < DEST_CLASSED || d->state == DEST_REFUSED ||
                          (d->ship.active && d->ship.all_pages);
         result = dest_unacked(d, &r.dest[i].unacked, e);

@@ -30,7 +30,7 @@ static bool same(const struct run_record *a, const struct run_record *b) {
               a->change_counter == b->change_counter && a->dest_count == b->dest_count;
     for (int i = 0; is && i < a->dest_count; i++) {
         is = a->dest[i].id == b->dest[i].id && a->dest[i].full == b->dest[i].full &&
-             a->dest[i].node[0] == b->dest[i].node[0] && a->dest[i].node[1] == b->dest[i].node[1] &&
+             memcmp(&a->dest[i].tail, &b->dest[i].tail, sizeof a->dest[i].tail) == 0 &&
              a->dest[i].unacked.count == b->dest[i].unacked.count;
         const struct bitmap *x = &a->dest[i].unacked, *y = &b->dest[i].unacked;
         for (uint32_t p = bitmap_next(x, 1); is && p; p = bitmap_next(x, p + 1))

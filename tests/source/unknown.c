@@ -1,0 +1,139 @@
+/* What a source does not know it must not take for known: whether an object was put, who went on
+ * behind a tail that it had seen. */
+#include "stepped.h"
+
+static struct store *replica;
+static enum fault (*trouble)(const char *op, const char *key);
+static int lost;
+
+static enum fault decide(void *arg, const char *op, const char *key) {
+    (void)arg;
+    return trouble ? trouble(op, key) : FAULT_NONE;
+}
+
+static void keep(struct store *s) {
+    (void)s; /* one replica for all lives */
+}
+
+static void setup(void) {
+    static struct store_ops kept;
+    stepped_setup(2);
+    must(store_new_mem(&env, &replica, &err));
+    kept = *replica->ops;
+    kept.free = keep;
+    replica->ops = &kept;
+}
+
+static void start(bool take_over) {
+    struct source_options options = {.verify_ms = -1, .take_over = take_over, .wake = on_wake};
+    struct store *faulty;
+    must(source_open(&source, &env, db_path, &options, &err));
+    must(store_new_fault(replica, decide, NULL, &faulty, &err));
+    must(source_add(source, faulty, &err));
+}
+
+static void run_for(int64_t ns) {
+    for (int64_t end = mono_now + ns; mono_now < end;) must(step());
+}
+
+static enum fault lose_a_compaction(const char *op, const char *key) {
+    bool first = strcmp(op, "put") == 0 && strstr(key, "ltx/1/") && lost++ == 0;
+    return first ? FAULT_LOSE_REPLY : FAULT_NONE;
+}
+
+/* Under another name the first would be left beside it, unknown to retention. */
+START_TEST(a_compaction_that_may_be_there_is_put_again_by_its_name) {
+    struct listing files = {0};
+    start(false);
+    run_until_shipped();
+    run_for(60 * SECOND);
+    trouble = lose_a_compaction;
+    sql("INSERT INTO t(b) VALUES ('one')");
+    while (!lost) must(step());
+    sql("INSERT INTO t(b) VALUES ('two')");
+    run_for(120 * SECOND);
+    ck_assert_int_ge(lost, 2);
+    must(replica_list(replica, &files, NULL, &err));
+    for (size_t i = 1; i < files.count; i++) {
+        const struct replica_file *f = &files.files[i], *before = f - 1;
+        if (f->level == 1 && before->level == 1)
+            ck_assert_uint_eq(f->min_txid, before->max_txid + 1);
+    }
+    listing_deinit(&files);
+    stop();
+}
+END_TEST
+
+static enum fault no_put(const char *op, const char *key) {
+    (void)key;
+    return strcmp(op, "put") == 0 ? FAULT_FAIL : FAULT_NONE;
+}
+
+/* A copy of the database, with an application and a source of its own; its turn, or the
+ * original's. */
+static void change_sides(void) {
+    static struct source *other_source;
+    static sqlite3 *other_app;
+    static char other_path[sizeof db_path];
+    char path[sizeof db_path], command[4 * sizeof db_path];
+    if (!other_path[0]) {
+        snprintf(other_path, sizeof other_path, "%.*s-copy", (int)sizeof db_path - 8, db_path);
+        snprintf(command, sizeof command, "cp %s %s", db_path, other_path);
+        ck_assert_int_eq(system(command), 0);
+        ck_assert_int_eq(sqlite3_open(other_path, &other_app), SQLITE_OK);
+    }
+    struct source *s = source;
+    sqlite3 *a = app;
+    memcpy(path, db_path, sizeof path);
+    source = other_source;
+    app = other_app;
+    memcpy(db_path, other_path, sizeof path);
+    other_source = s;
+    other_app = a;
+    memcpy(other_path, path, sizeof path);
+}
+
+/* The run that was to be replaced lives on, and ships what the copy has never seen: that the copy's
+ * run had proven an earlier object of it says nothing about that. */
+START_TEST(who_died_before_its_fence_has_proven_nothing_that_came_later) {
+    sql("INSERT INTO t(b) VALUES ('both have it'); PRAGMA wal_checkpoint(TRUNCATE)");
+    start(false);
+    run_until_shipped();
+    change_sides();
+    trouble = no_put;
+    start(true);
+    for (int i = 0; i < 1000 && source->dest[0].attempts == 0; i++) must(step());
+    ck_assert_int_eq(source->dest[0].class, CLASS_EQUAL);
+    stop();
+    trouble = NULL;
+    change_sides();
+    uint64_t before = source->dest[0].txid;
+    sql("INSERT INTO t(b) VALUES ('acknowledged')");
+    run_for(5 * SECOND);
+    ck_assert_uint_gt(source->dest[0].txid, before);
+    change_sides();
+    sql("INSERT INTO t(b) VALUES ('of the copy'); PRAGMA wal_checkpoint(TRUNCATE)");
+    start(true);
+    rc r = ok();
+    for (int i = 0; is_ok(r) && !shipped() && i < 10000; i++) r = step();
+    ck_assert_msg(r.code == RC_CONFLICT, "%s", is_ok(r) ? "it went on" : err.text);
+    stop();
+    change_sides();
+    stop();
+}
+END_TEST
+
+int main(void) {
+    Suite *s = suite_create("unknown");
+    TCase *t = tcase_create("unknown");
+    tcase_add_unchecked_fixture(t, temp_setup, temp_teardown);
+    tcase_add_checked_fixture(t, setup, NULL);
+    tcase_add_test(t, a_compaction_that_may_be_there_is_put_again_by_its_name);
+    tcase_add_test(t, who_died_before_its_fence_has_proven_nothing_that_came_later);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
