@@ -64,23 +64,26 @@ bool compact_due(const struct dest *d) {
     return !d->compact.active && due_level(d, true) >= 0;
 }
 
-static void compact_failed(struct dest *d, const char *words) {
+/* `unknown`: it may be there, and goes again. Under another name it would be left beside the next,
+ * unknown to retention, and its level would have a hole when its neighbours go. */
+static void compact_failed(struct dest *d, const char *words, bool unknown) {
     struct source *s = d->source;
     struct outgoing *o = &d->compact;
-    struct err ignored;
+    struct err none;
     char level[24];
+    int64_t wait = backoff_ns(s, 4 + o->attempts++);
     EVENT(s, "compact.retry", "to", d->store->url, "level", u64_text(level, (uint64_t)o->level),
           "err", words);
-    if (o->level < LEVEL_SNAPSHOT &&
-        !is_ok(bitmap_add_all(&d->since[o->level], &o->pages, &ignored)))
-        (void)bitmap_add_range(&d->since[o->level], 1, o->header.commit, &ignored).code;
+    o->retry_ns = mono(s) + wait;
+    if (unknown && !o->streaming) return;
+    if (o->level < LEVEL_SNAPSHOT && !is_ok(bitmap_add_all(&d->since[o->level], &o->pages, &none)))
+        (void)bitmap_add_range(&d->since[o->level], 1, o->header.commit, &none).code;
     for (int i = 1; o->level == LEVEL_SNAPSHOT && i < 4; i++)
-        if (!d->level_max[i])
-            (void)bitmap_add_range(&d->since[i], 1, o->header.commit, &ignored).code;
+        if (!d->level_max[i]) (void)bitmap_add_range(&d->since[i], 1, o->header.commit, &none).code;
     bitmap_clear(&o->pages);
     outgoing_release(o);
     dest_unpin(d);
-    d->level_due_ms[o->level] = unix_now(s) + backoff_ns(s, 4 + o->attempts++) / 1000000;
+    d->level_due_ms[o->level] = unix_now(s) + wait / 1000000;
 }
 
 static rc compacted(struct dest *d, struct err *e) {
@@ -106,9 +109,10 @@ static rc compacted(struct dest *d, struct err *e) {
 static void compact_ended(struct task *t) {
     struct dest *d = HOLDER_OF(t, struct outgoing, task)->dest;
     struct err e;
+    bool unknown = t->result.code == RC_RETRY || t->result.code == RC_TIMEOUT;
     if (is_ok(t->result) && !d->compact.finished) return; /* the next chunk */
-    if (!is_ok(t->result)) compact_failed(d, t->err.text);
-    else if (!is_ok(compacted(d, &e))) compact_failed(d, e.text);
+    if (!is_ok(t->result)) compact_failed(d, t->err.text, unknown);
+    else if (!is_ok(compacted(d, &e))) compact_failed(d, e.text, false);
 }
 
 static void compact_header(struct dest *d, int level, const struct cut *cut, struct ltx_header *h) {
@@ -135,7 +139,7 @@ static rc compact_begin(struct dest *d, int level, struct cut cut, struct err *e
             if (!d->level_max[i]) bitmap_clear(&d->since[i]);
     }
     rc r = outgoing_begin(o, &h, cut, compact_ended, e);
-    if (!is_ok(r)) compact_failed(d, e->text);
+    if (!is_ok(r)) compact_failed(d, e->text, false);
     else
         dest_unpin(
             d); /* a short one is all encoded, a long one keeps its own cut: shipping goes on */
@@ -164,12 +168,11 @@ static rc delete_doomed(struct task *t, struct err *e) {
 
 static void doomed_are_gone(struct task *t) {
     struct dest *d = HOLDER_OF(t, struct dest, keep_task);
-    char count[24];
+    char n[24];
     if (!is_ok(t->result))
         EVENT(d->source, "retention.retry", "to", d->store->url, "err", t->err.text);
     else
-        EVENT(d->source, "retention", "to", d->store->url, "deleted",
-              u64_text(count, d->doomed.count));
+        EVENT(d->source, "retention", "to", d->store->url, "deleted", u64_text(n, d->doomed.count));
     for (size_t i = 0; is_ok(t->result) && i < d->doomed.count; i++)
         listing_remove(&d->files, &d->doomed.files[i]);
     listing_deinit(&d->doomed);
@@ -237,16 +240,16 @@ static rc write_result(struct dest *d, rc r, const struct verify_result *v, cons
     return written;
 }
 
-/* Another writer may have taken over, and what we know of may rightly be gone. */
-static bool is_whole_now(struct dest *d, struct verify_result *out) {
-    struct verify_result now;
-    struct err ignored;
+/* Another writer may have taken over, and what we know of may rightly be gone: `broken` stays if it
+ * is not. What cannot be read says nothing about that. */
+static rc look_again(struct dest *d, rc broken, struct verify_result *out, struct err *e) {
+    struct err why;
     uint64_t tip = 0;
     for (size_t i = 0; i < d->to_verify.count; i++)
         if (d->to_verify.files[i].max_txid > tip) tip = d->to_verify.files[i].max_txid;
-    if (!is_ok(replica_verify(d->store, 1, NULL, &now, &ignored)) || now.txid < tip) return false;
-    *out = now;
-    return true;
+    rc r = replica_verify(d->store, 1, NULL, out, &why);
+    if (r.code == RC_RETRY || r.code == RC_TIMEOUT) return err_set(e, r.code, "%s", why.text);
+    return is_ok(r) && out->txid >= tip ? r : broken;
 }
 
 static rc verify_replica(struct task *t, struct err *e) {
@@ -254,7 +257,7 @@ static rc verify_replica(struct task *t, struct err *e) {
     struct verify_result result;
     struct err ignored;
     rc r = replica_verify_listing(d->store, &d->to_verify, 1, NULL, &result, e);
-    if (r.code == RC_CORRUPT && is_whole_now(d, &result)) r = ok();
+    if (r.code == RC_CORRUPT) r = look_again(d, r, &result, e);
     d->verified_txid = is_ok(r) ? result.txid : 0;
     (void)write_result(d, r, &result, e->text, &ignored).code; /* it is told in the log as well */
     return r;
@@ -289,8 +292,8 @@ rc compact_step(struct dest *d, int64_t now, int64_t *due, struct err *e) {
     TRY(keep_step(d, now, due, e));
     TRY(verify_step(d, now, due, e));
     if (o->active) {
-        rc r = o->task.busy ? ok() : outgoing_step(o, e);
-        if (!is_ok(r)) compact_failed(d, e->text);
+        if (o->task.busy || !is_due(now, o->retry_ns, due)) return ok();
+        if (!is_ok(outgoing_step(o, e))) compact_failed(d, e->text, false);
         return ok();
     }
     int level = due_level(d, false);
