@@ -168,8 +168,7 @@ static rc list_levels(struct store *store, struct level_list *l, struct err *e) 
 static void drop_twins(struct listing *l) {
     size_t kept = 0;
     for (size_t i = 0; i < l->count; i++)
-        if (!kept || compare(&l->files[kept - 1], &l->files[i]) != 0)
-            l->files[kept++] = l->files[i];
+        if (!kept || compare(&l->files[kept - 1], &l->files[i])) l->files[kept++] = l->files[i];
     l->count = kept;
 }
 

@@ -154,8 +154,7 @@ rc state_compare_page(struct state *s, uint32_t pgno, uint64_t sum, struct err *
     if (pgno > s->page_count) return ok(); /* restore drops it, too */
     TRY(entry_of(s, pgno, false, &entry, e));
     if (entry->sum != sum || !entry->since)
-        return err_set(e, RC_CORRUPT, "page %u is not what the files that it was made from say",
-                       pgno);
+        return err_set(e, RC_CORRUPT, "page %u is not what the files it was made from say", pgno);
     return bitmap_add(&s->seen, pgno, e);
 }
 

@@ -481,9 +481,8 @@ static rc continue_sum(struct dest *d, struct err *e) {
 rc dest_classify(struct dest *d, struct err *e) {
     struct source *s = d->source;
     if (!d->tail.empty && d->tail.header.node_id == s->nonce) { /* put, but its reply was lost */
-        struct replica_file fence = {.max_txid = d->tail.txid,
-                                     .time_ms = d->tail.header.timestamp_ms};
-        dest_fence_stands(d, &fence);
+        struct replica_file f = {.max_txid = d->tail.txid, .time_ms = d->tail.header.timestamp_ms};
+        dest_fence_stands(d, &f);
         return ok();
     }
     TRY(find_class(d, e));

@@ -63,8 +63,8 @@ static void ship_header(struct dest *d, const struct cut *cut, struct ltx_header
                              .node_id = s->nonce,
                              .chain = {.present = true, .sum = source_sum(s)}};
     if (h->timestamp_ms <= d->txid_time_ms) h->timestamp_ms = d->txid_time_ms + 1;
-    memcpy(h->chain.frame_checksum, at->checksum, sizeof h->chain.frame_checksum);
-    if (at->frame_count == 0) memset(h->chain.frame_checksum, 0, sizeof h->chain.frame_checksum);
+    if (at->frame_count)
+        memcpy(h->chain.frame_checksum, at->checksum, sizeof h->chain.frame_checksum);
 }
 
 static void give_back(struct dest *d) {

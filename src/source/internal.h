@@ -198,8 +198,7 @@ rc source_scrub(struct source *s, uint32_t pages, struct err *e);
 bool source_sum_known(const struct source *s);
 uint64_t source_sum(const struct source *s);   /* of pos, after a fold; 0 = unknown */
 struct cut source_cut(const struct source *s); /* at pos */
-rc source_read(struct source *s, const struct cut *cut, uint32_t pgno, uint8_t *page,
-               struct err *e);
+rc source_read(struct source *, const struct cut *, uint32_t pgno, uint8_t *page, struct err *e);
 rc source_sum_at(struct source *s, const struct cut *cut, uint64_t *sum, struct err *e);
 
 /* checkpoint.c */
@@ -254,8 +253,7 @@ void dest_fence_stands(struct dest *d,
 rc dest_fence_start(struct dest *d, struct err *e);
 rc slot_put(struct dest *d, const char *key, const void *bytes, size_t size, int64_t time_ms,
             uint64_t file_checksum, bool *adopted, struct err *e);
-rc slot_resolve(struct dest *d, const char *key, uint64_t file_checksum, bool *adopted,
-                struct err *e);
+rc slot_resolve(struct dest *, const char *key, uint64_t checksum, bool *adopted, struct err *e);
 
 /* source.c */
 bool source_take_ends(struct source *s); /* of jobs; false: there were none */

@@ -237,7 +237,7 @@ void dest_open_start(struct dest *d) {
 /* Who holds a slot that we wanted. */
 rc slot_resolve(struct dest *d, const char *key, uint64_t file_checksum, bool *adopted,
                 struct err *e) {
-    uint8_t head[LTX_HEADER_SIZE], trailer[LTX_TRAILER_SIZE];
+    uint8_t head[LTX_HEADER_SIZE], last[LTX_TRAILER_SIZE];
     struct object_info info;
     struct ltx_header h;
     uint64_t min, max;
@@ -246,14 +246,13 @@ rc slot_resolve(struct dest *d, const char *key, uint64_t file_checksum, bool *a
     if (info.size_bytes < LTX_HEADER_SIZE + LTX_TRAILER_SIZE)
         return err_set(e, RC_CORRUPT, "%s of %s: too short", key, store->url);
     TRY(store->ops->get(store, key, 0, head, sizeof head, e));
-    TRY(store->ops->get(store, key, info.size_bytes - LTX_TRAILER_SIZE, trailer, sizeof trailer,
-                        e));
+    TRY(store->ops->get(store, key, info.size_bytes - LTX_TRAILER_SIZE, last, sizeof last, e));
     TRY(ltx_header_decode(&h, head, e));
     *adopted = false;
     if (!name_parse(strrchr(key, '/') + 1, &min, &max) || h.min_txid != min || h.max_txid != max)
         return err_set(e, RC_CORRUPT, "%s of %s: its header is another object's", key, store->url);
     if (h.node_id == d->source->nonce) {
-        *adopted = get_u64be(trailer + 8) != file_checksum;
+        *adopted = get_u64be(last + 8) != file_checksum;
         return ok();
     }
     if (!is_ok(read_owner(d, e))) d->owner[0] = 0; /* the words do without it */
@@ -324,6 +323,20 @@ static rc probe(struct dest *d, struct err *e) {
                    d->store->url, e->text);
 }
 
+/* Retention frees the names of slots. Who read the replica, and stood still for longer than that
+ * takes, may find the next slot free in the middle of what another has shipped since. */
+static rc fence_is_last(struct dest *d, const char *key, struct err *e) {
+    struct listing now = {0};
+    uint64_t last = 0;
+    TRY(replica_list(d->store, &now, NULL, e));
+    for (size_t i = 0; i < now.count; i++)
+        if (now.files[i].max_txid > last) last = now.files[i].max_txid;
+    listing_deinit(&now);
+    if (last <= d->fence.max_txid) return ok();
+    TRY(d->store->ops->remove(d->store, key, e));
+    return err_set(e, RC_CONFLICT, "%s of %s was free again: another went on", key, d->store->url);
+}
+
 static rc put_fence(struct task *t, struct err *e) {
     struct dest *d = HOLDER_OF(t, struct dest, open_task);
     struct ltx_header h;
@@ -352,9 +365,9 @@ static rc put_fence(struct task *t, struct err *e) {
     TRY(probe(d, e));
     TRY(pin_what_was(d, e));
     TRY(slot_put(d, key, b.bytes, b.size, h.timestamp_ms, checksum, &adopted, e));
+    TRY(fence_is_last(d, key, e));
     struct err ignored;
-    if (!is_ok(write_owner(d, &ignored))) { /* a courtesy */
-    }
+    (void)write_owner(d, &ignored).code; /* a courtesy */
     return ok();
 }
 

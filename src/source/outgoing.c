@@ -44,7 +44,6 @@ static rc encode(struct outgoing *o, size_t chunk_size, struct err *e) {
         o->next_page = p + 1;
     }
     if (next_page(o) != 0) return ok();
-    s->stats.pages_shipped += o->writer.page_count;
     TRY(ltx_writer_finish(&o->writer, &o->file_checksum, &o->size, e));
     o->finished = true;
     return ok();

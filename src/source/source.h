@@ -98,7 +98,7 @@ struct source_stats {
     uint32_t wal_frames_max;
     uint64_t locks; /* times that a checkpoint took the write lock */
     int64_t lock_ns, lock_max_ns;
-    uint64_t shipments, pages_shipped, bytes_shipped;
+    uint64_t shipments, bytes_shipped;
     uint64_t frames_captured;
 };
 void source_stats(const struct source *, struct source_stats *);

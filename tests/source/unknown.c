@@ -123,6 +123,36 @@ START_TEST(who_died_before_its_fence_has_proven_nothing_that_came_later) {
 }
 END_TEST
 
+/* As after a machine that stood still between its reading and its fence, for longer than level 0 is
+ * kept. */
+START_TEST(a_fence_in_the_middle_of_what_another_shipped_does_not_stand) {
+    char key[KEY_SIZE];
+    struct object_info info;
+    sql("INSERT INTO t(b) VALUES ('both have it'); PRAGMA wal_checkpoint(TRUNCATE)");
+    start(false);
+    run_until_shipped();
+    change_sides();
+    start(true);
+    for (int i = 0; i < 1000 && source->dest[0].state < DEST_CLASSED; i++) must(step());
+    ck_assert_int_eq(source->dest[0].state, DEST_CLASSED);
+    change_sides();
+    key_of_file(false, 0, source->dest[0].txid + 1, source->dest[0].txid + 1, key);
+    for (int i = 0; i < 3; i++) {
+        sql("INSERT INTO t(b) VALUES ('acknowledged')");
+        run_for(60 * SECOND); /* and it is covered */
+    }
+    must(replica->ops->remove(replica, key, &err));
+    change_sides();
+    rc r = ok();
+    for (int i = 0; is_ok(r) && !shipped() && i < 10000; i++) r = step();
+    ck_assert_msg(r.code == RC_BEHIND, "%s", is_ok(r) ? "it went on" : err.text);
+    ck_assert_int_eq(replica->ops->stat(replica, key, &info, &err).code, RC_NOTFOUND);
+    stop();
+    change_sides();
+    stop();
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("unknown");
     TCase *t = tcase_create("unknown");
@@ -130,6 +160,7 @@ int main(void) {
     tcase_add_checked_fixture(t, setup, NULL);
     tcase_add_test(t, a_compaction_that_may_be_there_is_put_again_by_its_name);
     tcase_add_test(t, who_died_before_its_fence_has_proven_nothing_that_came_later);
+    tcase_add_test(t, a_fence_in_the_middle_of_what_another_shipped_does_not_stand);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
