@@ -97,9 +97,12 @@ class Daemon:
         until(lambda: {o["level"] for o in self.box.list()} >= set(levels), f"levels {levels}")
 
     def stop(self):
+        """0.3.13 ends with 1 where the signal meets a checkpoint of its own."""
         self.process.send_signal(signal.SIGINT)
+        code = self.process.wait(PATIENCE)
         self.log.seek(0)
-        assert self.process.wait(PATIENCE) == 0, self.log.read()
+        said = self.log.read()
+        assert code == 0 or (self.program, code) == ("0.3.13", 1) and "context canceled" in said, said
 
 
 # ---- times ----
