@@ -407,13 +407,19 @@ void live_unlock(struct live *l) {
     run(l->unlock);
 }
 
+/* What cannot be asked for now has not moved: that it is gone is only said by who looked. */
+static bool is_another(struct live *l, const char *path, uint64_t inode) {
+    struct file_stat s;
+    rc r = l->env->files->stat(l->env, path, &s, NULL);
+    return is_ok(r) ? s.inode != inode : r.code == RC_NOTFOUND && inode;
+}
+
 bool live_has_moved(struct live *l) {
     int moved = 0;
-    sqlite3_file_control(l->reader[0], "main", SQLITE_FCNTL_HAS_MOVED, &moved);
-    if (moved) return true;
     struct file_stat s;
-    struct err ignored;
-    if (!is_ok(l->env->files->stat(l->env, l->path, &s, &ignored))) return true;
-    if (s.inode != l->inode || s.device != l->device) return true;
-    return inode_of(l, l->wal_path) != l->wal_inode || inode_of(l, l->shm_path) != l->shm_inode;
+    rc r = l->env->files->stat(l->env, l->path, &s, NULL);
+    if (!is_ok(r)) return r.code == RC_NOTFOUND;
+    sqlite3_file_control(l->reader[0], "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+    if (moved || s.inode != l->inode || s.device != l->device) return true;
+    return is_another(l, l->wal_path, l->wal_inode) || is_another(l, l->shm_path, l->shm_inode);
 }

@@ -428,8 +428,8 @@ static bool lies_at(struct env *env, const char *path, const struct file_stat *f
 const char *source_absence(struct env *env, const char *path, const struct old_files *old) {
     struct file_stat st;
     struct err ignored;
-    if (!is_ok(env->files->stat(env, path, &st, &ignored)) || st.size_bytes == 0)
-        return "database.gone";
+    rc r = env->files->stat(env, path, &st, &ignored);
+    if (r.code == RC_NOTFOUND || (is_ok(r) && st.size_bytes == 0)) return "database.gone";
     bool others = lies_at(env, old->wal_path, &old->wal) && !lies_at(env, old->path, &old->db);
     return others ? "database.old_log" : NULL;
 }
