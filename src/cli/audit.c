@@ -149,13 +149,14 @@ static void judge(const struct look *l, int64_t now, int64_t late_ms, struct sta
              l->replicator_pid ? "" : ", and no holdfast replicates this database here");
 }
 
-static void read_verified_note(struct store *store, struct status *out) {
+/* It may say that the replica is broken: one that cannot be read is not none. */
+static rc read_verified_note(struct store *store, struct status *out, struct err *e) {
     json_t *note = NULL;
-    struct err ignored;
-    if (!is_ok(note_read(store, VERIFIED_KEY, &note, &ignored))) return;
+    TRY(note_read(store, VERIFIED_KEY, &note, e));
     out->verified_ms = json_integer_value(json_object_get(note, "time_ms"));
     out->verified_ok = json_is_true(json_object_get(note, "ok"));
     json_decref(note);
+    return ok();
 }
 
 rc audit_status(struct env *env, struct store *store, const char *db, int64_t late_ms,
@@ -171,7 +172,7 @@ rc audit_status(struct env *env, struct store *store, const char *db, int64_t la
         if (l.reader_pid)
             system_process_name(l.reader_pid, out->holder_name, sizeof out->holder_name);
         judge(&l, env->unix_ms(env), late_ms, out);
-        read_verified_note(store, out);
+        r = read_verified_note(store, out, e);
     }
     look_close(&l);
     return r;
