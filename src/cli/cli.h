@@ -6,6 +6,7 @@
 #include "base/rc.h"
 
 #include <getopt.h>
+#include <jansson.h>
 #include <stdint.h>
 
 /* The table of the man page. */
@@ -36,6 +37,10 @@ int cmd_kv(int argc, char **argv);
 int cli_fail(rc r, const struct err *e);
 /* The same for wrong arguments, with the first line of the command's help. */
 int cli_usage(const char *help, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* Prints and frees it. `whole`: all that belongs in it could be put there. Without memory for that,
+ * nothing is printed, and the words are on stderr: an exit code, or 0. */
+int cli_print_json(json_t *, bool whole, size_t flags);
 
 /* For getopt_long_only with ":h": what is wrong with the argument that it stopped at. */
 int cli_bad_option(const char *help, const struct option *, int got, char **argv);

@@ -40,6 +40,7 @@ struct doctor {
     bool seen_twice;
     json_t *report;
     bool json, create_only, tried_create_only, refused;
+    bool part_lost; /* of the report: there was no memory */
     rc worst;
 };
 
@@ -173,9 +174,10 @@ static rc run_step(struct doctor *d, const struct step *step) {
     const char *means = is_ok(r) ? "" : step->needed_for;
     if (!is_ok(r) && !minor && (is_ok(d->worst) || r.code == RC_UNFIT)) d->worst = r;
     d->refused |= strstr(e.text, ": 403") != NULL;
-    json_array_append_new(d->report,
-                          json_pack("{s:s, s:b, s:f, s:s, s:s}", "step", step->name, "ok", is_ok(r),
-                                    "ms", ms, "error", is_ok(r) ? "" : e.text, "means", means));
+    d->part_lost |=
+        json_array_append_new(d->report, json_pack("{s:s, s:b, s:f, s:s, s:s}", "step", step->name,
+                                                   "ok", is_ok(r), "ms", ms, "error",
+                                                   is_ok(r) ? "" : e.text, "means", means)) != 0;
     if (d->json) return r;
     printf("%-5s %-16s %8.1f ms", is_ok(r) ? "ok" : minor ? "note" : "FAIL", step->name, ms);
     if (!is_ok(r)) printf("  %s\n%34s%s", e.text, "", means);
@@ -223,32 +225,29 @@ static json_t *policy_of(const char *bucket, const char *root) {
                      "Condition", "StringLike", "s3:prefix", below);
 }
 
-static void print_report(struct doctor *d) {
+static int print_report(struct doctor *d) {
     char bucket[256], root[1024], use[LIMIT_PATH + 64] = "";
     json_t *policy = NULL;
     if (d->tried_create_only)
         snprintf(use, sizeof use, "holdfast replicate %sDB '%s'",
                  d->create_only ? "" : "-unfenced ", d->url);
-    if ((*use || d->refused) && split_bucket(d->store->url, bucket, root))
+    if ((*use || d->refused) && split_bucket(d->store->url, bucket, root)) {
         policy = policy_of(bucket, root);
+        d->part_lost |= !policy;
+    }
     if (d->json) {
         json_t *o = json_pack("{s:b, s:s, s:s, s:O, s:o*}", "ok", is_ok(d->worst), "url",
                               d->store->url, "use", use, "steps", d->report, "policy", policy);
-        if (o) json_dumpf(o, stdout, JSON_COMPACT);
-        putchar('\n');
-        json_decref(o);
-        return;
+        return cli_print_json(o, !d->part_lost, JSON_COMPACT);
     }
     if (*use) printf("\nuse: %s\n", use);
     if (strstr(d->store->url, "endpoint=http://"))
         puts("note: plain http: who is on the way can read and change all of it");
-    if (!policy) return;
+    if (!policy) return 0;
     puts("least rights (without s3:DeleteObject nothing is ever removed; restore needs GetObject "
          "and "
          "ListBucket only):");
-    json_dumpf(policy, stdout, JSON_INDENT(2));
-    putchar('\n');
-    json_decref(policy);
+    return cli_print_json(policy, true, JSON_INDENT(2));
 }
 
 static rc prepare(struct doctor *d, const char *url, struct err *e) {
@@ -271,11 +270,12 @@ static rc prepare(struct doctor *d, const char *url, struct err *e) {
 static int doctor(const char *url, bool json) {
     struct doctor d = {.url = url, .json = json};
     struct err e;
+    int code = 0;
     rc r = prepare(&d, url, &e);
     if (is_ok(r)) {
         if (!json) printf("%s\n", d.store->url);
         run_steps(&d);
-        print_report(&d);
+        code = print_report(&d);
         r = d.worst;
         err_fill(&e, r.code, "doctor: not all that is needed works");
     }
@@ -283,7 +283,7 @@ static int doctor(const char *url, bool json) {
     json_decref(d.report);
     store_free(d.store);
     env_free_system(d.env);
-    return is_ok(r) ? 0 : cli_fail(r, &e);
+    return is_ok(r) ? code : cli_fail(r, &e);
 }
 
 int cmd_doctor(int argc, char **argv) {

@@ -32,20 +32,20 @@ static void print_human(const struct points *p) {
 }
 
 /* An array; of a failure an object. */
-static void print_json(const struct points *p, const char *error) {
+static int print_json(const struct points *p, const char *error) {
     json_t *all = error ? json_pack("{s:s}", "error", error) : json_array();
+    bool whole = true;
     for (size_t i = 0; i < p->count; i++) {
         const struct replica_file *f = &p->files[i];
         char at[32];
         format_time(f->time_ms, at);
-        json_array_append_new(
-            all, json_pack("{s:I, s:I, s:i, s:s, s:I, s:I}", "txid", (json_int_t)f->max_txid,
-                           "min_txid", (json_int_t)f->min_txid, "level", f->level, "time", at,
-                           "time_ms", (json_int_t)f->time_ms, "bytes", (json_int_t)f->size_bytes));
+        json_t *point =
+            json_pack("{s:I, s:I, s:i, s:s, s:I, s:I}", "txid", (json_int_t)f->max_txid, "min_txid",
+                      (json_int_t)f->min_txid, "level", f->level, "time", at, "time_ms",
+                      (json_int_t)f->time_ms, "bytes", (json_int_t)f->size_bytes);
+        whole = json_array_append_new(all, point) == 0 && whole;
     }
-    json_dumpf(all, stdout, JSON_INDENT(1));
-    putchar('\n');
-    json_decref(all);
+    return cli_print_json(all, whole, JSON_INDENT(1));
 }
 
 /* With the times that restore -timestamp goes by: those in the headers. */
@@ -69,11 +69,11 @@ static int list(const char *url, bool json) {
     struct err e;
     rc r = env_new_system(1, &env, &e);
     if (is_ok(r)) r = read_points(url, env, &points, &e);
-    if (json) print_json(&points, is_ok(r) ? NULL : e.text);
-    else if (is_ok(r)) print_human(&points);
+    int code = json ? print_json(&points, is_ok(r) ? NULL : e.text) : 0;
+    if (!json && is_ok(r)) print_human(&points);
     free(points.files);
     env_free_system(env);
-    return is_ok(r) ? 0 : cli_fail(r, &e);
+    return is_ok(r) ? code : cli_fail(r, &e);
 }
 
 int cmd_list(int argc, char **argv) {

@@ -1,9 +1,11 @@
 /* holdfast: the command. A table of commands; each has its own file. */
 #include "base/nearest.h"
 #include "cli/cli.h"
+#include "store/status.h"
 
 #include <getopt.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct {
@@ -50,6 +52,16 @@ static int exit_code(enum rc_code code) {
 int cli_fail(rc r, const struct err *e) {
     fprintf(stderr, "holdfast: %s\n", e->text);
     return exit_code(r.code);
+}
+
+int cli_print_json(json_t *o, bool whole, size_t flags) {
+    char *text = whole ? json_text(o, flags) : NULL;
+    json_decref(o);
+    if (text) puts(text);
+    else fputs("holdfast: no memory for the answer\n", stderr);
+    int code = text ? 0 : EXIT_IO;
+    free(text);
+    return code;
 }
 
 int cli_usage(const char *help, const char *fmt, ...) {

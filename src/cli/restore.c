@@ -34,18 +34,19 @@ struct restore_command {
 };
 
 /* One object, whatever happened. */
-static void print_json(const struct restore_command *c, const struct restore_result *r,
-                       const char *error) {
+static int print_json(const struct restore_command *c, const struct restore_result *r,
+                      const char *error) {
     char at[32];
     json_t *o =
         json_pack("{s:s, s:s, s:b}", "url", c->url, "path", c->out, "restored", r->page_count > 0);
-    if (error) json_object_set_new(o, "error", json_string(error));
-    if (r->txid) json_object_set_new(o, "txid", json_integer((json_int_t)r->txid));
+    bool whole = true;
+    if (error) whole &= !json_object_set_new(o, "error", json_string(error));
+    if (r->txid) whole &= !json_object_set_new(o, "txid", json_integer((json_int_t)r->txid));
     if (r->page_count)
-        json_object_set_new(o, "format", json_string(*r->generation ? "v0.3" : "ltx"));
+        whole &= !json_object_set_new(o, "format", json_string(*r->generation ? "v0.3" : "ltx"));
     if (*r->generation) {
-        json_object_set_new(o, "generation", json_string(r->generation));
-        json_object_set_new(o, "index", json_integer(r->index));
+        whole &= !json_object_set_new(o, "generation", json_string(r->generation));
+        whole &= !json_object_set_new(o, "index", json_integer(r->index));
     }
     if (r->page_count) {
         format_time(r->time_ms, at);
@@ -53,12 +54,10 @@ static void print_json(const struct restore_command *c, const struct restore_res
             json_pack("{s:s, s:i, s:i, s:I, s:b, s:f}", "time", at, "page_size", (int)r->page_size,
                       "pages", (int)r->page_count, "bytes_fetched", (json_int_t)r->bytes_fetched,
                       "sum_checked", r->sum_checked, "seconds", c->seconds);
-        json_object_update(o, more);
+        whole &= !json_object_update(o, more);
         json_decref(more);
     }
-    if (o) json_dumpf(o, stdout, JSON_COMPACT);
-    putchar('\n');
-    json_decref(o);
+    return cli_print_json(o, whole, JSON_COMPACT);
 }
 
 static void print_human(const struct restore_command *c, const struct restore_result *r) {
@@ -80,8 +79,8 @@ static void print_human(const struct restore_command *c, const struct restore_re
 
 /* Nothing was done, and that was asked for. */
 static int nothing_to_do(const struct restore_command *c, const char *words, const char *what) {
-    if (c->json) print_json(c, &(struct restore_result){0}, NULL);
-    else printf("%s%s: nothing to do\n", words, what);
+    if (c->json) return print_json(c, &(struct restore_result){0}, NULL);
+    printf("%s%s: nothing to do\n", words, what);
     return 0;
 }
 
@@ -112,9 +111,9 @@ static int restore(struct restore_command *c) {
         !c->options.target.txid && !c->options.target.time_ms)
         return nothing_to_do(c, "no backup at ", c->url);
     if (r.code == RC_CONFLICT && !c->fast_forward) r.code = RC_USAGE; /* the output is in the way */
-    if (c->json) print_json(c, &result, is_ok(r) ? NULL : e.text);
-    else if (is_ok(r)) print_human(c, &result);
-    return is_ok(r) ? 0 : cli_fail(r, &e);
+    int code = c->json ? print_json(c, &result, is_ok(r) ? NULL : e.text) : 0;
+    if (!c->json && is_ok(r)) print_human(c, &result);
+    return is_ok(r) ? code : cli_fail(r, &e);
 }
 
 static int64_t now_ms(void) {

@@ -22,7 +22,7 @@ static const char help[] =
 
 static const char *const words[] = {"safe", "late", "unsafe"};
 
-static void print_json(const struct status *s) {
+static int print_json(const struct status *s) {
     json_t *o = json_pack(
         "{s:s, s:s, s:s, s:I, s:I, s:i, s:I, s:f, s:i, s:i, s:I, s:b, s:i, s:s, s:i}", "state",
         words[s->safety], "class", s->class, "reason", s->reason, "txid", (json_int_t)s->txid,
@@ -31,9 +31,7 @@ static void print_json(const struct status *s) {
         (int)s->wal_frames, "backfilled", (int)s->backfilled, "verified_ms",
         (json_int_t)s->verified_ms, "verified_ok", s->verified_ok, "reader_pid", s->holder_pid,
         "reader_name", s->holder_name, "replicator_pid", s->replicator_pid);
-    if (o) json_dumpf(o, stdout, JSON_COMPACT);
-    putchar('\n');
-    json_decref(o);
+    return cli_print_json(o, true, JSON_COMPACT) ? SAFETY_UNSAFE : s->safety;
 }
 
 static void print_human(const struct status *s) {
@@ -89,8 +87,8 @@ static int show(const char *db, const char *url, int64_t late_ms, bool json) {
         snprintf(s.reason, sizeof s.reason, "%.500s", e.text);
     }
     if (is_ok(r)) complete(&s, db, url);
-    if (json) print_json(&s);
-    else if (is_ok(r)) print_human(&s);
+    if (json) return print_json(&s);
+    if (is_ok(r)) print_human(&s);
     else printf("unsafe: %s\n", s.reason);
     return (int)s.safety;
 }

@@ -23,21 +23,18 @@ struct verification {
     bool audited;
 };
 
-static void print_json(const struct verification *v, rc r, const struct err *e) {
+static int print_json(const struct verification *v, rc r, const struct err *e) {
     json_t *o = json_pack("{s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "ok", is_ok(r), "error",
                           is_ok(r) ? "" : e->text, "files", (json_int_t)v->replica.files, "pages",
                           (json_int_t)v->replica.pages, "bytes", (json_int_t)v->replica.bytes,
                           "txid", (json_int_t)v->replica.txid, "links_checked",
                           (json_int_t)v->replica.links_checked, "links_unknown",
                           (json_int_t)v->replica.links_unknown, "broken", v->replica.broken);
-    if (v->audited) {
-        json_object_set_new(o, "compared_pages", json_integer(v->audit.pages));
-        json_object_set_new(o, "pending_pages", json_integer(v->audit.pages_pending));
-        json_object_set_new(o, "differing_pages", json_integer(v->audit.differing));
-    }
-    if (o) json_dumpf(o, stdout, JSON_COMPACT);
-    putchar('\n');
-    json_decref(o);
+    bool whole = !v->audited ||
+                 (!json_object_set_new(o, "compared_pages", json_integer(v->audit.pages)) &&
+                  !json_object_set_new(o, "pending_pages", json_integer(v->audit.pages_pending)) &&
+                  !json_object_set_new(o, "differing_pages", json_integer(v->audit.differing)));
+    return cli_print_json(o, whole, JSON_COMPACT);
 }
 
 static void print_human(const struct verification *v) {
@@ -74,9 +71,9 @@ static int verify(const char *url, const char *db, bool json) {
     bar_start(&bar, "verify", &progress);
     rc r = run(url, db, &progress, &v, &e);
     (void)bar_stop(&bar);
-    if (json) print_json(&v, r, &e);
-    else if (is_ok(r)) print_human(&v);
-    return is_ok(r) ? 0 : cli_fail(r, &e);
+    int code = json ? print_json(&v, r, &e) : 0;
+    if (!json && is_ok(r)) print_human(&v);
+    return is_ok(r) ? code : cli_fail(r, &e);
 }
 
 int cmd_verify(int argc, char **argv) {

@@ -82,7 +82,7 @@ static enum MHD_Result reply(struct MHD_Connection *c, unsigned status, char *te
 
 /* Takes the object; a line of its own, for people who use curl. */
 static char *text_of(json_t *o) {
-    char *json = o ? json_dumps(o, JSON_COMPACT) : NULL, *line = NULL;
+    char *json = json_text(o, JSON_COMPACT), *line = NULL;
     json_decref(o);
     if (json && asprintf(&line, "%s\n", json) < 0) line = NULL;
     free(json);

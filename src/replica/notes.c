@@ -35,9 +35,9 @@ rc note_read(struct store *store, const char *key, json_t **out, struct err *e) 
 }
 
 rc note_write(struct store *store, const char *key, const json_t *note, struct err *e) {
-    char *text = note ? json_dumps(note, JSON_INDENT(2)) : NULL;
-    size_t size = text ? strlen(text) : 0;
-    rc r = !text ? err_set(e, RC_NOMEM, "no memory")
+    char *text = malloc(LIMIT_SMALL_OBJECT); /* json_dumps would leave out what it cannot get */
+    size_t size = text ? json_dumpb(note, text, LIMIT_SMALL_OBJECT, JSON_INDENT(2)) : 0;
+    rc r = !size ? err_set(e, RC_NOMEM, "no memory")
            : size > LIMIT_SMALL_OBJECT
                ? err_set(e, RC_FULL, "%s: %zu bytes are too many", key, size)
                : store->ops->put_note(store, key, text, size, e);

@@ -7,7 +7,18 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+char *json_text(const json_t *json, size_t flags) {
+    size_t n = json ? json_dumpb(json, NULL, 0, flags) : 0;
+    char *text = n ? malloc(n + 1) : NULL;
+    if (!text) return NULL;
+    text[json_dumpb(json, text, n, flags)] = 0;
+    if (*text) return text;
+    free(text);
+    return NULL;
+}
 
 json_t *json_words(const char *text) {
     size_t n = strlen(text);
@@ -17,19 +28,27 @@ json_t *json_words(const char *text) {
 }
 
 static rc text_of(json_t *object, char **out, struct err *e) {
-    char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
+    char *text = json_text(object, JSON_COMPACT);
     json_decref(object);
     if (!text) return err_set(e, RC_NOMEM, "no memory");
     *out = text;
     return ok();
 }
 
+/* Without memory for a part there is no answer, and not one that lacks it. */
+static json_t *whole_or_null(json_t *all, bool whole) {
+    if (whole) return all;
+    json_decref(all);
+    return NULL;
+}
+
 static json_t *requests_of(const struct store *store) {
     json_t *all = json_object();
+    bool whole = true;
     for (int i = 0; i < REQUEST_KINDS; i++)
-        json_object_set_new(all, request_kind_name((enum request_kind)i),
-                            json_integer((json_int_t)atomic_load(&store->requests[i])));
-    return all;
+        whole &= !json_object_set_new(all, request_kind_name((enum request_kind)i),
+                                      json_integer((json_int_t)atomic_load(&store->requests[i])));
+    return whole_or_null(all, whole);
 }
 
 static json_t *destination(const struct source_dest *d) {
@@ -48,7 +67,9 @@ rc status_json(const struct source *s, const char *path, char **out, struct err 
     struct position at;
     char position[POSITION_TEXT_SIZE];
     json_t *all = json_array();
-    for (int i = 0; source_dest(s, i, &d); i++) json_array_append_new(all, destination(&d));
+    bool whole = true;
+    for (int i = 0; source_dest(s, i, &d); i++)
+        whole &= !json_array_append_new(all, destination(&d));
     source_stats(s, &stats);
     source_position(s, &at);
     position_text(&at, position);
@@ -56,7 +77,8 @@ rc status_json(const struct source *s, const char *path, char **out, struct err 
                              json_words(path), "state", "replicating", "position", position,
                              "commits", (json_int_t)stats.commits, "log_frames",
                              (json_int_t)at.frame, "shipments", (json_int_t)stats.shipments,
-                             "bytes", (json_int_t)stats.bytes_shipped, "destinations", all),
+                             "bytes", (json_int_t)stats.bytes_shipped, "destinations",
+                             whole_or_null(all, whole)),
                    out, e);
 }
 

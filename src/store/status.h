@@ -23,5 +23,8 @@ MUST_USE rc status_json_without(const char *path, const struct err *why, char **
 /* Paths and the words of other machines may hold anything, and words may be cut within a character:
  * the text up to the first byte that is not UTF-8. NULL: no memory. */
 json_t *json_words(const char *text);
+/* free(). NULL: no memory, or no `json`. Not by json_dumps, which leaves a key out when there is no
+ * memory for it, and says nothing. */
+char *json_text(const json_t *json, size_t flags);
 
 #endif
