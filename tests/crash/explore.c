@@ -44,7 +44,7 @@
 
 #define OUTSIDE "outside/"
 #define DB_FILES "app.db"
-#define BAD_MOST 5
+#define BAD_MOST 5 /* then it is enough */
 
 /* What was promised up to a point. */
 struct facts {
@@ -344,7 +344,7 @@ static void tell_state(const struct explorer *x, const struct choice *c, const s
 
 static void find(struct explorer *x, const struct choice *c, const struct tree *t,
                  const char *words) {
-    if (x->found++ >= BAD_MOST) return;
+    x->found++;
     printf("FOUND: state %" PRIu64 " (%s): %s\n  again: %s --only %" PRIu64 " %s\n", c->seed,
            t->how, words, x->args.program, c->seed, x->dir);
 }
@@ -551,7 +551,8 @@ static void run(struct explorer *x) {
     const struct args *a = &x->args;
     double began = now_s();
     struct choice *all = choose_all(&x->disk, a->seed, a->count);
-    for (size_t i = 0; i < a->count && (a->seconds <= 0 || now_s() - began < a->seconds); i++) {
+    for (size_t i = 0; i < a->count && x->found < BAD_MOST; i++) {
+        if (a->seconds > 0 && now_s() - began > a->seconds) break;
         if (!a->serve) explore(x, &all[i]);
         else if (!serve(x, &all[i])) break;
     }
