@@ -154,8 +154,7 @@ static rc take_handles(struct live *l, struct err *e) {
 
 static uint64_t inode_of(struct live *l, const char *path) {
     struct file_stat s;
-    struct err ignored;
-    return is_ok(l->env->files->stat(l->env, path, &s, &ignored)) ? s.inode : 0;
+    return is_ok(l->env->files->stat(l->env, path, &s, NULL)) ? s.inode : 0;
 }
 
 static rc open_all(struct live *l, bool may_switch, struct err *e) {

@@ -29,9 +29,8 @@ static const char *text_of(json_t *note, const char *key) {
  * copy has others. "" where the file system does not tell. */
 static void file_id(struct source *s, char out[FILE_ID_SIZE]) {
     struct file_stat st;
-    struct err ignored;
     out[0] = 0;
-    if (!is_ok(s->env->files->stat(s->env, s->live.path, &st, &ignored)) || !st.birth_ns) return;
+    if (!is_ok(s->env->files->stat(s->env, s->live.path, &st, NULL)) || !st.birth_ns) return;
     snprintf(out, FILE_ID_SIZE, "%llu-%lld", (unsigned long long)st.inode, (long long)st.birth_ns);
 }
 

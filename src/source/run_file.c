@@ -122,14 +122,13 @@ static bool decode(const struct run_file *f, const uint8_t *bytes, size_t size,
 
 static void read_found(struct run_file *f) {
     struct env *env = f->env;
-    struct err ignored;
     struct file *file = NULL;
     uint64_t size = 0;
-    if (!is_ok(env->files->open(env, f->path, FILE_READ, &file, &ignored))) return;
+    if (!is_ok(env->files->open(env, f->path, FILE_READ, &file, NULL))) return;
     uint8_t *bytes = NULL;
-    if (is_ok(env->files->size(env, file, &size, &ignored)) && size <= RUN_FILE_LIMIT && size > 0)
+    if (is_ok(env->files->size(env, file, &size, NULL)) && size <= RUN_FILE_LIMIT && size > 0)
         bytes = malloc((size_t)size);
-    if (bytes && is_ok(env->files->read(env, file, 0, bytes, (size_t)size, &ignored)))
+    if (bytes && is_ok(env->files->read(env, file, 0, bytes, (size_t)size, NULL)))
         f->found.present = decode(f, bytes, (size_t)size, &f->found);
     if (!f->found.present) run_record_deinit(&f->found);
     free(bytes);
@@ -146,12 +145,11 @@ static void see_other(void *arg, const char *lock) {
     struct others *o = arg;
     struct run_file *f = o->f;
     struct file_stat st;
-    struct err ignored;
     char path[LIMIT_PATH];
     if (f->holder) return;
     snprintf(path, sizeof path, "%.*s", (int)(strlen(lock) - strlen(LOCK_SUFFIX)), lock);
     f->holder = lock_file_holder(lock);
-    bool there = is_ok(f->env->files->stat(f->env, path, &st, &ignored));
+    bool there = is_ok(f->env->files->stat(f->env, path, &st, NULL));
     if (!f->holder && !(there && st.mtime_ms > o->newest.mtime_ms)) return;
     if (there) o->newest = st;
     snprintf(f->path, sizeof f->path, "%s", path);
@@ -159,9 +157,8 @@ static void see_other(void *arg, const char *lock) {
 
 static void look_elsewhere(struct run_file *f, const char *database, const char *name) {
     struct others o = {.f = f};
-    struct err ignored;
     char lock[128];
-    (void)f->env->files->stat(f->env, f->path, &o.newest, &ignored).code;
+    (void)f->env->files->stat(f->env, f->path, &o.newest, NULL).code;
     snprintf(lock, sizeof lock, "%s" LOCK_SUFFIX, name);
     system_runtime_files(database, lock, see_other, &o);
 }

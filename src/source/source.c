@@ -100,8 +100,7 @@ static void set_defaults(struct source_options *o) {
 
 static int64_t mtime_of(struct env *env, const char *path) {
     struct file_stat st;
-    struct err ignored;
-    return is_ok(env->files->stat(env, path, &st, &ignored)) ? st.mtime_ms : 0;
+    return is_ok(env->files->stat(env, path, &st, NULL)) ? st.mtime_ms : 0;
 }
 
 static rc begin(struct source *s, const char *path, struct err *e) {
@@ -406,12 +405,11 @@ int source_left(const struct source *s, char *words, size_t size) {
 
 void source_old_files(const struct source *s, struct old_files *out) {
     const struct live *l = &s->live;
-    struct err ignored;
     *out = (struct old_files){
         .db = {.device = l->device, .inode = l->inode, .birth_ns = s->run.birth_ns}};
     memcpy(out->path, l->path, sizeof out->path);
     memcpy(out->wal_path, l->wal_path, sizeof out->wal_path);
-    if (!is_ok(s->env->files->stat(s->env, l->wal_path, &out->wal, &ignored)) ||
+    if (!is_ok(s->env->files->stat(s->env, l->wal_path, &out->wal, NULL)) ||
         out->wal.inode != l->wal_inode || !out->wal.birth_ns)
         out->wal.inode = 0;
 }
@@ -419,16 +417,14 @@ void source_old_files(const struct source *s, struct old_files *out) {
 /* Inodes are used again. */
 static bool lies_at(struct env *env, const char *path, const struct file_stat *file) {
     struct file_stat st;
-    struct err ignored;
-    return file->inode && is_ok(env->files->stat(env, path, &st, &ignored)) &&
+    return file->inode && is_ok(env->files->stat(env, path, &st, NULL)) &&
            st.inode == file->inode && st.device == file->device && st.birth_ns == file->birth_ns;
 }
 
 /* In SQLite's hands an empty file is no database yet, and may still be given another page size. */
 const char *source_absence(struct env *env, const char *path, const struct old_files *old) {
     struct file_stat st;
-    struct err ignored;
-    rc r = env->files->stat(env, path, &st, &ignored);
+    rc r = env->files->stat(env, path, &st, NULL);
     if (r.code == RC_NOTFOUND || (is_ok(r) && st.size_bytes == 0)) return "database.gone";
     bool others = lies_at(env, old->wal_path, &old->wal) && !lies_at(env, old->path, &old->db);
     return others ? "database.old_log" : NULL;
