@@ -47,7 +47,8 @@ def run_pytest(args, report, keys):
     if args.seconds:
         env["HOLDFAST_INTEROP_UNTIL"] = str(time.time() + args.seconds)
     env["HOLDFAST_INTEROP_COUNT"] = str(args.count)
-    command = ["/usr/bin/python3", "-m", "pytest", "-p", "no:cacheprovider", "-q", "--no-header", f"--junitxml={report}"]
+    command = ["/usr/bin/python3", "-m", "pytest", "-p", "no:cacheprovider", "-q", "--no-header", "-o", "junit_family=xunit1",
+               f"--junitxml={report}"]
     command += ["-k", args.only, "-s", "-vv", "--showlocals"] if args.only else ["-n", str(args.workers)]
     tests = ROOT.glob("tests/interop/test_litestream*.py")
     return subprocess.run([*command, *sorted(map(str, tests))], cwd=ROOT, env=env, stdin=subprocess.DEVNULL,
