@@ -414,22 +414,6 @@ void source_old_files(const struct source *s, struct old_files *out) {
         out->wal.inode = 0;
 }
 
-/* Inodes are used again. */
-static bool lies_at(struct env *env, const char *path, const struct file_stat *file) {
-    struct file_stat st;
-    return file->inode && is_ok(env->files->stat(env, path, &st, NULL)) &&
-           st.inode == file->inode && st.device == file->device && st.birth_ns == file->birth_ns;
-}
-
-/* In SQLite's hands an empty file is no database yet, and may still be given another page size. */
-const char *source_absence(struct env *env, const char *path, const struct old_files *old) {
-    struct file_stat st;
-    rc r = env->files->stat(env, path, &st, NULL);
-    if (r.code == RC_NOTFOUND || (is_ok(r) && st.size_bytes == 0)) return "database.gone";
-    bool others = lies_at(env, old->wal_path, &old->wal) && !lies_at(env, old->path, &old->db);
-    return others ? "database.old_log" : NULL;
-}
-
 int source_watch_paths(struct source *s, const char *paths[2]) {
     paths[0] = s->live.wal_path;
     paths[1] = s->live.path;

@@ -87,8 +87,6 @@ struct old_files {
     struct file_stat db, wal; /* inode 0: not known, or not there any more */
 };
 void source_old_files(const struct source *, struct old_files *out);
-/* Why nothing at `path` may be opened yet, as an event; NULL: it may. */
-const char *source_absence(struct env *, const char *path, const struct old_files *);
 
 /* The files to watch for changes. */
 int source_watch_paths(struct source *, const char *paths[2]);

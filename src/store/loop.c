@@ -123,11 +123,28 @@ static void idle(struct loop *l) {
     wait_until(l, due);
 }
 
+/* Inodes are used again. */
+static bool lies_at(struct env *env, const char *path, const struct file_stat *file) {
+    struct file_stat st;
+    return file->inode && is_ok(env->files->stat(env, path, &st, NULL)) &&
+           st.inode == file->inode && st.device == file->device && st.birth_ns == file->birth_ns;
+}
+
+/* Why nothing at `path` may be opened yet, as an event; NULL: it may. In SQLite's hands an empty
+ * file is no database yet, and may still be given another page size. */
+static const char *absence(struct env *env, const char *path, const struct old_files *old) {
+    struct file_stat st;
+    rc r = env->files->stat(env, path, &st, NULL);
+    if (r.code == RC_NOTFOUND || (is_ok(r) && st.size_bytes == 0)) return "database.gone";
+    bool others = lies_at(env, old->wal_path, &old->wal) && !lies_at(env, old->path, &old->db);
+    return others ? "database.old_log" : NULL;
+}
+
 /* Until there is a database, and open it. Whoever makes the new one may still be at it: in rollback
  * mode, locked, or half copied. */
 static rc await_database(struct loop *l, struct err *e) {
     const char *why, *told = NULL;
-    while (!ending(l) && (why = source_absence(l->env, l->path, &l->old)) != NULL) {
+    while (!ending(l) && (why = absence(l->env, l->path, &l->old)) != NULL) {
         if (why != told)
             event(l, why, (const char *const[]){"db", l->path, "log", l->old.wal_path},
                   strcmp(why, "database.gone") == 0 ? 2 : 4);
