@@ -50,7 +50,8 @@ struct env_files {
     rc (*set_mtime)(struct env *, struct file *, int64_t unix_ms, struct err *);
     rc (*size)(struct env *, struct file *, uint64_t *out, struct err *);
     /* Give an open file a name that must not exist (RC_CONFLICT): link(2). `temp_path` is the name
-     * it has now, and keeps; NULL for FILE_TEMP files. Never replaces. */
+     * it has now, and keeps (it need not be open: NULL); NULL for FILE_TEMP files. Never
+     * replaces. */
     rc (*link)(struct env *, struct file *, const char *temp_path, const char *path, struct err *);
     rc (*rename)(struct env *, const char *from, const char *to, bool replace, struct err *);
     rc (*remove)(struct env *, const char *path, struct err *); /* RC_NOTFOUND */

@@ -186,14 +186,15 @@ static bool is_at(int fd, const char *path) {
 static rc files_link(struct env *env, struct file *f, const char *temp_path, const char *path,
                      struct err *e) {
     (void)env;
-    char proc[64];
-    snprintf(proc, sizeof proc, "/proc/self/fd/%d", f->fd);
+    char proc[64] = "";
+    if (f) snprintf(proc, sizeof proc, "/proc/self/fd/%d", f->fd);
     const char *from = temp_path ? temp_path : f->temp_named ? f->path : proc;
     if (linkat(AT_FDCWD, from, AT_FDCWD, path, from == proc ? AT_SYMLINK_FOLLOW : 0) != 0) {
         int errnum = errno;
-        if (errnum != EEXIST || !is_at(f->fd, path)) return err_errno(e, errnum, "create %s", path);
+        if (errnum != EEXIST || !f || !is_at(f->fd, path))
+            return err_errno(e, errnum, "create %s", path);
     }
-    if (f->temp_named && unlink(f->path) == 0) f->temp_named = false;
+    if (f && f->temp_named && unlink(f->path) == 0) f->temp_named = false;
     return ok();
 }
 

@@ -109,8 +109,8 @@ static rc swap(struct env *env, struct store *store, const char *db, sqlite3 *al
     TRY(env->files->copy_access(env, db, temp, e));
     TRY(remove_beside(env, db, "-wal", e));
     TRY(remove_beside(env, db, "-shm", e));
+    if (save) TRY(env->files->link(env, NULL, db, save, e)); /* it is never without its own name */
     TRY(env->files->sync_dir(env, dir, e)); /* invariant 2, whatever a power cut undoes */
-    if (save) TRY(env->files->rename(env, db, save, false, e));
     TRY(env->files->rename(env, temp, db, true, e));
     return env->files->sync_dir(env, dir, e);
 }

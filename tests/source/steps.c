@@ -5,6 +5,8 @@
 #include "format/names.h"
 #include "store/fast_forward.h"
 
+#include <errno.h>
+
 static struct store *replica;
 static enum fault (*trouble)(const char *op, const char *key);
 static int64_t verify_ms = -1;
@@ -565,6 +567,40 @@ START_TEST(what_was_written_since_the_look_is_not_replaced) {
 }
 END_TEST
 
+static int names_given, names_most;
+
+static rc name_or_die(struct env *e, const char *from, const char *to, bool replace,
+                      struct err *error) {
+    if (names_given++ == names_most) return err_errno(error, EIO, "injected: %s", from);
+    return real->files->rename(e, from, to, replace, error);
+}
+
+static rc link_or_die(struct env *e, struct file *f, const char *from, const char *to,
+                      struct err *error) {
+    if (from && names_given++ == names_most) return err_errno(error, EIO, "injected: %s", from);
+    return real->files->link(e, f, from, to, error);
+}
+
+/* Whoever looks for it at any moment finds one, and so does who comes after a kill -9. */
+START_TEST(a_database_is_never_without_its_name_while_the_replicas_is_adopted) {
+    struct restore_result result;
+    char saved[LIMIT_PATH];
+    become_older();
+    files.rename = name_or_die;
+    files.link = link_or_die;
+    for (names_most = 0;; names_most++) {
+        names_given = 0;
+        rc r = fast_forward_adopt(&env, replica, db_path, 1, NULL, &result, saved, &err);
+        ck_assert_int_eq(access(db_path, F_OK), 0);
+        if (is_ok(r)) break;
+        ck_assert_int_eq(r.code, RC_IO);
+        if (access(saved, F_OK) == 0) must(real->files->remove(&env, saved, &err));
+    }
+    ck_assert_int_ge(names_most, 2);
+    ck_assert_int_eq(access(saved, F_OK), 0);
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("source/steps");
     TCase *t = tcase_create("steps");
@@ -577,6 +613,7 @@ int main(void) {
     tcase_add_test(t, time_never_goes_back_in_a_replica);
     tcase_add_test(t, nobody_writes_while_a_database_is_replaced);
     tcase_add_test(t, what_was_written_since_the_look_is_not_replaced);
+    tcase_add_test(t, a_database_is_never_without_its_name_while_the_replicas_is_adopted);
     tcase_add_test(t, a_large_shipment_is_tried_less_and_less);
     tcase_add_test(t, a_large_compaction_does_not_keep_commits_waiting);
     tcase_add_test(t, an_idle_database_asks_for_nothing);
