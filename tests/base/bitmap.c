@@ -7,7 +7,7 @@
 #include <time.h>
 
 #define SPACE 3000u
-#define STEPS 20000
+#define STEPS 8000
 
 static uint64_t seed;
 

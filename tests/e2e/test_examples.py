@@ -128,7 +128,7 @@ def register(service, first, count, answered):
 
 def killed_in_the_middle(service, first, clients=8):
     """The registrations that were answered before kill -9 of everything."""
-    answered, wanted = [], random.randint(20, 100)
+    answered, wanted = [], random.randint(20, 50)
     threads = [
         threading.Thread(target=register, args=(service, first + 1000 * i, 1000, answered)) for i in range(clients)
     ]

@@ -31,7 +31,7 @@ def busy(box):
 def test_restore_while_objects_come_and_go(box):
     r, w = busy(box)
     rows = 0
-    for _ in rounds(box, 25):
+    for _ in rounds(box, 10):
         out = box.restore()
         assert box.sql("PRAGMA integrity_check", db=out) == [("ok",)]
         assert count_rows(out) >= rows
@@ -46,7 +46,7 @@ def test_restore_while_objects_come_and_go(box):
 
 def test_verify_while_objects_come_and_go(box):
     r, w = busy(box)
-    for _ in rounds(box, 30):
+    for _ in rounds(box, 10):
         box.holdfast("verify", box.replica)
         box.holdfast("verify", "-source", box.db, box.replica)
     r.stop(code=0)
@@ -54,7 +54,7 @@ def test_verify_while_objects_come_and_go(box):
 
 def test_status_and_list_while_objects_come_and_go(box):
     r, w = busy(box)
-    for _ in rounds(box, 60):
+    for _ in rounds(box, 20):
         s = box.status(code=None)
         assert s["state"] in ("safe", "late") and s["class"] == "continues", s
         assert s["replicator_pid"] == r.pid

@@ -112,11 +112,12 @@ def test_no_replica_to_read_is_unsafe(box):
 
 def test_verified_is_kept_beside_the_replica(box):
     box.new_app(5)
-    r = box.replicate("-verify", "1s")
+    r = box.replicate("-verify", "24h")
     box.wait_safe()
     told, s = said(box, 0)
     assert s["verified_ms"] == 0 and "never" in told
-    r.wait("verify")
+    r.stop()
+    box.replicate("-verify", "100ms").wait("verify")
     told, s = said(box, 0)
     assert s["verified_ok"] is True and s["verified_ms"] > 0 and "BROKEN" not in told
 

@@ -41,7 +41,7 @@ def test_killed_again_and_again(box):
     rng = random.Random(seed)
     box.new_app(200).close()
     w, r = box.writer(), box.replicate("-checkpoint-pages", "30")
-    for _ in range(12):
+    for _ in range(6):
         r.wait("ship", since=r.mark(), count=rng.randint(1, 6))
         for p in rng.choice(([r], [w], [r, w], [w, r])):
             if p is r:
