@@ -85,8 +85,9 @@ fuzz:
 	@tests/fuzz/run $(ARGS)
 
 san:
-	@scripts/setup build test
-	@scripts/san
+	@scripts/setup build test lint
+	@scripts/build $(BUILD)
+	@PROOF=long tests/proof/sanitizers.py --build $(BUILD) $(ARGS)
 
 fmt:
 	@scripts/setup lint

@@ -1,0 +1,161 @@
+#!/usr/bin/python3 -B
+"""The suites under AddressSanitizer, LeakSanitizer and UBSan, and with them the command in the end-to-end tests; those
+that have threads under ThreadSanitizer; and the command once around under valgrind.
+
+    --only PART     address, thread or valgrind; again for another
+    --seconds S     for all parts together: what had no time left is said in `of` (0, the default: no limit)
+    --count N       suites of each part at most
+    --build DIR     the build whose command valgrind runs (default build)
+    --suite NAME    only this suite (or tests/e2e/test_NAME.py), loudly
+
+A finding is a report, in whatever process, or a test that fails. Exit status: 0 none, 1 some, 2 it could not run.
+PROOF=long: every suite under ThreadSanitizer, too, and more of the end-to-end tests.
+"""
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+LONG = os.environ.get("PROOF") == "long"
+OPTIONS = {
+    "address": "ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:log_path={log}",
+    "thread": "TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:log_path={log}",
+}
+UBSAN = "halt_on_error=1:print_stacktrace=1:log_path={log}"
+SANITIZERS = {"address": "address,undefined", "thread": "thread"}
+# Where more than one thread touches anything, the slowest left out: PROOF=long has them.
+THREADED = ("daemon/", "soak_store", "store/replicate", "store/wait", "store/others", "store/kv_watch", "store/fake",
+            "store/runner", "source/barrier", "os/", "object/")
+E2E = ["input", "command", "restore", "reading"]
+E2E_LONG = [*E2E, "damage", "databases", "runtime", "exec", "fencing", "kv", "status", "verify", "wait"]
+
+
+def build(part, suite):
+    """Not -Werror: gcc's flow warnings are wrong about instrumented code. For one suite only what it needs."""
+    out = ROOT / f"build-{'asan' if part == 'address' else 'tsan'}"
+    options = ["-Dtests=enabled", "-Dwerror=false", "-Dbuildtype=debugoptimized", "-Db_lundef=false", f"-Db_sanitize={SANITIZERS[part]}"]
+    commands = [[ROOT / "scripts/build", out, *options]]
+    if suite and "/" in suite:
+        setup = [] if (out / "build.ninja").exists() else [["meson", "setup", out, *options]]
+        room, name = suite.split("/")
+        commands = [*setup, ["ninja", "-C", out, f"tests/{room}/{'' if room == 'fuzz' else 'test_'}{room}_{name}"]]
+    for command in commands:
+        done = subprocess.run(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if done.returncode:
+            print(done.stdout[-4000:], file=sys.stderr)
+            sys.exit(2)
+    return out
+
+
+def suites(out, part):
+    listed = subprocess.run(["meson", "test", "-C", out, "--no-rebuild", "--list"], capture_output=True, text=True, check=True)
+    names = [line.split(" / ")[-1].strip() for line in listed.stdout.splitlines() if line.strip() and not line.startswith("ninja:")]
+    chosen = [name for name in names if part == "address" or LONG or name.startswith(THREADED)]
+    before = {}
+    log = out / "meson-logs/testlog.json"
+    if log.exists():  # the shortest first: they are the most for the time
+        before = {test["name"]: test["duration"] for test in map(json.loads, log.read_text().splitlines())}
+    return sorted(chosen, key=lambda name: (before.get(name, 0), name))
+
+
+class Part:
+    def __init__(self, part, args, until):
+        self.part, self.args, self.until = part, args, until
+        self.began, self.ran, self.of, self.bad = time.monotonic(), 0, 0, []
+
+    def left(self):
+        return self.until - time.monotonic() if self.until else 3600
+
+    def environment(self, out):
+        self.reports = out / "reports"
+        shutil.rmtree(self.reports, ignore_errors=True)
+        self.reports.mkdir()
+        name, _, value = OPTIONS[self.part].format(log=self.reports / "report").partition("=")
+        return dict(os.environ, **{name: value}, UBSAN_OPTIONS=UBSAN.format(log=self.reports / "ubsan"), PYTHONDONTWRITEBYTECODE="1",
+                    CK_TIMEOUT_MULTIPLIER="10")
+
+    def run(self, what, command, env):
+        """Whether it ran to its end, well or badly."""
+        self.of += 1
+        if self.left() < 5 or (self.args.count and self.ran >= self.args.count):
+            return
+        try:
+            done = subprocess.run(command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                  timeout=self.left(), stdin=subprocess.DEVNULL)
+        except subprocess.TimeoutExpired:
+            return
+        self.ran += 1
+        if self.args.suite:
+            print(done.stdout, flush=True)
+        if done.returncode:
+            self.bad.append(what)
+            print(f"{self.part}: {what} failed:\n{done.stdout[-3000:]}\nalone: tests/proof/sanitizers.py --only {self.part} --suite {what}")
+
+    def sanitized(self):
+        out = build(self.part, self.args.suite)
+        env = self.environment(out)
+        meson = ["meson", "test", "-C", out, "--no-rebuild", "--timeout-multiplier", "15", "--print-errorlogs"]
+        for suite in suites(out, self.part):
+            if self.args.suite in (None, suite):
+                self.run(suite, [*meson, suite], env)
+        e2e = (E2E_LONG if LONG else E2E) if self.part == "address" else []
+        for name in e2e:
+            path = ROOT / f"tests/e2e/test_{name}.py"
+            if self.args.suite in (None, name) and path.exists():
+                self.run(name, ["/usr/bin/python3", "-m", "pytest", "-p", "no:cacheprovider", "-q", "--no-header", path],
+                         dict(env, HOLDFAST=str(out / "holdfast")))
+        for report in sorted(self.reports.iterdir()):
+            print(f"{self.part}: {report}:\n{report.read_text(errors='replace')[:3000]}")
+            self.bad.append(report.name)
+
+    def valgrind(self):
+        holdfast = (ROOT / self.args.build / "holdfast").resolve()
+        valgrind = shutil.which("valgrind")
+        if not valgrind or not holdfast.exists():
+            print(f"sanitizers: no {'valgrind here: scripts/setup lint' if not valgrind else holdfast}", file=sys.stderr)
+            sys.exit(2)
+        under = [valgrind, "-q", "--error-exitcode=99", "--leak-check=full", "--errors-for-leak-kinds=definite", holdfast]
+        with tempfile.TemporaryDirectory(prefix="holdfast-valgrind-") as place:
+            env = dict(os.environ, RUNTIME_DIRECTORY=place)
+            sql = "PRAGMA journal_mode=wal; CREATE TABLE t(a); INSERT INTO t VALUES (1), (randomblob(50000)); DELETE FROM t WHERE a=1;"
+            db, replica = f"{place}/app.db", f"{place}/backup"
+            for words in (
+                ["replicate", "-exec", f'sqlite3 {db} "{sql}"', db, replica], ["list", replica], ["list", "-json", replica],
+                ["verify", replica], ["restore", replica, f"{place}/new.db"], ["restore", "-txid", "1", replica, f"{place}/old.db"],
+                ["replicate", "-exec", "true", db, replica], ["--version"],
+            ):
+                self.run(words[0], [*under, *words], env)
+
+    def line(self):
+        getattr(self, "valgrind" if self.part == "valgrind" else "sanitized")()
+        what = "commands" if self.part == "valgrind" else "suites"
+        seconds = time.monotonic() - self.began
+        print(f"tier=sanitizers.{self.part} ran={self.ran} of={self.of} found={len(self.bad)} seconds={seconds:.0f} what={what}", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description="the suites and the command under sanitizers")
+    parser.add_argument("--only", action="append", choices=("address", "thread", "valgrind"))
+    parser.add_argument("--seconds", type=int, default=0)
+    parser.add_argument("--count", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=1, help="means nothing here")
+    parser.add_argument("--build", default="build")
+    parser.add_argument("--suite")
+    args = parser.parse_args()
+    names = args.only or ["address", "thread", "valgrind"]
+    began, found = time.monotonic(), 0
+    for i, name in enumerate(names):
+        share = {"address": 0.6, "thread": 0.9, "valgrind": 1}[name] if len(names) == 3 else (i + 1) / len(names)
+        part = Part(name, args, began + args.seconds * share if args.seconds else 0)
+        part.line()
+        found += len(part.bad)
+    return int(found > 0)
+
+
+sys.exit(main())
