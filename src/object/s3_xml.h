@@ -8,7 +8,7 @@
 #define XML_TEXT_MAX 8192 /* of one element: a session token; a key, escaped, has 3072 */
 
 /* Reads one document. `each` is told of each text: `path` is its element and its parent's, as
- * "Contents/Key", "UploadId"; and of the end of each element with `text` NULL. RC_CORRUPT: it is
+ * "Contents/Key", "UploadId"; and of the end of each element with `text` NULL. RC_RETRY: it is
  * cut, broken or hostile; or what `each` returned. */
 MUST_USE rc s3_xml_read(const void *bytes, size_t n,
                         rc (*each)(void *, const char *path, const char *text, struct err *),

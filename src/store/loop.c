@@ -102,7 +102,7 @@ static rc run(struct loop *l, struct err *e) {
 rc loop_drain(struct loop *l, int64_t patience_ns, char left[ERR_TEXT_MAX], struct err *e) {
     int64_t ignored, until = now_ns(l) + patience_ns;
     source_drain(l->source);
-    rc result = ok();
+    rc result;
     for (;;) {
         result = loop_turn(l, now_ns(l), e);
         int count = source_left(l->source, left, ERR_TEXT_MAX);
