@@ -40,6 +40,7 @@ static uint32_t versions;
 static sqlite3 *keeper; /* while it is open the log stays */
 static struct {
     int cache, bulk, vacuum, synchronous, auto_vacuum, haste;
+    bool tiny; /* one row at a time, and a checkpoint behind it: logs of the same few frames */
     unsigned blob, large; /* one row in so many is large: up to this */
 } habits;
 
@@ -100,7 +101,7 @@ static void open_db(struct app *a) {
     char sql[200];
     if (sqlite3_open(opt.path, &a->db) != SQLITE_OK) sim_fatal("open: %s", sqlite3_errmsg(a->db));
     a->patience_ns = sim_one_in(5) ? 0 : sim_between(SIM_MS, 2 * SIM_S);
-    a->checkpoint_at = sim_one_in(3) ? 1 + (int)sim_below(60) : 0;
+    a->checkpoint_at = habits.tiny ? 1 : sim_one_in(3) ? 1 + (int)sim_below(60) : 0;
     sqlite3_busy_handler(a->db, be_patient, a);
     sqlite3_wal_hook(a->db, on_commit, a);
     snprintf(sql, sizeof sql, "PRAGMA cache_size=%d; PRAGMA synchronous=%d; PRAGMA temp_store=2",
@@ -187,6 +188,7 @@ static bool remove_rows(struct app *a, struct row *rows, unsigned from, unsigned
 
 static bool change(struct app *a, struct row *rows) {
     unsigned slot = sim_below(SLOTS), kind = sim_below(20);
+    if (habits.tiny) return put_row(a, rows, slot % 4);
     if (kind < 4) return remove_rows(a, rows, slot, slot);
     if (kind == 4) return remove_rows(a, rows, 0, SLOTS - 1);
     if (kind == 5) return remove_rows(a, rows, slot, SLOTS - 1);
@@ -213,7 +215,8 @@ static bool transact(struct app *a) {
     memcpy(rows, a->rows, sizeof rows);
     if (!run(a->db, sim_one_in(3) ? "BEGIN" : "BEGIN IMMEDIATE")) return false;
     bool good = sim_one_in(3) ? run(a->db, "SELECT count(*) FROM t") : true;
-    for (unsigned n = 1 + sim_below(4); good && n > 0; n--) good = change_with_savepoint(a, rows);
+    for (unsigned n = habits.tiny ? 1 : 1 + sim_below(4); good && n > 0; n--)
+        good = change_with_savepoint(a, rows);
     if (sim_one_in(6)) rest(20 * SIM_MS);
     if (good && sim_one_in(8)) good = false;
     if (good && !run(a->db, "COMMIT")) good = false;
@@ -315,6 +318,7 @@ static void choose_habits(uint32_t page_size) {
     habits.auto_vacuum = (int)sim_below(3);
     habits.haste =
         sim_one_in(3) ? 20 : (int)sim_below(3) * 2; /* rests are so many powers shorter */
+    habits.tiny = sim_one_in(6);
     habits.large = 6;
     if (page_size < 65536) return;
     habits.blob = MOST_BYTES; /* so that shipments are streamed */

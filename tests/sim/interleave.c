@@ -393,7 +393,7 @@ static void begin_world(uint64_t seed, bool loud) {
     remove_database(db_path);
     page_size = sim_one_in(30) ? 65536 : sizes[sim_below(4)];
     vfs_watch(db_path);
-    vfs_move_lock_page(sim_one_in(30) ? 65536 : 0x40000000);
+    vfs_move_lock_page(sim_one_in(2) ? 65536 : 0x40000000);
     oracle_begin(page_size, ltx_lock_page(page_size));
     struct app_options apps = {.path = db_path,
                                .writers = 1 + (int)sim_below(3),
