@@ -514,20 +514,30 @@ START_TEST(no_descriptor_of_its_own_is_on_the_files) {
 }
 END_TEST
 
-static int locks_of_this_process(void) {
+static int locks_in_one_look(ino_t file) {
     char line[256];
     int pid, n = 0;
-    struct stat st;
     unsigned long inode;
-    char shm[TEMP_PATH + 48];
-    snprintf(shm, sizeof shm, "%s-shm", app_path);
-    ck_assert_int_eq(stat(shm, &st), 0);
     FILE *f = fopen("/proc/locks", "r");
     while (fgets(line, sizeof line, f))
         if (sscanf(line, "%*d: POSIX %*s %*s %d %*x:%*x:%lu", &pid, &inode) == 2)
-            n += pid == getpid() && inode == st.st_ino;
+            n += pid == getpid() && inode == file;
     fclose(f);
     return n;
+}
+
+/* One look may leave out some, when others on this machine go meanwhile (os/system.h). */
+static int locks_of_this_process(void) {
+    int most = 0;
+    struct stat st;
+    char shm[TEMP_PATH + 48];
+    snprintf(shm, sizeof shm, "%s-shm", app_path);
+    ck_assert_int_eq(stat(shm, &st), 0);
+    for (int look = 0; look < 20; look++) {
+        int n = locks_in_one_look(st.st_ino);
+        if (n > most) most = n;
+    }
+    return most;
 }
 
 START_TEST(the_applications_locks_survive_the_end) {
