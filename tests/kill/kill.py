@@ -66,7 +66,8 @@ class Process:
 
     def __init__(self, command, env, stream, **more):
         self.said, self.rest, self.command = [], b"", [str(word) for word in command]
-        self.p = subprocess.Popen(self.command, env=env, **{"stdin": subprocess.DEVNULL, stream: subprocess.PIPE, **more})
+        streams = {"stdin": subprocess.DEVNULL, stream: subprocess.PIPE, **more}
+        self.p = subprocess.Popen(self.command, env=env, **streams)
         self.output = getattr(self.p, stream)
         self.over = False
 
@@ -142,7 +143,8 @@ class Question:
         self.socket.settimeout(timeout_ms / 1000 + 5)
         self.socket.connect(place)
         body = json.dumps({"timeout_ms": timeout_ms, "flush": True})
-        self.socket.sendall(f"POST /wait HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+        head = f"POST /wait HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+        self.socket.sendall((head + body).encode())
 
     def answer(self):
         """Its status; 0: it was cut off. Only once all of it is there it was given."""
@@ -430,7 +432,8 @@ class Life:
         for _ in range(self.rng.randint(1, 3)):
             options = ["-threads", self.rng.choice([1, 4]), "-interval", self.rng.choice([1, 5, 20])]
             options += self.rng.choice([[], ["-flush"]]) + self.rng.choice([[], ["-own"]])
-            app = self.start(Path(self.args.build) / "tests/soak/soak_acknowledged", self.db, self.replica, *options, stream="stdout")
+            program = Path(self.args.build) / "tests/soak/soak_acknowledged"
+            app = self.start(program, self.db, self.replica, *options, stream="stdout")
             wanted = self.rng.choice(["ready", "a ", "a ", "a "])
             if not app.wait([wanted]):
                 app.p.poll()
