@@ -187,7 +187,7 @@ class Beside:
     def end(self, *codes):
         """SIGTERM; what it used, as numbers."""
         self.process.send_signal(signal.SIGTERM)
-        if self.process.wait(120) not in (codes or (0,)):
+        if self.process.wait(300) not in (codes or (0,)):
             raise Failure(f"{Path(self.process.args[3]).name}: exit {self.process.returncode}: {self.words()}")
         return {key: float(value) for key, value in words_of(self.note.read_text()).items()}
 

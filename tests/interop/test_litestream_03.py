@@ -6,8 +6,8 @@ import subprocess
 import pytest
 
 import litestream
-from box import PATIENCE, add_rows, assert_same, contents, until
-from litestream import millisecond_of, rfc3339, uploads
+from box import add_rows, assert_same, contents, until
+from litestream import SECONDS, millisecond_of, rfc3339, uploads
 
 REPLICA_OF_A_DIRECTORY = "path: {}"
 REPLICA_OF_A_BUCKET = """type: s3
@@ -41,7 +41,7 @@ def restore(box, *args):
     out = box.path / "theirs.db"
     argv = [litestream.LITESTREAM / "litestream-0.3", "restore", "-config", box.path / "litestream.yml", *args]
     done = subprocess.run(
-        [*argv, "-o", out, box.db], env=litestream.environment(), capture_output=True, text=True, timeout=PATIENCE
+        [*argv, "-o", out, box.db], env=litestream.environment(), capture_output=True, text=True, timeout=SECONDS
     )
     assert done.returncode == 0, done.stdout + done.stderr
     image = out.read_bytes()
@@ -66,13 +66,13 @@ def live(box, app, rounds):
     kind = REPLICA_OF_A_DIRECTORY if isinstance(box.replica, pathlib.Path) else REPLICA_OF_A_BUCKET
     configuration = CONFIGURATION.format(db=box.db, replica=kind.format(box.replica))
     daemon = litestream.Daemon(box, "0.3.13", configuration)
-    until(lambda: segments(box), "the first segment")
+    until(lambda: segments(box), "the first segment", SECONDS)
     for i in range(rounds):
         known = len(segments(box))
         app.execute(STEPS[i % len(STEPS)])
-        until(lambda: len(segments(box)) > known, "another segment")
+        until(lambda: len(segments(box)) > known, "another segment", SECONDS)
     if rounds > len(STEPS):
-        until(lambda: len(list(box.replica.glob("generations/*/snapshots/*"))) > 1, "a second snapshot")
+        until(lambda: len(list(box.replica.glob("generations/*/snapshots/*"))) > 1, "a second snapshot", SECONDS)
     daemon.stop()
 
 
