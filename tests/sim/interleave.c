@@ -442,6 +442,12 @@ static void run_world(uint64_t seed, bool loud) {
 
 static const char *program;
 static volatile uint64_t at_seed;
+static volatile sig_atomic_t stopped; /* by somebody who has seen enough: tells what there was */
+
+static void on_stop(int number) {
+    (void)number;
+    stopped = 1;
+}
 
 static void on_signal(int number) {
     static char words[200];
@@ -570,13 +576,15 @@ int main(int argc, char **argv) {
     }
     signal(SIGSEGV, on_signal);
     signal(SIGABRT, on_signal);
+    signal(SIGTERM, on_stop);
+    signal(SIGINT, on_stop);
     sim_quiet = args.without_hold && !args.only;
     double start = seconds_now();
     if (args.only) run_seed(args.only);
     else
         for (uint64_t i = 0; i < args.count; i++) {
             if (args.seconds > 0 && seconds_now() - start > args.seconds) break;
-            if (args.first && total.found) break;
+            if (stopped || (args.first && total.found)) break;
             run_seed(args.seed + i);
         }
     remove_all();
