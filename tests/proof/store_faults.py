@@ -58,7 +58,7 @@ SLOW, FAST = ["-levels", "1h,1h,1h"], ["-levels", "40ms,120ms,1h", "-keep-level0
 
 # kind and key of the requests; options that make the daemon send them; how many of them are "all"
 SCENES = {
-    "put": ("put", r"^app/000", SLOW, 6),
+    "put": ("put", r"^app/0000/", SLOW, 6),
     "note": ("put", r"^app/holdfast/[ov]", [*SLOW, "-verify", "60ms"], 6),
     "delete": ("delete", None, FAST, 6),
     "get": ("get", None, FAST, 8),
@@ -392,7 +392,7 @@ class Cell:
         if secure:
             self.env["AWS_CA_BUNDLE"] = str(Path(args.certificates) / "ca.pem")
         self.kind, self.key, self.options, self.all = SCENES[self.verb]
-        self.nth = {"first": 1, "second": 2, "last": self.all, "random": self.rng.randint(1, self.all)}[self.which]
+        self.nth = {"first": 1, "second": 2, "last": self.all, "random": self.rng.randint(3, self.all)}[self.which]
         self.acked, self.daemon, self.first, self.taken, self.wrong = 0, None, None, threading.Event(), None
         self.struck_at = 0  # how many connections there were before the wrong certificate
         self.library = self.which == "random" and self.verb in ("put", "get")
