@@ -538,6 +538,12 @@ static bool parse(int argc, char **argv) {
     return optind == argc;
 }
 
+static void remove_all(void) {
+    char command[120];
+    snprintf(command, sizeof command, "rm -rf '%s'", dir);
+    if (system(command) != 0) fprintf(stderr, "%s: cannot be removed\n", dir);
+}
+
 static bool prepare(void) {
     sqlite3_config(SQLITE_CONFIG_SINGLETHREAD);
     if (!mkdtemp(dir) || !is_ok(env_new_system(1, &real_env, &err))) return false;
@@ -558,13 +564,7 @@ static bool prepare(void) {
     env.parallel = all_in_turn;
     hold_gap = gap;
     vfs_install();
-    return true;
-}
-
-static void remove_all(void) {
-    char command[120];
-    snprintf(command, sizeof command, "rm -rf '%s'", dir);
-    if (system(command) != 0) fprintf(stderr, "%s: cannot be removed\n", dir);
+    return atexit(remove_all) == 0;
 }
 
 int main(int argc, char **argv) {
@@ -587,7 +587,6 @@ int main(int argc, char **argv) {
             if (stopped || (args.first && total.found)) break;
             run_seed(args.seed + i);
         }
-    remove_all();
     tell_total(seconds_now() - start);
     if (!args.without_hold) return total.found + total.unlike ? 1 : 0;
     bool must_harm = sqlite3_libversion_number() < FIXED_VERSION;
