@@ -242,7 +242,7 @@ def test_one_backup_of_two_destinations_is_enough(box):
     r = run(box, "sqlite3 app.db 'SELECT count(*) FROM t' >&2", "-exec-wait", "0.5s", "-exec-strict",
             to=[box.replica, backup], user=user)
     assert str(box.replica) in r.end(8) and not box.db.exists()
-    r = run(box, "sqlite3 app.db 'SELECT count(*) FROM t' >&2", "-exec-wait", "0.5s", "-drain", "0s",
+    r = run(box, "sqlite3 app.db 'SELECT count(*) FROM t' >&2", "-exec-wait", "2s", "-drain", "0s",
             to=[box.replica, backup], user=user)
     r.end(7)  # the silent one lacks it
     assert r.events("start.without", to=url(box.replica)) and words(r, "7")
