@@ -5,7 +5,6 @@
  * fopen, opendir, realpath and remove are wrapped as wholes. Not wrapped: what cannot fail for a
  * reason from outside (munmap, clock_gettime, sigaction), and letting go of a lock.
  */
-#undef _FILE_OFFSET_BITS /* else `open` would be defined as open64, and open64 twice */
 #include "points.h"
 
 #include <dirent.h>

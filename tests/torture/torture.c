@@ -1,6 +1,7 @@
 /* Torture: every allocation and every system call of an operation fails once, and from then on.
  *
  *     torture [--count 20000] [--seconds 0] [--seed 1] [--operation NAME] [--jobs 2] [--build DIR]
+ *             [--call NAME]             only of this system call, or malloc
  *     torture --only source:pwrite:23:EIO+
  *
  * A run in which nothing fails counts the points of each operation. Where there are more than
@@ -47,6 +48,8 @@
 #define DEADLINE_S 60
 #define SHOWN_MOST 5 /* findings of an operation and a kind that are printed */
 #define EXIT_STATUS_MOST 10
+#define CALL_ANY (-2)
+#define CALL_MALLOC (-1)
 
 struct outcome *outcome;
 struct err sure_err;
@@ -71,7 +74,8 @@ struct work {
     uint64_t counted[POINT_KINDS], points[POINT_KINDS], wanted[POINT_KINDS];
     uint8_t *trace;
     struct tally tally[POINT_KINDS];
-    int line; /* to its worker: it says that it is ready, and is told to go */
+    bool shared[POINT_KINDS]; /* `wanted` is settled */
+    int line;                 /* to its worker: it says that it is ready, and is told to go */
     pid_t worker;
     int64_t until_ns; /* INT64_MAX: no limit */
     struct outcome *outcome;
@@ -85,7 +89,8 @@ static struct {
     int64_t seconds;
     int jobs;
     const char *only, *operation;
-} want = {.count = 20000, .seed = 1, .jobs = 2};
+    int call; /* points of this one only; CALL_ANY, CALL_MALLOC */
+} want = {.count = 20000, .seed = 1, .jobs = 2, .call = CALL_ANY};
 static const char *self;
 
 static int64_t now_ns(void) {
@@ -466,6 +471,14 @@ static int replay(struct work *w, const struct baseline *base) {
 
 /* ---- a worker: prepares, counts, waits for its turn, and shares it ---- */
 
+static void keep_wanted(struct work *w, enum point_kind kind) {
+    uint64_t kept = 0;
+    if (kind == POINT_ALLOCATION && want.call == CALL_MALLOC) return;
+    for (uint64_t i = 0; kind == POINT_CALL && i < w->counted[kind]; i++)
+        if (w->trace[i] == want.call) w->trace[kept++] = (uint8_t)want.call;
+    w->counted[kind] = kept;
+}
+
 static void count_points(struct work *w, struct baseline *base) {
     const struct operation *op = w->operation;
     enter("baseline");
@@ -483,6 +496,7 @@ static void count_points(struct work *w, struct baseline *base) {
     for (int k = 0; k < POINT_KINDS; k++) {
         w->counted[k] = outcome->seen.counted[k];
         if (k == POINT_CALL && w->counted[k] > TRACE_MOST) w->counted[k] = TRACE_MOST;
+        if (want.call != CALL_ANY) keep_wanted(w, (enum point_kind)k);
         w->points[k] = points_of(w, (enum point_kind)k);
     }
 }
@@ -559,7 +573,8 @@ static void share_out(void) {
         for (int i = 0; i < work_count * POINT_KINDS; i++) {
             struct work *w = &works[i / POINT_KINDS];
             int k = i % POINT_KINDS;
-            if (w->wanted[k] || w->points[k] > part) continue;
+            if (w->shared[k] || w->points[k] > part) continue;
+            w->shared[k] = true;
             w->wanted[k] = w->points[k];
             left -= w->points[k];
             open--;
@@ -568,7 +583,7 @@ static void share_out(void) {
     }
     for (int i = 0; i < work_count * POINT_KINDS; i++) {
         struct work *w = &works[i / POINT_KINDS];
-        if (!w->wanted[i % POINT_KINDS]) {
+        if (!w->shared[i % POINT_KINDS]) {
             w->wanted[i % POINT_KINDS] = left / (uint64_t)open;
             left -= left / (uint64_t)open--;
         }
@@ -611,11 +626,15 @@ static uint64_t print_kind(enum point_kind k, double seconds) {
 }
 
 static void parse_arguments(int argc, char **argv) {
-    static const struct option options[] = {
-        {"count", required_argument, NULL, 'c'},     {"seconds", required_argument, NULL, 's'},
-        {"seed", required_argument, NULL, 'x'},      {"only", required_argument, NULL, 'o'},
-        {"operation", required_argument, NULL, 'p'}, {"jobs", required_argument, NULL, 'j'},
-        {"build", required_argument, NULL, 'b'},     {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"count", required_argument, NULL, 'c'},
+                                            {"seconds", required_argument, NULL, 's'},
+                                            {"seed", required_argument, NULL, 'x'},
+                                            {"only", required_argument, NULL, 'o'},
+                                            {"operation", required_argument, NULL, 'p'},
+                                            {"jobs", required_argument, NULL, 'j'},
+                                            {"build", required_argument, NULL, 'b'},
+                                            {"call", required_argument, NULL, 'l'},
+                                            {NULL, 0, NULL, 0}};
     int option;
     self = argv[0];
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) switch (option) {
@@ -625,6 +644,7 @@ static void parse_arguments(int argc, char **argv) {
         case 'o': want.only = optarg; break;
         case 'p': want.operation = optarg; break;
         case 'j': want.jobs = atoi(optarg); break;
+        case 'l': want.call = call_named(optarg); break;
         case 'b': setenv("TORTURE_BUILD", optarg, 1); break;
         default: exit(2);
         }
