@@ -32,6 +32,15 @@ interop:
 	@scripts/test $(BUILD) interop
 	@tests/interop/run.py --report $(BUILD)/interop.xml $(BUILD)/interop-again.xml
 
+# Every claim of docs/testing.md, with counts; at most 15 minutes on two cores, and PROOF=long runs all of it.
+proof:
+	@scripts/setup build test lint parts ceph
+	@scripts/build $(BUILD) -Dtests=enabled
+	@scripts/fetch-sqlite build-parts/sqlite
+	@[ -f build-sqlite-sim/build.ninja ] || meson setup build-sqlite-sim -Dsqlite=build-parts/sqlite -Dtests=enabled >/dev/null
+	@ninja --quiet -C build-sqlite-sim tests/sim/sim_interleave >/dev/null
+	@tests/proof/proof.py --build $(BUILD) $(ARGS)
+
 soak:
 	@scripts/setup build test
 	@scripts/build $(BUILD) -Dtests=enabled
@@ -97,4 +106,4 @@ fmt:
 install: all
 	@meson install -C $(BUILD) --no-rebuild
 
-.PHONY: all setup interop demo demo-s3 test soak soak-s3 bench bench-s3 bench-store bench-tuning lint deb fuzz san fmt install
+.PHONY: all setup interop proof demo demo-s3 test soak soak-s3 bench bench-s3 bench-store bench-tuning lint deb fuzz san fmt install
