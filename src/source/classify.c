@@ -436,19 +436,17 @@ static bool is_ours(const struct dest *d) {
     return d->owner_is_us || known_by_run_file(d) >= 0;
 }
 
-/* What was said of a state holds of that state alone: whoever wrote it may have gone on since. */
-static bool may_adopt(const struct dest *d) {
-    return d->source->opt.adopt_local || (d->older_txid && d->tail.txid == d->older_txid);
-}
-
+/* What was said of an older state holds of that state alone: whoever wrote it may have gone on
+ * since. And what another took from us we don't take back. */
 static bool may_append(const struct dest *d) {
     const struct source_options *o = &d->source->opt;
-    bool adopt = may_adopt(d);
+    bool ours = is_ours(d) || o->take_over;
+    bool adopt = o->adopt_local || (ours && d->older_txid && d->tail.txid == d->older_txid);
     switch (d->class) {
     case CLASS_NEW:
     case CLASS_AHEAD: return true;
-    case CLASS_CONTINUES: return is_ours(d) || !d->owner[0] || o->take_over || adopt;
-    case CLASS_EQUAL: return is_ours(d) || o->take_over || adopt;
+    case CLASS_CONTINUES: return ours || !d->owner[0] || adopt;
+    case CLASS_EQUAL: return ours || adopt;
     case CLASS_UNPROVEN: return adopt || (o->take_over && !d->tail.header.chain.present);
     case CLASS_INCOMPATIBLE: return false;
     default: return adopt;

@@ -1,5 +1,6 @@
 """replicate -exec: the database comes, it is shipped, the application runs, and both end together."""
 import contextlib
+import json
 import os
 import pty
 import select
@@ -12,7 +13,7 @@ import sys
 
 import pytest
 
-from box import COMMAND, FAST, NOBODY, PATIENCE, Replicator, add_rows, assert_same, count_rows, give, remove, until, url
+from box import COMMAND, FAST, NOBODY, PATIENCE, Replicator, add_rows, assert_same, contents, count_rows, give, remove, until, url
 
 # An application that says each signal it gets on its standard error and ends at SIGTERM, or by itself.
 APP = f"""exec {shlex.quote(sys.executable)} -c '
@@ -307,11 +308,10 @@ def test_newest_of_two_destinations_is_restored_and_the_other_follows(box):
     assert "txid" in (box.replica / "holdfast/pins.json").read_text()  # what it held can be had
 
 
-@pytest.mark.file_only("a directory is moved away")
-def test_behind_two_destinations_it_comes_to_the_newest_and_the_other_follows(box):
-    """Power was lost; one of them was away before that."""
-    second = box.path / "second"
-    away = box.path / "away"
+def behind_two(box):
+    """Power was lost, and one of two destinations was away before that: the database is behind both. The second,
+    which has most."""
+    second, away = box.path / "second", box.path / "away"
     c = box.new_app(5)
     r = box.start("-keep-level0", "1h", to=[box.replica, second])
     r.wait("ship", to=url(box.replica))
@@ -331,6 +331,12 @@ def test_behind_two_destinations_it_comes_to_the_newest_and_the_other_follows(bo
     away.rename(box.replica)
     box.put_back(before)
     box.forget_run()
+    return second
+
+
+@pytest.mark.file_only("a directory is moved away")
+def test_behind_two_destinations_it_comes_to_the_newest_and_the_other_follows(box):
+    second = behind_two(box)
     r = run(box, "true", to=[box.replica, second])
     r.end(0)
     assert r.events("fast_forwarded")[-1]["from"] == url(second)
@@ -338,6 +344,18 @@ def test_behind_two_destinations_it_comes_to_the_newest_and_the_other_follows(bo
     assert_same(box.db, box.restore())
     assert_same(box.db, box.restore(to=second))
     assert "txid" in (box.replica / "holdfast/pins.json").read_text()
+
+
+@pytest.mark.file_only("a directory is moved away")
+def test_behind_two_destinations_of_which_another_took_one_it_leaves_that_alone(box):
+    second = behind_two(box)
+    note = box.replica / "holdfast/owner.json"
+    owner = json.loads(note.read_text()) | {"host": "elsewhere", "path": "/elsewhere/app.db", "file": "other"}
+    note.write_text(json.dumps(owner))
+    before = contents(box.replica)
+    r = run(box, "true", to=[second, box.replica])
+    assert "UNPROVEN" in r.end(5)
+    assert contents(box.replica) == before and not r.events("exec.start")
 
 
 # ---- what the application gets ----
