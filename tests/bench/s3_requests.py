@@ -55,8 +55,9 @@ def measure(b):
         print(f"  {'requests':34}" + "".join(f"{k:>10}" for k in KINDS))
         with bench.Replicate(b, db, near.box(uuid.uuid4().hex[:8]), "-levels", "1s,2s,4s", "-keep-level0", "1s") as r:
             r.wait("ship")
+            before = len(r.events)
             b.lines("stamps", db, 3, 10, b.args.seed)
-            r.wait("compact", 60, since=len(r.events), level=lambda level: level == "3")
+            r.wait("compact", 60, since=before, level=lambda level: level == "3")
             r.wait_quiet(10)
             print(f"  {'start, 30 commits, their compaction':34}" + "".join(f"{r.requests()[k]:>10}" for k in KINDS))
             quiet = difference(b, r, log, "idle", idle)
