@@ -1,7 +1,8 @@
 /* Replication under faults, with a virtual clock: the real source, replica and restore on real
  * SQLite databases, with stores and machines that do their worst.
  *
- *     sim_replication [--count N] [--seconds S] [--seed X] [--only SEED] [--jobs J] [--twice]
+ *     sim_replication [--count N] [--seconds S] [--seed X] [--only SEED] [--jobs J] [--first]
+ *                     [--twice]
  *
  * A seed is a few machines with one history between them. Their applications commit, check point,
  * close; sources start, die at any effect, are paused and come back after another took over; disks
@@ -84,14 +85,22 @@ static void outage_begins(void) {
     at(now_ns + length, outage_ends, NULL);
 }
 
+/* Mostly one that nothing else makes up for. */
 static void lose_object(void) {
     struct bucket *b = &buckets[below((uint32_t)bucket_count)];
-    for (int tries = 0; b->count && tries < 20; tries++) {
+    for (int tries = 0; b->count && tries < 40; tries++) {
         struct object *o = &b->objects[below((uint32_t)b->count)];
         if (!o->ltx || o->gone_ns) continue;
+        o->gone_ns = now_ns;
+        oracle_damaged(b);
+        if (!b->holed_ns && tries < 30) {
+            o->gone_ns = 0;
+            continue;
+        }
         trace("%s loses %s", b->name, o->key);
-        o->gone_ns = b->damaged_ns = now_ns;
+        b->damaged_ns = now_ns;
         count.damages++;
+        for (int i = 0; i < host_count && chance(500); i++) source_kill(&hosts[i]);
         return;
     }
 }
@@ -135,7 +144,7 @@ static void act_on(struct host *h) {
         if (swarm.outages) outage_begins();
         return;
     case 10:
-        if (swarm.damage && chance(200)) lose_object();
+        if (swarm.damage && chance(500)) lose_object();
         return;
     case 11:
     case 12:
@@ -176,7 +185,7 @@ static void draw_swarm(void) {
     swarm.acts = 20 + below(60);
     swarm.crashes = chance(700) ? 400 : 0;
     swarm.gap_commits = chance(400) ? 30 : 0;
-    swarm.damage = chance(60);
+    swarm.damage = chance(100);
     swarm.takeovers = chance(300);
     swarm.rollbacks = chance(300);
     swarm.jumps = chance(200);
@@ -205,6 +214,8 @@ static void draw_swarm(void) {
         o->level_ms[3] = 3 * o->level_ms[2];
         o->snapshot_ms = chance(500) ? 60000 : 300000;
         o->retention = (struct retention){1000 + below(10000), 30000 + below(300000)};
+        if (chance(200)) /* snapshots lead over what the levels have not made their own */
+            o->snapshot_ms = o->retention.snapshot_ms = 3000 + below(5000);
     }
     promised = o->retention;
     if (!promised.level0_ms) promised = (struct retention){300000, 86400000};
@@ -410,7 +421,7 @@ struct order {
     uint64_t seed, count;
     double end;
     int jobs;
-    bool twice;
+    bool twice, first;
 };
 
 static double seconds(void) {
@@ -462,7 +473,7 @@ static bool next_slice(int job, int status, uint64_t *next, const struct order *
         fflush(stdout);
         s->at++;
     }
-    if (o->end && seconds() >= o->end) return false;
+    if ((o->end && seconds() >= o->end) || (o->first && *found)) return false;
     if (s->at < s->last) return true;
     uint64_t end = o->seed + o->count;
     s->at = *next;
@@ -506,13 +517,11 @@ static void report(const struct order *o, uint64_t found, double took) {
 }
 
 int main(int argc, char **argv) {
-    static const struct option words[] = {{"count", required_argument, NULL, 'n'},
-                                          {"seconds", required_argument, NULL, 's'},
-                                          {"seed", required_argument, NULL, 'x'},
-                                          {"only", required_argument, NULL, 'o'},
-                                          {"jobs", required_argument, NULL, 'j'},
-                                          {"twice", no_argument, NULL, '2'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option words[] = {
+        {"count", required_argument, NULL, 'n'}, {"seconds", required_argument, NULL, 's'},
+        {"seed", required_argument, NULL, 'x'},  {"only", required_argument, NULL, 'o'},
+        {"jobs", required_argument, NULL, 'j'},  {"twice", no_argument, NULL, '2'},
+        {"first", no_argument, NULL, '1'},       {NULL, 0, NULL, 0}};
     struct order o = {.seed = 1, .count = 10000, .jobs = 1};
     double begun = seconds();
     for (int c; (c = getopt_long(argc, argv, "", words, NULL)) != -1;) {
@@ -521,6 +530,7 @@ int main(int argc, char **argv) {
         else if (c == 'x') o.seed = strtoull(optarg, NULL, 10);
         else if (c == 'j') o.jobs = atoi(optarg);
         else if (c == '2') o.twice = true;
+        else if (c == '1') o.first = true;
         else if (c == 'o') o.seed = strtoull(optarg, NULL, 10), o.count = 1, loud = true;
         else if (c != 's') return 2;
     }

@@ -95,6 +95,7 @@ struct object {
     char key[KEY_SIZE];
     uint8_t *bytes;
     size_t size;
+    int64_t sender_ns;                 /* since when its sender lives */
     int64_t time_ms, born_ns, gone_ns; /* gone_ns 0: it is there */
     /* of LTX files, decoded when it came */
     bool ltx;
@@ -123,6 +124,7 @@ struct bucket {
     uint64_t acked;      /* newest acknowledged to anybody */
     int64_t newest_ms;   /* the latest wall clock of any writer */
     int64_t damaged_ns;  /* the store lost an object; 0: it never did */
+    int64_t holed_ns;    /* and its newest state cannot be made since then */
     bool untidy;         /* it may hold what no writer knows of: a level looks as if it had holes */
     uint64_t turned[16]; /* TXIDs after which a person chose another history */
     int turns;
@@ -160,6 +162,7 @@ void oracle_end(void);
 /* A source is about to put the state `state` into slot `txid`. */
 void oracle_attempt(struct bucket *, uint64_t txid, uint64_t node, int state, bool turns);
 void oracle_object(struct bucket *, struct object *);  /* it has come */
+void oracle_damaged(struct bucket *);                  /* it has lost something */
 void oracle_removed(struct bucket *, const char *key); /* it has gone */
 void oracle_acked(struct bucket *, uint64_t txid, uint64_t node);
 struct slot *oracle_slot(struct bucket *, uint64_t txid); /* NULL: never was */

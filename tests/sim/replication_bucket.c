@@ -59,7 +59,7 @@ void bucket_deinit(struct bucket *b) {
 }
 
 static void create(struct bucket *b, const char *key, const void *bytes, size_t size,
-                   int64_t time_ms) {
+                   int64_t time_ms, int64_t sender_ns) {
     if (b->count == b->capacity) {
         b->capacity = b->capacity ? b->capacity * 2 : 64;
         b->objects = realloc(b->objects, b->capacity * sizeof *b->objects);
@@ -71,6 +71,7 @@ static void create(struct bucket *b, const char *key, const void *bytes, size_t 
     ENSURE(o->bytes && strlen(key) < sizeof o->key);
     snprintf(o->key, sizeof o->key, "%s", key);
     memcpy(o->bytes, bytes, size);
+    o->sender_ns = sender_ns;
     oracle_object(b, o);
     for (size_t i = 0; i + 1 < b->count && o->ltx; i++)
         if (strcmp(b->objects[i].key, key) == 0) b->untidy = true;
@@ -114,6 +115,7 @@ struct request {
     size_t size;
     int64_t time_ms;
     rc result;
+    int64_t sender_ns;
     int owners;
     bool late;
 };
@@ -135,7 +137,8 @@ static void apply(void *arg) {
     trace("  %s %s %s: %s", q->bucket->name, verbs[q->verb], q->key, rc_name(q->result.code));
     if (q->verb == NOTE && there) there->gone_ns = now_ns;
     if (q->verb == DELETE) delete (q->bucket, q->key);
-    else if (is_ok(q->result)) create(q->bucket, q->key, q->bytes, q->size, q->time_ms);
+    else if (is_ok(q->result))
+        create(q->bucket, q->key, q->bytes, q->size, q->time_ms, q->sender_ns);
     q->bucket->untidy |= q->late && is_ok(q->result);
     let_go(q);
 }
@@ -212,6 +215,7 @@ static rc change(struct store *s, enum verb verb, const char *key, const void *b
     if (size) memcpy(q->bytes, bytes, size);
     q->size = size;
     q->time_ms = time_ms;
+    q->sender_ns = c->life ? c->life->born_ns : 0;
     q->owners = fate == TWICE ? 3 : 2;
     int64_t there = now_ns + delay();
     if (fate == LATE) {

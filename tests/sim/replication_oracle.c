@@ -253,9 +253,27 @@ static void check_history(struct bucket *b, const struct object *o, const struct
     count.adopted++;
 }
 
+static bool has_hole(struct bucket *b) {
+    struct listing l = {0};
+    struct plan plan = {0};
+    struct err e;
+    bucket_list(b, &l);
+    rc r = plan_make(&l, (struct target){0}, &plan, &e);
+    plan_deinit(&plan);
+    listing_deinit(&l);
+    return r.code == RC_CORRUPT;
+}
+
+void oracle_damaged(struct bucket *b) {
+    if (!b->holed_ns && has_hole(b)) b->holed_ns = now_ns;
+}
+
 static void slot_taken(struct bucket *b, struct object *o, uint64_t checksum) {
     uint64_t txid = o->file.max_txid;
     struct slot *s = oracle_slot(b, txid), *before;
+    if (b->holed_ns && o->sender_ns > b->holed_ns && o->page_count == 0 && has_hole(b))
+        violated("I11 fail loud", "%s lacks an object, and a run begins there: %s", b->name,
+                 o->key);
     if (o->header.node_id == OLD_NODE) {
         b->old =
             (struct slot){.node = OLD_NODE, .checksum = checksum, .there = true, .fence = true};

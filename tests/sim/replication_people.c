@@ -413,7 +413,7 @@ void take_over_from(struct host *from) {
         struct host *h = &hosts[i];
         if (h == from || h->run || h->busy || h->m.paused || (h->there && !h->out)) continue;
         command_start(h, take_over,
-                      (struct command){.copy = chance(300) && from->app, .from = from});
+                      (struct command){.copy = from && from->app && chance(300), .from = from});
         return;
     }
 }
