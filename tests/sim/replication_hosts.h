@@ -30,7 +30,7 @@ struct host {
     bool out;        /* another took over */
     bool wanted;     /* a source ought to run */
     bool busy;       /* somebody is at it */
-    bool adopt, take_over, turns;
+    bool adopt, take_over, turns, has_turned;
     bool rolled_back; /* its disk is an older one */
     int refused;
 };

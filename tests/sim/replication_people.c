@@ -134,7 +134,7 @@ static void start_source(struct host *h) {
     struct run *r = calloc(1, sizeof *r);
     ENSURE(r && !h->run);
     r->host = h;
-    r->turns = h->turns;
+    r->turns = h->has_turned |= h->turns; /* a run that died at it is gone on with */
     r->began_with = h->state;
     r->life = life_new(&h->m, r, run_died);
     if (!settling && chance(swarm.crashes)) r->life->crash_at = 1 + below(chance(500) ? 20 : 150);
