@@ -335,6 +335,7 @@ void oracle_object(struct bucket *b, struct object *o) {
     }
     /* Of a run that is not the newest: that one does not know of it. */
     b->untidy |= o->header.node_id != b->slots[b->slot_count - 1].node;
+    if (b->damaged_ns) return; /* its slots are not all known any more */
     if (!to) violated("I5 chain", "%s %s ends where no slot was taken", b->name, o->key);
     if (!from && o->file.min_txid != 1)
         violated("I5 chain", "%s %s begins behind no slot", b->name, o->key);
