@@ -488,10 +488,11 @@ class Life:
             self.check_beside(target if forward else None, ["target.db"] * there)
             self.note(f"restore{' -fast-forward' * forward}: killed {killed}, target there {there}")
             if not there or forward:
+                before = target.read_bytes() if there else None  # the old one, or what the first was done with
                 code = self.command("restore", *words, self.replica, target, expect=(0, 5) if forward else (0,))
                 if code == 0:
                     self.same(target, "the restore after a killed one")
-                elif target.read_bytes() != self.old:  # what would prove that it is older is no longer kept
+                elif target.read_bytes() != before:  # what would prove that it is older is no longer kept
                     raise Failure("a fast-forward that was refused changed its target")
             self.check_beside(target if forward else None, ["target.db"])
         for left in self.out_dir.iterdir():
