@@ -338,7 +338,8 @@ static rc read_customer_key(struct s3 *s, struct err *e) {
                        "HOLDFAST_SSE_CUSTOMER_KEY and the URL's sse exclude each other");
     if (strcmp(s->at.scheme, "http") == 0 && !s->at.is_loopback)
         return err_set(e, RC_USAGE, "HOLDFAST_SSE_CUSTOMER_KEY is not sent over plain http");
-    ENSURE(EVP_Digest(bytes, 32, md5, NULL, EVP_md5(), NULL));
+    if (EVP_Digest(bytes, 32, md5, NULL, EVP_md5(), NULL) != 1)
+        return err_set(e, RC_NOMEM, "no memory for a digest");
     EVP_EncodeBlock((uint8_t *)s->customer_key_md5, md5, sizeof md5);
     snprintf(s->customer_key, sizeof s->customer_key, "%s", key);
     OPENSSL_cleanse(bytes, sizeof bytes);

@@ -74,10 +74,10 @@ static void address(const struct s3 *s, const struct call *c, const char *region
     sigv4_escape(path, c->key, true);
 }
 
-static void content_md5(const struct call *c, char out[32]) {
+static bool content_md5(const struct call *c, char out[32]) {
     uint8_t md5[16];
-    ENSURE(EVP_Digest(c->body, (size_t)c->body_size, md5, NULL, EVP_md5(), NULL));
-    EVP_EncodeBlock((uint8_t *)out, md5, sizeof md5);
+    return EVP_Digest(c->body, (size_t)c->body_size, md5, NULL, EVP_md5(), NULL) == 1 &&
+           EVP_EncodeBlock((uint8_t *)out, md5, sizeof md5) > 0;
 }
 
 static void add_storing(const struct s3 *s, const struct call *c, struct headers *h,
@@ -107,6 +107,7 @@ static rc take_text(void *arg, const void *bytes, size_t n, struct err *e) {
 /* A request, put into words. */
 struct message {
     struct sigv4_request sign;
+    bool no_memory; /* for a digest of the body */
     struct headers headers;
     char host[512], time[48], md5[32], hash[SHA256_HEX_SIZE];
     struct buf path, url;
@@ -146,7 +147,7 @@ static const char *payload_hash(const struct s3 *s, const struct call *c, struct
     if (c->body_size && !s->at.sign_payload) return "UNSIGNED-PAYLOAD";
     if (c->body_hash) return c->body_hash;
     if (!c->body) return EMPTY_HASH;
-    sha256_hex(c->body, (size_t)c->body_size, m->hash);
+    m->no_memory |= !sha256_hex(c->body, (size_t)c->body_size, m->hash);
     return m->hash;
 }
 
@@ -165,7 +166,7 @@ static void add_headers(const struct s3 *s, const struct call *c, const struct c
     if (c->has_customer_key) add_customer_key(s, h);
     if (s->at.consistent) add(h, "x-tigris-consistent", "true");
     if (s->at.content_md5 && c->body_size && c->body) {
-        content_md5(c, m->md5);
+        m->no_memory |= !content_md5(c, m->md5);
         add(h, "content-md5", m->md5);
     }
     m->sign.headers = h->list;
@@ -176,6 +177,7 @@ static rc say_headers(struct message *m, const struct credentials *keys, struct 
                       struct err *e) {
     size_t starts[HTTP_HEADERS_MAX] = {0};
     const struct headers *h = &m->headers;
+    if (m->no_memory) return err_set(e, RC_NOMEM, "no memory for a digest");
     buf_text(&m->lines, "Authorization: ");
     TRY(sigv4_sign(&m->sign, keys, &m->lines, e));
     for (int i = 0; i < h->count; i++) {

@@ -26,10 +26,11 @@ void hex_of(const uint8_t *bytes, size_t n, char *out) {
     for (size_t i = 0; i < n; i++) snprintf(out + 2 * i, 3, "%02x", bytes[i]);
 }
 
-void sha256_hex(const void *bytes, size_t n, char out[SHA256_HEX_SIZE]) {
+bool sha256_hex(const void *bytes, size_t n, char out[SHA256_HEX_SIZE]) {
     uint8_t hash[HASH_SIZE];
-    ENSURE(EVP_Digest(bytes, n, hash, NULL, EVP_sha256(), NULL) == 1);
+    if (EVP_Digest(bytes, n, hash, NULL, EVP_sha256(), NULL) != 1) return false;
     hex_of(hash, sizeof hash, out);
+    return true;
 }
 
 void sigv4_escape(struct buf *out, const char *text, bool keep_slash) {
@@ -67,39 +68,40 @@ static void canonical_request(const struct sigv4_request *q, struct buf *out) {
     buf_text(out, q->payload_hash);
 }
 
-static void hmac(uint8_t key[HASH_SIZE], const char *text) {
-    uint8_t out[HASH_SIZE];
-    ENSURE(HMAC(EVP_sha256(), key, HASH_SIZE, (const uint8_t *)text, strlen(text), out, NULL));
-    memcpy(key, out, HASH_SIZE);
+static bool hmac(uint8_t key[HASH_SIZE], const char *text) {
+    uint8_t by[HASH_SIZE];
+    memcpy(by, key, HASH_SIZE);
+    return HMAC(EVP_sha256(), by, HASH_SIZE, (const uint8_t *)text, strlen(text), key, NULL);
 }
 
-/* The signature of `text`: a key is derived from the secret for this day, region and service. */
-static void sign(const struct sigv4_request *q, const char *secret, const char *text,
+/* The signature of `text`: a key is derived from the secret for this day, region and service.
+ * False: no memory. */
+static bool sign(const struct sigv4_request *q, const char *secret, const char *text,
                  char out[SHA256_HEX_SIZE]) {
     char first[sizeof((struct credentials *)0)->secret_key + 4], day[9];
     uint8_t key[HASH_SIZE];
     int n = snprintf(first, sizeof first, "AWS4%s", secret);
     snprintf(day, sizeof day, "%.8s", q->time);
-    ENSURE(HMAC(EVP_sha256(), first, n, (const uint8_t *)day, 8, key, NULL));
-    hmac(key, q->region);
-    hmac(key, q->service);
-    hmac(key, "aws4_request");
-    hmac(key, text);
-    hex_of(key, sizeof key, out);
+    bool good = HMAC(EVP_sha256(), first, n, (const uint8_t *)day, 8, key, NULL) &&
+                hmac(key, q->region) && hmac(key, q->service) && hmac(key, "aws4_request") &&
+                hmac(key, text);
+    if (good) hex_of(key, sizeof key, out);
     OPENSSL_cleanse(first, sizeof first);
+    return good;
 }
 
 rc sigv4_sign(const struct sigv4_request *q, const struct credentials *c, struct buf *out,
               struct err *e) {
-    char hash[SHA256_HEX_SIZE], signature[SHA256_HEX_SIZE], scope[160], text[512];
+    char hash[SHA256_HEX_SIZE] = "", signature[SHA256_HEX_SIZE], scope[160], text[512];
     struct buf canonical AUTO(buf_deinit);
     buf_init(&canonical, CANONICAL_MAX);
     canonical_request(q, &canonical);
     TRY(buf_check(&canonical, "request to sign", e));
-    sha256_hex(canonical.bytes, canonical.size, hash);
+    bool good = sha256_hex(canonical.bytes, canonical.size, hash);
     snprintf(scope, sizeof scope, "%.8s/%.64s/%.32s/aws4_request", q->time, q->region, q->service);
     snprintf(text, sizeof text, "AWS4-HMAC-SHA256\n%s\n%s\n%s", q->time, scope, hash);
-    sign(q, c->secret_key, text, signature);
+    if (!good || !sign(q, c->secret_key, text, signature))
+        return err_set(e, RC_NOMEM, "no memory to sign with");
     buf_text(out, "AWS4-HMAC-SHA256 Credential=");
     buf_text(out, c->access_key);
     buf_text(out, "/");

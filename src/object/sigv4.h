@@ -28,7 +28,8 @@ struct sigv4_request {
 void sigv4_time(int64_t unix_ms, char out[SIGV4_TIME_SIZE]);
 /* Everything but A-Z a-z 0-9 - . _ ~ becomes %XX; a slash too unless it is kept. */
 void sigv4_escape(struct buf *out, const char *text, bool keep_slash);
-void sha256_hex(const void *bytes, size_t n, char out[SHA256_HEX_SIZE]);
+/* False: OpenSSL has no memory for it. */
+MUST_USE bool sha256_hex(const void *bytes, size_t n, char out[SHA256_HEX_SIZE]);
 void hex_of(const uint8_t *bytes, size_t n, char *out); /* 2n digits and a NUL */
 /* The value of the Authorization header, NUL-terminated, into `out`. */
 MUST_USE rc sigv4_sign(const struct sigv4_request *, const struct credentials *, struct buf *out,
