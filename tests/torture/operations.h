@@ -21,6 +21,7 @@ struct outcome {
     uint64_t acked;  /* rows that were said to be safe */
     uint64_t committed;
     int waits;          /* that ended well */
+    char place[40];     /* of this run's own, elsewhere */
     char found[900];    /* "": nothing is wrong */
     bool nothing_fails; /* this is the run that counts */
     struct point point; /* else */
@@ -62,8 +63,10 @@ struct operation {
     bool is_command;       /* its code is an exit status, its words are on stderr */
     bool never_0;          /* what is asked for isn't true */
     bool waits;            /* more than it works: several at once */
+    bool only_named;       /* by --operation */
 };
 
-extern const struct operation source_operations[], store_operations[], command_operations[];
+extern const struct operation source_operations[], store_operations[], command_operations[],
+    bucket_operations[];
 
 #endif

@@ -530,12 +530,12 @@ static int work(struct work *w, int line) {
 /* ---- the whole ---- */
 
 static const struct operation *const rooms[] = {source_operations, store_operations,
-                                                command_operations};
+                                                command_operations, bucket_operations};
 
 static bool is_wanted(const struct operation *op) {
     size_t n = strlen(op->name);
     if (want.only) return strncmp(want.only, op->name, n) == 0 && want.only[n] == ':';
-    return !want.operation || strcmp(want.operation, op->name) == 0;
+    return want.operation ? strcmp(want.operation, op->name) == 0 : !op->only_named;
 }
 
 static void begin_worker(struct work *w, const struct operation *op) {
