@@ -532,11 +532,11 @@ WRAP(inotify_init1, int, inotify_init1, -1, (int flags), (flags))
 WRAP(inotify_add_watch, int, inotify_add_watch, -1, (int fd, const char *path, uint32_t mask),
      (fd, path, mask))
 WRAP(nanosleep, int, nanosleep, -1, (const struct timespec *t, struct timespec *left), (t, left))
-/* SQLite's: where it tries a lock a hundred times, that is enough of a test in a twentieth of the
+/* SQLite's: where it tries a lock a hundred times, that is enough of a test in a thousandth of the
  * time. */
 int usleep(useconds_t us) {
     NEXT(usleep);
-    return next(now.armed && !paused ? us / 20 : us);
+    return next(now.armed && !paused ? us / 1000 : us);
 }
 
 WRAP(fork, pid_t, fork, -1, (void), ())
