@@ -69,17 +69,16 @@ bool compact_due(const struct dest *d) {
 static void compact_failed(struct dest *d, const char *words, bool unknown) {
     struct source *s = d->source;
     struct outgoing *o = &d->compact;
-    struct err none;
     char level[24];
     int64_t wait = backoff_ns(s, 4 + o->attempts++);
     EVENT(s, "compact.retry", "to", d->store->url, "level", u64_text(level, (uint64_t)o->level),
           "err", words);
     o->retry_ns = mono(s) + wait;
     if (unknown && !o->streaming) return;
-    if (o->level < LEVEL_SNAPSHOT && !is_ok(bitmap_add_all(&d->since[o->level], &o->pages, &none)))
-        (void)bitmap_add_range(&d->since[o->level], 1, o->header.commit, &none).code;
+    if (o->level < LEVEL_SNAPSHOT && !is_ok(bitmap_add_all(&d->since[o->level], &o->pages, NULL)))
+        (void)bitmap_add_range(&d->since[o->level], 1, o->header.commit, NULL).code;
     for (int i = 1; o->level == LEVEL_SNAPSHOT && i < 4; i++)
-        if (!d->level_max[i]) (void)bitmap_add_range(&d->since[i], 1, o->header.commit, &none).code;
+        if (!d->level_max[i]) (void)bitmap_add_range(&d->since[i], 1, o->header.commit, NULL).code;
     bitmap_clear(&o->pages);
     outgoing_release(o);
     dest_unpin(d);

@@ -68,9 +68,8 @@ static void ship_header(struct dest *d, const struct cut *cut, struct ltx_header
 }
 
 static void give_back(struct dest *d) {
-    struct err ignored;
     if (d->ship.all_pages) d->full = true;
-    if (!is_ok(bitmap_add_all(&d->pending, &d->ship.pages, &ignored))) d->full = true;
+    if (!is_ok(bitmap_add_all(&d->pending, &d->ship.pages, NULL))) d->full = true;
     bitmap_clear(&d->ship.pages);
 }
 

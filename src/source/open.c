@@ -173,6 +173,26 @@ static rc read_levels(struct dest *d, struct err *e) {
     return ok();
 }
 
+/* A fence of this run that does not stand: it lies in the middle of what another has shipped, so
+ * its place is covered. One on which another run builds stays: that one's is the next, for ever. */
+static rc take_fence_back(struct dest *d, struct err *e) {
+    struct ltx_header h;
+    char key[KEY_SIZE];
+    bool there = false, covered = false;
+    for (size_t i = 0; i < d->files.count; i++) {
+        const struct replica_file *f = &d->files.files[i];
+        bool here = f->min_txid <= d->fence.min_txid && f->max_txid >= d->fence.max_txid;
+        *(f->level ? &covered : &there) |= here;
+        if (f->min_txid == d->fence.max_txid + 1 && f->size_bytes == LTX_LEAST_SIZE) return ok();
+    }
+    if (!there || !covered) return ok();
+    TRY(replica_read_header(d->store, &d->fence, &h, e));
+    if (h.node_id != d->source->nonce) return ok();
+    replica_key(d->store, &d->fence, key);
+    listing_remove(&d->files, &d->fence);
+    return d->store->ops->remove(d->store, key, e);
+}
+
 static rc read_replica(struct task *t, struct err *e) {
     struct dest *d = HOLDER_OF(t, struct dest, open_task);
     size_t strangers;
@@ -192,6 +212,7 @@ static rc read_replica(struct task *t, struct err *e) {
                        "%s is a whole bucket: give the replica a path of its own in it, as in "
                        "s3://bucket/app",
                        d->store->url);
+    TRY(take_fence_back(d, e));
     TRY(read_tail(d, e));
     TRY(read_owner(d, e));
     read_verified(d);
@@ -332,8 +353,7 @@ static rc fence_is_last(struct dest *d, const char *key, struct err *e) {
         if (now.files[i].max_txid > last) last = now.files[i].max_txid;
     listing_deinit(&now);
     if (last <= d->fence.max_txid) return ok();
-    TRY(d->store->ops->remove(d->store, key, e));
-    return err_set(e, RC_CONFLICT, "%s of %s was free again: another went on", key, d->store->url);
+    return err_set(e, RC_CONFLICT, "%s of %s: another went on behind it", key, d->store->url);
 }
 
 static rc put_fence(struct task *t, struct err *e) {

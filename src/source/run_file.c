@@ -46,11 +46,10 @@ static void put_bitmap(struct buf *b, const struct bitmap *pages) {
 static bool get_bitmap(struct rd *r, struct bitmap *pages) {
     uint32_t count = rd_u32be(r);
     uint64_t page = 0;
-    struct err ignored;
     for (uint32_t i = 0; i < count && rd_ok(r); i++) {
         page += rd_uvarint(r);
         if (page == 0 || page > UINT32_MAX - 1) return false;
-        if (!is_ok(bitmap_add(pages, (uint32_t)page, &ignored))) return false;
+        if (!is_ok(bitmap_add(pages, (uint32_t)page, NULL))) return false;
     }
     return rd_ok(r);
 }

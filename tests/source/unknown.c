@@ -153,6 +153,59 @@ START_TEST(a_fence_in_the_middle_of_what_another_shipped_does_not_stand) {
 }
 END_TEST
 
+static sem_t held, go_on;
+static bool fenced, was_held;
+
+static enum fault hold_the_list_after_the_fence(const char *op, const char *key) {
+    if (strcmp(op, "put") == 0 && strstr(key, "ltx/0/")) fenced = true;
+    if (strcmp(op, "list") != 0 || !fenced || was_held) return FAULT_NONE;
+    was_held = true;
+    sem_post(&held);
+    sem_wait(&go_on);
+    return FAULT_NONE;
+}
+
+/* Two begin at once. The second has read the first one's fence, and builds on it, before the first
+ * asks whether that is the last. */
+START_TEST(a_fence_on_which_another_builds_is_not_taken_away) {
+    struct verify_result whole;
+    int64_t due;
+    sem_init(&held, 0, 0);
+    sem_init(&go_on, 0, 0);
+    fenced = was_held = false;
+    sql("INSERT INTO t(b) VALUES ('both have it'); PRAGMA wal_checkpoint(TRUNCATE)");
+    start(false);
+    run_until_shipped();
+    stop();
+    change_sides();
+    trouble = hold_the_list_after_the_fence;
+    start(true);
+    while (source->dest[0].state != DEST_FENCING) {
+        must(step_once(&due));
+        if (source->dest[0].state == DEST_FENCING) break;
+        if (busy()) sem_wait(&woken);
+        else if (due > mono_now) mono_now = due;
+    }
+    sem_wait(&held);
+    change_sides();
+    sql("INSERT INTO t(b) VALUES ('acknowledged')");
+    start(true);
+    run_until_shipped();
+    uint64_t txid = source->dest[0].txid;
+    change_sides();
+    sem_post(&go_on);
+    rc r = ok();
+    for (int i = 0; is_ok(r) && !shipped() && i < 10000; i++) r = step();
+    ck_assert_msg(r.code == RC_BEHIND, "%s", is_ok(r) ? "it went on" : err.text);
+    must(replica_verify(replica, 1, NULL, &whole, &err));
+    ck_assert_uint_eq(whole.txid, txid);
+    trouble = NULL;
+    stop();
+    change_sides();
+    stop();
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("unknown");
     TCase *t = tcase_create("unknown");
@@ -161,6 +214,7 @@ int main(void) {
     tcase_add_test(t, a_compaction_that_may_be_there_is_put_again_by_its_name);
     tcase_add_test(t, who_died_before_its_fence_has_proven_nothing_that_came_later);
     tcase_add_test(t, a_fence_in_the_middle_of_what_another_shipped_does_not_stand);
+    tcase_add_test(t, a_fence_on_which_another_builds_is_not_taken_away);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
