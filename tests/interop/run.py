@@ -12,6 +12,7 @@ this run gave. 1: something differs, or a test failed. 2: could not run.
 """
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -92,6 +93,7 @@ def judge(args, cells, failed, skips, seconds):
 
 def main():
     args, began = arguments(), time.monotonic()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if args.report:
         return judge(args, *matrix.read(filter(os.path.exists, args.report)), 0)
     with tempfile.TemporaryDirectory(prefix="holdfast-interop-") as place:

@@ -909,12 +909,19 @@ def main():
     args, began = parse(), time.monotonic()
     if args.list:
         return show_cells()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     for program in ("holdfast", "tests/soak/soak_acknowledged"):
         if not os.access(Path(args.build) / program, os.X_OK):
             print(f"{args.build}/{program}: not there; build with -Dtests=enabled", file=sys.stderr)
             return 2
     args.dir = tempfile.mkdtemp(prefix="holdfast-store-", dir="/dev/shm")
+
+    def stop(number, frame):
+        """Told to end, and each child with it: at once, and nothing is left."""
+        shutil.rmtree(args.dir, ignore_errors=True)
+        os._exit(128 + number)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
     (Path(args.dir) / "certificates").mkdir()
     args.certificates = make_certificates(str(Path(args.dir) / "certificates"))
     until = began + args.seconds if args.seconds else 0
