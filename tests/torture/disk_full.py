@@ -7,13 +7,14 @@ under a final name; and with room again it goes on by itself, until the restored
 
     disk_full.py [--count 20] [--seconds 0] [--seed 1] [--only SEED] [--build DIR]
 
-A round is a place and how much room is left there, from its seed. Last line: tier=torture.diskfull ...
+A round is a place and how much room is left there, from its seed. Last line: tier=diskfull ...
 """
 import argparse
 import ctypes
 import os
 import random
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -187,6 +188,7 @@ def play(number):
 
 def main():
     args, began = arguments(), time.monotonic()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.environ["HOLDFAST"] = str(args.build.resolve() / "holdfast")
     if not own_mounts():
         print("disk_full.py: mounting is not allowed here", file=sys.stderr)
@@ -209,9 +211,9 @@ def main():
         name, wrong = play(number)
         ran, found, filled[name] = ran + 1, found + bool(wrong), filled[name] + 1
         if wrong:
-            print(f"found: {name}: {wrong}\n  replay: {sys.argv[0]} --only {number}", flush=True)
+            print(f"found: {name}: {wrong}\n  replay: {sys.argv[0]} --build {args.build} --only {number}", flush=True)
     counts = " ".join(f"{name}={n}" for name, n in filled.items())
-    print(f"tier=torture.diskfull ran={ran} of={len(numbers)} found={found} seconds={time.monotonic() - began:.1f} {counts}")
+    print(f"tier=diskfull ran={ran} of={len(numbers)} found={found} seconds={time.monotonic() - began:.1f} {counts}")
     return 1 if found else 0
 
 
