@@ -204,9 +204,12 @@ class Scene:
         self.run.mkdir()
 
     def ask(self, explorer, word):
-        explorer.stdin.write(word + "\n")
-        explorer.stdin.flush()
-        return numbers(explorer.stdout.readline())
+        with contextlib.suppress(BrokenPipeError):
+            explorer.stdin.write(word + "\n")
+            explorer.stdin.flush()
+        said = explorer.stdout.readline()
+        self.must(said, "the explorer died of it")
+        return numbers(said)
 
     def must(self, condition, words):
         if not condition:
@@ -318,25 +321,36 @@ class Scene:
             def each():
                 for text in iter(explorer.stdout.readline, ""):
                     yield {**numbers(text), "ask": lambda word: self.ask(explorer, word)}
-                    explorer.stdin.write("next\n")
-                    explorer.stdin.flush()
+                    with contextlib.suppress(BrokenPipeError):
+                        explorer.stdin.write("next\n")
+                        explorer.stdin.flush()
 
             yield each()
-            explorer.stdin.close()
+            with contextlib.suppress(BrokenPipeError):
+                explorer.stdin.close()
+        if explorer.returncode:
+            raise Unable(f"{self.name}: the explorer died, {explorer.returncode}")
 
     def starts(self, count, until, seed=None):
         """What was found, in words."""
-        words = []
-        with self.states(count, seed or self.args.seed + (self.number << 32) + (1 << 31)) as states:
-            for at in states:
-                try:
-                    self.judge_start(at)
-                except (Found, Unable, subprocess.TimeoutExpired) as e:
-                    words.append(f"{self.name}: start on {shown(at)}: {e}\n"
-                                 f"  again: {__file__} --build {self.args.build} --again {self.dir} --only {at['state']}")
-                if time.monotonic() > until or len(words) > 4:
-                    break
+        words, seed = [], seed or self.args.seed + (self.number << 32) + (1 << 31)
+        try:
+            with self.states(count, seed) as states:
+                for at in states:
+                    words += self.start_on(at)
+                    if time.monotonic() > until or len(words) > 4:
+                        break
+        except Unable as e:
+            words.append(f"{e}\n  again: {self.explorer} --count {count} --seed {seed} {self.dir}")
         return words
+
+    def start_on(self, at):
+        try:
+            self.judge_start(at)
+        except (Found, Unable, subprocess.TimeoutExpired) as e:
+            return [f"{self.name}: start on {shown(at)}: {e}\n"
+                    f"  again: {__file__} --build {self.args.build} --again {self.dir} --only {at['state']}"]
+        return []
 
 
 # ---- what is recorded ----
@@ -573,6 +587,16 @@ def main():
     shm = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     keep = bool(args.dir)
     args.dir = args.dir or tempfile.mkdtemp(prefix="holdfast-power-", dir=shm)
+
+    def stop(number, frame):
+        """Told to end, as each child is: at once, and nothing is left."""
+        if not keep:
+            gone = pathlib.Path(args.dir).rename(f"{args.dir}-gone")  # the threads go on meanwhile, and find nothing
+            shutil.rmtree(gone, ignore_errors=True)
+        os._exit(128 + number)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
     names = args.scenes.split(",")
     try:
         scenes = side_by_side(args, Scene.record_it, [Scene(args, name, list(SCENES).index(name)) for name in names])
