@@ -77,8 +77,8 @@ static rc choose_level0(const struct choice *c, struct listing *out, struct err 
     return ok();
 }
 
-/* The end of the snapshot before the oldest kept: one more than needed, so that a restore that runs
- * keeps its files. 0: there is none. */
+/* The end of the snapshot before those that are young enough. It is kept, too: it is where a
+ * restore begins that asks for a time before the oldest of them. 0: there is none. */
 static uint64_t floor_of(const struct choice *c) {
     uint64_t before = 0;
     for (size_t i = 0; i < c->l->count; i++) {
@@ -95,9 +95,8 @@ static rc choose_above(const struct choice *c, struct listing *out, struct err *
     uint64_t floor = floor_of(c);
     for (size_t i = 0; i < c->l->count; i++) {
         const struct replica_file *f = &c->l->files[i];
-        bool old = f->level == LEVEL_SNAPSHOT ? file_is_snapshot(f) && f->max_txid <= floor
-                                              : f->max_txid < floor;
-        if (f->level > 0 && old && may_go(c, f)) TRY(listing_add(out, *f, e));
+        if (f->level == 0 || (f->level == LEVEL_SNAPSHOT && !file_is_snapshot(f))) continue;
+        if (f->max_txid < floor && may_go(c, f)) TRY(listing_add(out, *f, e));
     }
     return ok();
 }

@@ -66,17 +66,25 @@ static void states_of(const struct listing *l, bool there[STATES]) {
         }
 }
 
-/* The oldest snapshot that is kept for its age. */
-static uint64_t oldest_young_snapshot(const struct life *l) {
-    uint64_t oldest = 0, newest = 0;
+/* The snapshot before those that are young enough: whatever time since is asked for begins
+ * there. */
+static uint64_t floor_snapshot(const struct life *l) {
+    uint64_t floor = 0, newest = 0;
+    int64_t young = INT64_MAX;
     for (size_t i = 0; i < l->files.count; i++) {
         const struct replica_file *f = &l->files.files[i];
         if (f->level != LEVEL_SNAPSHOT) continue;
         if (f->max_txid > newest) newest = f->max_txid;
-        if (f->time_ms > l->now - l->keep.snapshot_ms && (!oldest || f->max_txid < oldest))
-            oldest = f->max_txid;
+        if (f->time_ms > l->now - l->keep.snapshot_ms && (int64_t)f->max_txid < young)
+            young = (int64_t)f->max_txid;
     }
-    return oldest ? oldest : newest;
+    if (young == INT64_MAX) young = (int64_t)newest;
+    for (size_t i = 0; i < l->files.count; i++) {
+        const struct replica_file *f = &l->files.files[i];
+        if (f->level == LEVEL_SNAPSHOT && (int64_t)f->max_txid < young && f->max_txid > floor)
+            floor = f->max_txid;
+    }
+    return floor ? floor : (uint64_t)young;
 }
 
 static bool for_pin(const struct life *l, const struct replica_file *f) {
@@ -89,7 +97,7 @@ static bool for_pin(const struct life *l, const struct replica_file *f) {
 
 static void check_kept(const struct life *l, const struct listing *remove) {
     bool there[STATES];
-    uint64_t from = oldest_young_snapshot(l), first_left = 0;
+    uint64_t from = floor_snapshot(l), first_left = 0;
     struct plan p;
     states_of(&l->files, there);
     OK(plan_make(&l->files, (struct target){0}, &p, e));
@@ -212,7 +220,7 @@ static const struct {
      {{0, 3, 3, 900, OLD}, {1, 1, 3, 900, OLD}, {2, 1, 3, 900, OLD}, {9, 1, 3, 900, OLD}},
      0,
      ""},
-    {"snapshots go but for the young and the newest, levels below the one before",
+    {"what ends before the snapshot before the kept ones goes",
      {{1, 1, 3, 900, OLD},
       {1, 4, 6, 900, OLD},
       {1, 7, 9, 900, OLD},
@@ -220,7 +228,7 @@ static const struct {
       {9, 1, 6, 900, OLD},
       {9, 1, 9, 900, OLD}},
      0,
-     "034"},
+     "03"},
     {"a pin keeps its plan",
      {{1, 1, 3, 900, OLD},
       {1, 4, 6, 900, OLD},
@@ -229,9 +237,9 @@ static const struct {
       {9, 1, 6, 900, OLD},
       {9, 1, 9, 900, OLD}},
      3,
-     "04"},
+     "0"},
     {"a level-9 file that is no snapshot does not stand in for the newest one",
-     {{9, 1, 3, 900, OLD}, {9, 1, 6, 900, OLD}, {9, 4, 7, 900, OLD}},
+     {{9, 1, 3, 900, OLD}, {9, 1, 6, 900, OLD}, {9, 1, 8, 900, OLD}, {9, 4, 9, 900, OLD}},
      0,
      "0"},
 };

@@ -79,8 +79,8 @@ void trace(const char *fmt, ...) PRINTF_LIKE(1, 2);
 noreturn void violated(const char *invariant, const char *fmt, ...) PRINTF_LIKE(2, 3);
 struct counters {
     uint64_t seeds, lives, crashes, refusals, steps, commits, ships, acks, waits, waits_safe, calls,
-        faults, lates, conflicts, lists_torn, lists_stale, objects, compactions, deletes, plans,
-        restores, pages, takeovers, fenced, rollbacks, adopted, jumps, damages, damages_told,
+        faults, lates, risen, conflicts, lists_torn, lists_stale, objects, compactions, deletes,
+        plans, restores, pages, takeovers, fenced, rollbacks, adopted, jumps, damages, damages_told,
         fast_forwards, switches, outages, verifies, pins;
 };
 extern struct counters count;
@@ -110,6 +110,8 @@ struct slot { /* level 0, for ever */
     int state;
     int64_t time_ms;
     bool there, fence;
+    bool
+        risen; /* retention freed its name, and minutes later came what another run had sent for it */
 };
 
 struct bucket {
@@ -125,6 +127,7 @@ struct bucket {
     int64_t newest_ms;   /* the latest wall clock of any writer */
     int64_t damaged_ns;  /* the store lost an object; 0: it never did */
     int64_t holed_ns;    /* and its newest state cannot be made since then */
+    bool late;           /* what is done now was sent minutes ago */
     bool untidy;         /* it may hold what no writer knows of: a level looks as if it had holes */
     uint64_t turned[16]; /* TXIDs after which a person chose another history */
     int turns;

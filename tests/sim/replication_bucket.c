@@ -136,9 +136,11 @@ static void apply(void *arg) {
     }
     trace("  %s %s %s: %s", q->bucket->name, verbs[q->verb], q->key, rc_name(q->result.code));
     if (q->verb == NOTE && there) there->gone_ns = now_ns;
+    q->bucket->late = q->late;
     if (q->verb == DELETE) delete (q->bucket, q->key);
     else if (is_ok(q->result))
         create(q->bucket, q->key, q->bytes, q->size, q->time_ms, q->sender_ns);
+    q->bucket->late = false;
     q->bucket->untidy |= q->late && is_ok(q->result);
     let_go(q);
 }
