@@ -228,15 +228,16 @@ static rc keep_step(struct dest *d, int64_t now, int64_t *due, struct err *e) {
 
 /* ---- verification ---- */
 
-static rc write_result(struct dest *d, rc r, const struct verify_result *v, const char *words,
-                       struct err *e) {
+/* What could not be read now is no result. It is told in the log as well. */
+static void write_result(struct dest *d, rc r, const struct verify_result *v, const char *words) {
+    struct err ignored;
+    if (!is_ok(r) && r.code != RC_CORRUPT && r.code != RC_NOTFOUND) return;
     json_t *note =
         json_pack("{s:I, s:b, s:I, s:I, s:s}", "time_ms", (json_int_t)unix_now(d->source), "ok",
                   is_ok(r), "txid", (json_int_t)v->txid, "links", (json_int_t)v->links_checked,
                   "error", is_ok(r) ? "" : words);
-    rc written = note_write(d->store, VERIFIED_KEY, note, e);
+    (void)note_write(d->store, VERIFIED_KEY, note, &ignored).code;
     json_decref(note);
-    return written;
 }
 
 /* Another writer may have taken over, and what we know of may rightly be gone: `broken` stays if it
@@ -254,11 +255,10 @@ static rc look_again(struct dest *d, rc broken, struct verify_result *out, struc
 static rc verify_replica(struct task *t, struct err *e) {
     struct dest *d = HOLDER_OF(t, struct dest, verify_task);
     struct verify_result result;
-    struct err ignored;
     rc r = replica_verify_listing(d->store, &d->to_verify, 1, NULL, &result, e);
     if (r.code == RC_CORRUPT) r = look_again(d, r, &result, e);
     d->verified_txid = is_ok(r) ? result.txid : 0;
-    (void)write_result(d, r, &result, e->text, &ignored).code; /* it is told in the log as well */
+    write_result(d, r, &result, e->text);
     return r;
 }
 

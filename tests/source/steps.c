@@ -3,6 +3,7 @@
 #include "stepped.h"
 
 #include "format/names.h"
+#include "replica/notes.h"
 #include "store/fast_forward.h"
 
 #include <errno.h>
@@ -353,6 +354,9 @@ START_TEST(what_rightly_went_is_not_missed) {
     run_for(25 * HOUR);
     ck_assert_int_eq(seen.verified, !_i);
     ck_assert_msg(!_i || strstr(seen.alarm, "injected fault"), "%s", seen.alarm);
+    struct object_info note; /* it would be told by status as a broken replica */
+    ck_assert_int_eq(replica->ops->stat(replica, VERIFIED_KEY, &note, &err).code,
+                     _i ? RC_NOTFOUND : RC_OK);
     stop();
 }
 END_TEST
