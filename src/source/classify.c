@@ -284,9 +284,12 @@ static bool is_later_than_run_file(const struct dest *d) {
 }
 
 /* The same counter, and a log that does not go on from the known one: an application that closed
- * and changed rows in place looks like this, and so does an older copy. The old tail is kept. */
+ * and changed rows in place looks like this, and so does an older copy. The old tail is kept. So is
+ * one that our predecessor has not written: it may have been told to adopt, and died before a
+ * pin. */
 static bool may_be_older(const struct dest *d) {
     const struct source *s = d->source;
+    if (s->run.found.dest[known_by_run_file(d)].tail.own != d->tail.header.node_id) return true;
     uint32_t resets = s->start.header.salt[0] - s->run.found.at.salt[0];
     return s->start.change_counter == s->run.found.change_counter &&
            (resets == 0 || resets > RESETS_MAX);

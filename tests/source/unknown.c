@@ -2,6 +2,8 @@
  * behind a tail that it had seen. */
 #include "stepped.h"
 
+#include "replica/notes.h"
+
 static struct store *replica;
 static enum fault (*trouble)(const char *op, const char *key);
 static int lost;
@@ -69,6 +71,10 @@ static enum fault no_put(const char *op, const char *key) {
     return strcmp(op, "put") == 0 ? FAULT_FAIL : FAULT_NONE;
 }
 
+static enum fault no_put_nor_note(const char *op, const char *key) {
+    return strcmp(op, "put_note") == 0 ? FAULT_FAIL : no_put(op, key);
+}
+
 /* A copy of the database, with an application and a source of its own; its turn, or the
  * original's. */
 static void change_sides(void) {
@@ -120,6 +126,41 @@ START_TEST(who_died_before_its_fence_has_proven_nothing_that_came_later) {
     stop();
     change_sides();
     stop();
+}
+END_TEST
+
+/* It was told to adopt, and died before it had pinned what it was to turn away from. The next goes
+ * on with it, and pins that. */
+START_TEST(who_died_while_it_adopted_leaves_the_pin_to_the_next) {
+    uint64_t *pins = NULL;
+    size_t count;
+    sql("INSERT INTO t(b) VALUES ('both have it'); PRAGMA wal_checkpoint(TRUNCATE)");
+    start(false);
+    run_until_shipped();
+    change_sides();
+    sql("INSERT INTO t(b) VALUES ('of the copy'); PRAGMA wal_checkpoint(TRUNCATE)");
+    change_sides();
+    sql("INSERT INTO t(b) VALUES ('acknowledged')");
+    run_until_shipped();
+    uint64_t tip = source->dest[0].txid;
+    stop();
+    change_sides();
+    trouble = no_put_nor_note;
+    start(false);
+    source->opt.adopt_local = true;
+    for (int i = 0; i < 1000 && source->dest[0].attempts == 0; i++) must(step());
+    ck_assert_int_ge(source->dest[0].class, CLASS_BEHIND);
+    stop();
+    trouble = NULL;
+    sql("INSERT INTO t(b) VALUES ('and more'); PRAGMA wal_checkpoint(TRUNCATE)");
+    start(false);
+    run_until_shipped();
+    must(replica_read_pins(replica, &pins, &count, &err));
+    ck_assert_uint_eq(count, 1);
+    ck_assert_uint_eq(pins[0], tip);
+    free(pins);
+    stop();
+    change_sides();
 }
 END_TEST
 
@@ -213,6 +254,7 @@ int main(void) {
     tcase_add_checked_fixture(t, setup, NULL);
     tcase_add_test(t, a_compaction_that_may_be_there_is_put_again_by_its_name);
     tcase_add_test(t, who_died_before_its_fence_has_proven_nothing_that_came_later);
+    tcase_add_test(t, who_died_while_it_adopted_leaves_the_pin_to_the_next);
     tcase_add_test(t, a_fence_in_the_middle_of_what_another_shipped_does_not_stand);
     tcase_add_test(t, a_fence_on_which_another_builds_is_not_taken_away);
     suite_add_tcase(s, t);
