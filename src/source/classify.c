@@ -305,7 +305,6 @@ static rc class_by_sum(struct dest *d, struct err *e) {
     uint64_t sum = d->source->start.sum_known ? d->source->start.sum : 0;
     TRY(sum_below_log(d->source, &below, e));
     d->class = is_later_than_run_file(d) ? CLASS_AHEAD : CLASS_UNPROVEN;
-    d->pin_tail = d->class == CLASS_AHEAD && may_be_older(d);
     if (chain && sum && d->tail.header.chain.sum == sum) {
         d->class = CLASS_EQUAL;
     } else if (chain && below && d->tail.header.chain.sum == below) {
@@ -488,6 +487,7 @@ rc dest_classify(struct dest *d, struct err *e) {
     }
     TRY(find_class(d, e));
     if (d->open_task.busy) return ok(); /* history is being read; again when it is there */
+    d->pin_tail = d->class == CLASS_AHEAD && may_be_older(d);
     if (!may_append(d)) {
         refuse(d);
         return ok();

@@ -164,6 +164,27 @@ START_TEST(who_died_while_it_adopted_leaves_the_pin_to_the_next) {
 }
 END_TEST
 
+/* A pin is for ever. */
+START_TEST(what_is_proven_to_go_on_is_not_pinned) {
+    uint64_t *pins = NULL;
+    size_t count;
+    start(false);
+    run_until_shipped();
+    stop();
+    for (int i = 0; i < 2; i++) {
+        sqlite3_close(app); /* and with it the log goes */
+        open_app();
+        start(false);
+        run_until_shipped();
+        ck_assert_int_eq(source->dest[0].class, CLASS_EQUAL);
+        stop();
+    }
+    must(replica_read_pins(replica, &pins, &count, &err));
+    ck_assert_uint_eq(count, 0);
+    free(pins);
+}
+END_TEST
+
 /* As after a machine that stood still between its reading and its fence, for longer than level 0 is
  * kept. */
 START_TEST(a_fence_in_the_middle_of_what_another_shipped_does_not_stand) {
@@ -255,6 +276,7 @@ int main(void) {
     tcase_add_test(t, a_compaction_that_may_be_there_is_put_again_by_its_name);
     tcase_add_test(t, who_died_before_its_fence_has_proven_nothing_that_came_later);
     tcase_add_test(t, who_died_while_it_adopted_leaves_the_pin_to_the_next);
+    tcase_add_test(t, what_is_proven_to_go_on_is_not_pinned);
     tcase_add_test(t, a_fence_in_the_middle_of_what_another_shipped_does_not_stand);
     tcase_add_test(t, a_fence_on_which_another_builds_is_not_taken_away);
     suite_add_tcase(s, t);
