@@ -110,8 +110,7 @@ struct slot { /* level 0, for ever */
     int state;
     int64_t time_ms;
     bool there, fence;
-    bool
-        risen; /* retention freed its name, and minutes later came what another run had sent for it */
+    bool risen; /* after retention had freed its name came what another run had sent for it */
 };
 
 struct bucket {
