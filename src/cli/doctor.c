@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "object/key.h"
 #include "object/object.h"
+#include "store/status.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -175,9 +176,10 @@ static rc run_step(struct doctor *d, const struct step *step) {
     if (!is_ok(r) && !minor && (is_ok(d->worst) || r.code == RC_UNFIT)) d->worst = r;
     d->refused |= strstr(e.text, ": 403") != NULL;
     d->part_lost |=
-        json_array_append_new(d->report, json_pack("{s:s, s:b, s:f, s:s, s:s}", "step", step->name,
-                                                   "ok", is_ok(r), "ms", ms, "error",
-                                                   is_ok(r) ? "" : e.text, "means", means)) != 0;
+        json_array_append_new(d->report,
+                              json_pack("{s:s, s:b, s:f, s:o, s:s}", "step", step->name, "ok",
+                                        is_ok(r), "ms", ms, "error",
+                                        json_words(is_ok(r) ? "" : e.text), "means", means)) != 0;
     if (d->json) return r;
     printf("%-5s %-16s %8.1f ms", is_ok(r) ? "ok" : minor ? "note" : "FAIL", step->name, ms);
     if (!is_ok(r)) printf("  %s\n%34s%s", e.text, "", means);
@@ -236,8 +238,9 @@ static int print_report(struct doctor *d) {
         d->part_lost |= !policy;
     }
     if (d->json) {
-        json_t *o = json_pack("{s:b, s:s, s:s, s:O, s:o*}", "ok", is_ok(d->worst), "url",
-                              d->store->url, "use", use, "steps", d->report, "policy", policy);
+        json_t *o = json_pack("{s:b, s:o, s:o, s:O, s:o*}", "ok", is_ok(d->worst), "url",
+                              json_words(d->store->url), "use", json_words(use), "steps", d->report,
+                              "policy", policy);
         return cli_print_json(o, !d->part_lost, JSON_COMPACT);
     }
     if (*use) printf("\nuse: %s\n", use);

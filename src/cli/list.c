@@ -1,6 +1,7 @@
 /* holdfast list URL: the restore points. */
 #include "cli/cli.h"
 #include "replica/replica.h"
+#include "store/status.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -33,7 +34,7 @@ static void print_human(const struct points *p) {
 
 /* An array; of a failure an object. */
 static int print_json(const struct points *p, const char *error) {
-    json_t *all = error ? json_pack("{s:s}", "error", error) : json_array();
+    json_t *all = error ? json_pack("{s:o}", "error", json_words(error)) : json_array();
     bool whole = true;
     for (size_t i = 0; i < p->count; i++) {
         const struct replica_file *f = &p->files[i];

@@ -2,6 +2,7 @@
 #include "cli/bar.h"
 #include "cli/cli.h"
 #include "store/fast_forward.h"
+#include "store/status.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -37,10 +38,10 @@ struct restore_command {
 static int print_json(const struct restore_command *c, const struct restore_result *r,
                       const char *error) {
     char at[32];
-    json_t *o =
-        json_pack("{s:s, s:s, s:b}", "url", c->url, "path", c->out, "restored", r->page_count > 0);
+    json_t *o = json_pack("{s:o, s:o, s:b}", "url", json_words(c->url), "path", json_words(c->out),
+                          "restored", r->page_count > 0);
     bool whole = true;
-    if (error) whole &= !json_object_set_new(o, "error", json_string(error));
+    if (error) whole &= !json_object_set_new(o, "error", json_words(error));
     if (r->txid) whole &= !json_object_set_new(o, "txid", json_integer((json_int_t)r->txid));
     if (r->page_count)
         whole &= !json_object_set_new(o, "format", json_string(*r->generation ? "v0.3" : "ltx"));

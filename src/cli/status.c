@@ -1,4 +1,5 @@
 /* holdfast status DB URL: am I safe right now? */
+#include "store/status.h"
 #include "cli/audit.h"
 #include "cli/cli.h"
 
@@ -24,13 +25,14 @@ static const char *const words[] = {"safe", "late", "unsafe"};
 
 static int print_json(const struct status *s) {
     json_t *o = json_pack(
-        "{s:s, s:s, s:s, s:I, s:I, s:i, s:I, s:f, s:i, s:i, s:I, s:b, s:i, s:s, s:i}", "state",
-        words[s->safety], "class", s->class, "reason", s->reason, "txid", (json_int_t)s->txid,
-        "txid_time_ms", (json_int_t)s->txid_time_ms, "commits_pending", (int)s->commits_pending,
-        "bytes_pending", (json_int_t)s->bytes_pending, "lag_seconds", s->lag_seconds, "wal_frames",
-        (int)s->wal_frames, "backfilled", (int)s->backfilled, "verified_ms",
-        (json_int_t)s->verified_ms, "verified_ok", s->verified_ok, "reader_pid", s->holder_pid,
-        "reader_name", s->holder_name, "replicator_pid", s->replicator_pid);
+        "{s:s, s:s, s:o, s:I, s:I, s:i, s:I, s:f, s:i, s:i, s:I, s:b, s:i, s:o, s:i}", "state",
+        words[s->safety], "class", s->class, "reason", json_words(s->reason), "txid",
+        (json_int_t)s->txid, "txid_time_ms", (json_int_t)s->txid_time_ms, "commits_pending",
+        (int)s->commits_pending, "bytes_pending", (json_int_t)s->bytes_pending, "lag_seconds",
+        s->lag_seconds, "wal_frames", (int)s->wal_frames, "backfilled", (int)s->backfilled,
+        "verified_ms", (json_int_t)s->verified_ms, "verified_ok", s->verified_ok, "reader_pid",
+        s->holder_pid, "reader_name", json_words(s->holder_name), "replicator_pid",
+        s->replicator_pid);
     return cli_print_json(o, true, JSON_COMPACT) ? SAFETY_UNSAFE : s->safety;
 }
 

@@ -3,6 +3,7 @@
 #include "cli/audit.h"
 #include "cli/bar.h"
 #include "cli/cli.h"
+#include "store/status.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -24,12 +25,12 @@ struct verification {
 };
 
 static int print_json(const struct verification *v, rc r, const struct err *e) {
-    json_t *o = json_pack("{s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "ok", is_ok(r), "error",
-                          is_ok(r) ? "" : e->text, "files", (json_int_t)v->replica.files, "pages",
-                          (json_int_t)v->replica.pages, "bytes", (json_int_t)v->replica.bytes,
-                          "txid", (json_int_t)v->replica.txid, "links_checked",
-                          (json_int_t)v->replica.links_checked, "links_unknown",
-                          (json_int_t)v->replica.links_unknown, "broken", v->replica.broken);
+    json_t *o = json_pack(
+        "{s:b, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "ok", is_ok(r), "error",
+        json_words(is_ok(r) ? "" : e->text), "files", (json_int_t)v->replica.files, "pages",
+        (json_int_t)v->replica.pages, "bytes", (json_int_t)v->replica.bytes, "txid",
+        (json_int_t)v->replica.txid, "links_checked", (json_int_t)v->replica.links_checked,
+        "links_unknown", (json_int_t)v->replica.links_unknown, "broken", v->replica.broken);
     bool whole = !v->audited ||
                  (!json_object_set_new(o, "compared_pages", json_integer(v->audit.pages)) &&
                   !json_object_set_new(o, "pending_pages", json_integer(v->audit.pages_pending)) &&

@@ -1,11 +1,12 @@
 """Bad input: a clear error that names the thing, its exit code; nothing lost, nothing half-written."""
+import json
 import os
 import re
 import subprocess
 
 import pytest
 
-from box import NOBODY, add_rows, assert_same, contents, give, shown
+from box import COMMAND, NOBODY, add_rows, assert_same, contents, give, shown
 from places import NO_REPLICA
 
 
@@ -336,3 +337,22 @@ def test_disk_of_the_database_full(box, small_disk):
     box.wait_safe()
     r.stop()
     assert_same(app.serialize(), box.restore())
+
+
+# ---- words that are no text ----
+
+
+def test_an_answer_in_json_is_one_whatever_a_path_holds(box):
+    """Of words that are not UTF-8 it has what comes before."""
+    replicated(box)
+    odd = os.fsdecode(b"odd-\xff")
+    for code, *args in (
+        (0, "restore", "-json", box.replica, odd),
+        (3, "restore", "-json", odd + "/none", "out"),
+        (3, "list", "-json", odd + "/none"),
+        (3, "verify", "-json", odd + "/none"),
+        (2, "status", "-json", odd + "/none", box.replica),
+        (0, "doctor", "-json", odd + "-too/replica"),
+    ):
+        done = subprocess.run([COMMAND, *map(str, args)], env=box.env(), capture_output=True, cwd=box.path)
+        assert done.returncode == code and b"odd-" in done.stdout and json.loads(done.stdout), (args, done)
