@@ -123,11 +123,13 @@ static void idle(struct loop *l) {
     wait_until(l, due);
 }
 
-/* Inodes are used again. */
-static bool lies_at(struct env *env, const char *path, const struct file_stat *file) {
+/* `unknown`: the answer where it cannot be asked for. Inodes are used again. */
+static bool lies_at(struct env *env, const char *path, const struct file_stat *file, bool unknown) {
     struct file_stat st;
-    return file->inode && is_ok(env->files->stat(env, path, &st, NULL)) &&
-           st.inode == file->inode && st.device == file->device && st.birth_ns == file->birth_ns;
+    if (!file->inode) return false;
+    rc r = env->files->stat(env, path, &st, NULL);
+    if (!is_ok(r)) return unknown && r.code != RC_NOTFOUND;
+    return st.inode == file->inode && st.device == file->device && st.birth_ns == file->birth_ns;
 }
 
 /* Why nothing at `path` may be opened yet, as an event; NULL: it may. In SQLite's hands an empty
@@ -136,7 +138,8 @@ static const char *absence(struct env *env, const char *path, const struct old_f
     struct file_stat st;
     rc r = env->files->stat(env, path, &st, NULL);
     if (r.code == RC_NOTFOUND || (is_ok(r) && st.size_bytes == 0)) return "database.gone";
-    bool others = lies_at(env, old->wal_path, &old->wal) && !lies_at(env, old->path, &old->db);
+    bool others =
+        lies_at(env, old->wal_path, &old->wal, true) && !lies_at(env, old->path, &old->db, false);
     return others ? "database.old_log" : NULL;
 }
 
