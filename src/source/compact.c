@@ -108,10 +108,10 @@ static rc compacted(struct dest *d, struct err *e) {
 static void compact_ended(struct task *t) {
     struct dest *d = HOLDER_OF(t, struct outgoing, task)->dest;
     struct err e;
-    bool unknown = t->result.code == RC_RETRY || t->result.code == RC_TIMEOUT;
+    bool unknown = t->result.code != RC_CORRUPT && t->result.code != RC_UNFIT;
     if (is_ok(t->result) && !d->compact.finished) return; /* the next chunk */
     if (!is_ok(t->result)) compact_failed(d, t->err.text, unknown);
-    else if (!is_ok(compacted(d, &e))) compact_failed(d, e.text, false);
+    else if (!is_ok(compacted(d, &e))) compact_failed(d, e.text, true);
 }
 
 static void compact_header(struct dest *d, int level, const struct cut *cut, struct ltx_header *h) {
