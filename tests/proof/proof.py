@@ -178,7 +178,7 @@ class Proof:
                 print(row(tier, name, line), flush=True)
             if lacking or code not in (0, 1) or (code == 1) != (found > 0):
                 self.bad.append(tier.name)
-                print(f"{tier.title}: could not run, or not to its end: exit {code} after {seconds:.0f} s{', nothing of ' + ', '.join(lacking) if lacking else ''}")
+                print(f"{tier.name}: could not run, or not to its end: exit {code} after {seconds:.0f} s{', nothing of ' + ', '.join(lacking) if lacking else ''}")
             if code != 0:
                 print("".join(f"    {line}\n" for line in log.read_text(errors="replace").splitlines()[-15:]), end="")
             sys.stdout.flush()
