@@ -17,6 +17,7 @@
 
 #define QUIET_WAIT_NS 6000000 /* a wait longer than this is worth a watch */
 #define NEVER INT64_MAX
+#define OLD_LOG "database.old_log"
 #define GONE_LOOK_NS 200000000
 #define MAKING_NS 5000000000
 #define DRAIN_LOOK_NS 20000000
@@ -50,8 +51,34 @@ void loop_close(struct loop *l) {
     l->source = NULL;
 }
 
+/* `unknown`: the answer where it cannot be asked for. Inodes are used again. */
+static bool lies_at(struct env *env, const char *path, const struct file_stat *file, bool unknown) {
+    struct file_stat st;
+    if (!file->inode) return false;
+    rc r = env->files->stat(env, path, &st, NULL);
+    if (!is_ok(r)) return unknown && r.code != RC_NOTFOUND;
+    return st.inode == file->inode && st.device == file->device && st.birth_ns == file->birth_ns;
+}
+
+/* Why nothing at `path` may be opened yet, as an event; NULL: it may. In SQLite's hands an empty
+ * file is no database yet, and may still be given another page size. */
+static const char *absence(struct env *env, const char *path, const struct old_files *old) {
+    struct file_stat st;
+    rc r = env->files->stat(env, path, &st, NULL);
+    if (r.code == RC_NOTFOUND || (is_ok(r) && st.size_bytes == 0)) return "database.gone";
+    bool others =
+        lies_at(env, old->wal_path, &old->wal, true) && !lies_at(env, old->path, &old->db, false);
+    return others ? OLD_LOG : NULL;
+}
+
 rc loop_open(struct loop *l, struct err *e) {
     loop_close(l);
+    const char *why = absence(l->env, l->path, &l->old);
+    if (why && strcmp(why, OLD_LOG) == 0) /* its owner waits no longer */
+        return err_set(e, RC_BUSY,
+                       "%s is another database than before, and %s is the log of that one: it is"
+                       " not opened before the log is gone",
+                       l->path, l->old.wal_path);
     l->options.wake = wake;
     l->options.wake_arg = l->watch;
     TRY(source_open(&l->source, l->env, l->path, &l->options, e));
@@ -121,26 +148,6 @@ static void idle(struct loop *l) {
     int64_t now = now_ns(l), due = now + GONE_LOOK_NS;
     barrier_idle(l->options.barrier, now, &due);
     wait_until(l, due);
-}
-
-/* `unknown`: the answer where it cannot be asked for. Inodes are used again. */
-static bool lies_at(struct env *env, const char *path, const struct file_stat *file, bool unknown) {
-    struct file_stat st;
-    if (!file->inode) return false;
-    rc r = env->files->stat(env, path, &st, NULL);
-    if (!is_ok(r)) return unknown && r.code != RC_NOTFOUND;
-    return st.inode == file->inode && st.device == file->device && st.birth_ns == file->birth_ns;
-}
-
-/* Why nothing at `path` may be opened yet, as an event; NULL: it may. In SQLite's hands an empty
- * file is no database yet, and may still be given another page size. */
-static const char *absence(struct env *env, const char *path, const struct old_files *old) {
-    struct file_stat st;
-    rc r = env->files->stat(env, path, &st, NULL);
-    if (r.code == RC_NOTFOUND || (is_ok(r) && st.size_bytes == 0)) return "database.gone";
-    bool others =
-        lies_at(env, old->wal_path, &old->wal, true) && !lies_at(env, old->path, &old->db, false);
-    return others ? "database.old_log" : NULL;
 }
 
 /* Until there is a database, and open it. Whoever makes the new one may still be at it: in rollback

@@ -612,3 +612,29 @@ def test_application_can_read_from_the_terminal(box):
     t.type(b"hello\n")
     t.read_until(b"said hello")
     assert t.process.wait(10) == 0
+
+
+REPLACES = """
+import os, sqlite3
+new = sqlite3.connect("new.db", isolation_level=None)
+new.execute("PRAGMA journal_mode = WAL")
+new.execute("CREATE TABLE new AS WITH n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n LIMIT 2000) SELECT i, hex(randomblob(50)) FROM n")
+new.close()
+old = sqlite3.connect("app.db", isolation_level=None)
+old.execute("INSERT INTO t(v) VALUES (hex(randomblob(5000)))")
+old.close()
+os.rename("new.db", "app.db")
+open("go").read()
+"""
+
+
+def test_a_database_that_lies_beside_an_old_log_is_not_opened_at_the_end(box):
+    """The application replaces its database and ends; SQLite would copy the log into the new one."""
+    replicated(box)
+    os.mkfifo(box.path / "go")
+    r = run(box, f"exec {shlex.quote(sys.executable)} -c {shlex.quote(REPLACES)}")
+    r.wait("database.old_log")
+    new = box.db.read_bytes()
+    (box.path / "go").write_text("now")
+    assert "log" in r.end(9)
+    assert box.db.read_bytes() == new
