@@ -33,7 +33,7 @@ static int print_json(const struct status *s) {
         "verified_ms", (json_int_t)s->verified_ms, "verified_ok", s->verified_ok, "reader_pid",
         s->holder_pid, "reader_name", json_words(s->holder_name), "replicator_pid",
         s->replicator_pid);
-    return cli_print_json(o, true, JSON_COMPACT) ? SAFETY_UNSAFE : s->safety;
+    return cli_print_json(o, true, JSON_COMPACT) ? SAFETY_UNSAFE : (int)s->safety;
 }
 
 static void print_human(const struct status *s) {

@@ -188,7 +188,7 @@ static rc files_link(struct env *env, struct file *f, const char *temp_path, con
     (void)env;
     char proc[64] = "";
     if (f) snprintf(proc, sizeof proc, "/proc/self/fd/%d", f->fd);
-    const char *from = temp_path ? temp_path : f->temp_named ? f->path : proc;
+    const char *from = temp_path ? temp_path : f && f->temp_named ? f->path : proc;
     if (linkat(AT_FDCWD, from, AT_FDCWD, path, from == proc ? AT_SYMLINK_FOLLOW : 0) != 0) {
         int errnum = errno;
         if (errnum != EEXIST || !f || !is_at(f->fd, path))
