@@ -592,7 +592,8 @@ def main():
         """Told to end, as each child is: at once, and nothing is left."""
         if not keep:
             gone = pathlib.Path(args.dir).rename(f"{args.dir}-gone")  # the threads go on meanwhile, and find nothing
-            shutil.rmtree(gone, ignore_errors=True)
+            for directory in gone, args.dir:  # or begin anew
+                shutil.rmtree(directory, ignore_errors=True)
         os._exit(128 + number)
 
     signal.signal(signal.SIGTERM, stop)

@@ -99,7 +99,7 @@ def read(reports):
                 failed.add(name)
                 continue
             if (skip := case.find("skipped")) is not None:
-                skips.append(f"{name[1]}: {skip.get('message')}")
+                skips.append(f"{name[1]}: {(skip.text or skip.get('message')).strip()}")
             for p in case.iter("property"):
                 *cell, count = p.get("value").split("|")
                 cells[tuple(cell)] = cells.get(tuple(cell), 0) + int(count)

@@ -917,7 +917,8 @@ def main():
 
     def stop(number, frame):
         """Told to end, and each child with it: at once, and nothing is left."""
-        shutil.rmtree(args.dir, ignore_errors=True)
+        with contextlib.suppress(OSError):  # the first that is told does it
+            shutil.rmtree(Path(args.dir).rename(f"{args.dir}-gone"), ignore_errors=True)
         os._exit(128 + number)
 
     signal.signal(signal.SIGTERM, stop)
