@@ -2,7 +2,8 @@
  * back to what it was.
  *
  * After each commit a second connection reads the database as it is: that is the state. Of a cut
- * the log's position says which state it is of.
+ * the log's position says which state it is of; also where that is an emptied log's, since a
+ * source that is to stop ships from there what it saw last, whatever is committed meanwhile.
  */
 #include "replication_hosts.h"
 
@@ -45,13 +46,14 @@ static void note_seen(struct host *h, const struct walindex_header *at) {
 }
 
 static int state_at(const struct host *h, const struct walindex_header *at) {
-    for (size_t i = h->seen_count; i > 0 && at->frame_count; i--) {
+    for (size_t i = h->seen_count; i > 0; i--) {
         const struct seen *s = &h->seen[i - 1];
         if (s->frame == at->frame_count && same_salts(s->salt, at->salt) &&
             memcmp(s->checksum, at->checksum, sizeof s->checksum) == 0)
             return s->state;
     }
-    return h->state; /* an empty log: nothing was committed since */
+    violated("harness", "%s: frame %u of %08x was never seen", h->m.name, at->frame_count,
+             at->salt[0]);
 }
 
 /* What is on its way holds which state? Before anything else is committed. */
@@ -79,7 +81,10 @@ void note_commit(struct host *h) {
         if (s->frame == now.frame_count && same_salts(s->salt, now.salt) &&
             memcmp(s->checksum, now.checksum, sizeof s->checksum) == 0)
             return;
-        if (now.frame_count == 0) return;
+        if (now.frame_count == 0) { /* emptied: a cut there is of what had been committed then */
+            note_seen(h, &now);
+            return;
+        }
     }
     uint8_t *bytes = sqlite3_serialize(h->witness, "main", &size, 0);
     if (!bytes) violated("harness", "%s: cannot read the database", h->m.name);
@@ -166,8 +171,11 @@ void app_commit_surely(struct host *h) {
 void app_checkpoint(struct host *h) {
     static const int modes[] = {SQLITE_CHECKPOINT_PASSIVE, SQLITE_CHECKPOINT_FULL,
                                 SQLITE_CHECKPOINT_RESTART, SQLITE_CHECKPOINT_TRUNCATE};
+    int mode = modes[below(4)];
     note_cuts(h->run);
-    sqlite3_wal_checkpoint_v2(h->app, NULL, modes[below(4)], NULL, NULL);
+    int done = sqlite3_wal_checkpoint_v2(h->app, NULL, mode, NULL, NULL);
+    trace("%s: a checkpoint, mode %d: %d", h->m.name, mode, done);
+    note_commit(h);
     app_told(h);
 }
 
