@@ -344,16 +344,18 @@ static rc probe(struct dest *d, struct err *e) {
 }
 
 /* Retention frees the names of slots. Who read the replica, and stood still for longer than that
- * takes, may find the next slot free in the middle of what another has shipped since. */
+ * takes, may find the next slot free in the middle of what another has shipped since. And what a
+ * run had sent before it died may have come since: unknown, it would stay when its neighbours go.
+ */
 static rc fence_is_last(struct dest *d, const char *key, struct err *e) {
     struct listing now = {0};
-    uint64_t last = 0;
-    TRY(replica_list(d->store, &now, NULL, e));
-    for (size_t i = 0; i < now.count; i++)
-        if (now.files[i].max_txid > last) last = now.files[i].max_txid;
+    rc r = replica_list(d->store, &now, NULL, e);
+    for (size_t i = 0; is_ok(r) && i < now.count; i++)
+        r = now.files[i].max_txid > d->fence.max_txid
+                ? err_set(e, RC_CONFLICT, "%s of %s: another went on behind it", key, d->store->url)
+                : listing_add(&d->files, now.files[i], e);
     listing_deinit(&now);
-    if (last <= d->fence.max_txid) return ok();
-    return err_set(e, RC_CONFLICT, "%s of %s: another went on behind it", key, d->store->url);
+    return r;
 }
 
 static rc put_fence(struct task *t, struct err *e) {

@@ -76,6 +76,57 @@ START_TEST(a_compaction_that_may_be_there_is_put_again_by_its_name) {
 }
 END_TEST
 
+static char late_key[KEY_SIZE];
+static struct buf late;
+static bool next_life;
+
+/* What a run had sent when it was killed comes when the next has read the replica. */
+static rc put_late(struct store *s, const char *key, const void *bytes, size_t n, int64_t time_ms,
+                   struct err *e) {
+    if (!next_life && strstr(key, "ltx/1/")) { /* also when it is sent again */
+        if (!late_key[0]) buf_put(&late, bytes, n);
+        snprintf(late_key, sizeof late_key, "%s", key);
+        return err_set(e, RC_TIMEOUT, "%s", key);
+    }
+    if (next_life && late.size) TRY(put(s, late_key, late.bytes, late.size, time_ms, e));
+    if (next_life) buf_clear(&late);
+    return put(s, key, bytes, n, time_ms, e);
+}
+
+static void start_quick(void) {
+    start(false);
+    source->opt.level_ms[1] = 2000;
+    source->opt.snapshot_ms = 20000;
+    source->opt.retention = (struct retention){1000, 30000};
+}
+
+START_TEST(what_comes_late_from_one_that_was_killed_goes_with_its_neighbours) {
+    struct object_info info;
+    struct verify_result whole;
+    buf_init(&late, 1u << 20);
+    late_key[0] = 0;
+    next_life = false;
+    ops.put = put_late;
+    start_quick();
+    while (!late_key[0]) {
+        sql("INSERT INTO t(b) VALUES ('one')");
+        run_for(SECOND);
+    }
+    stop();
+    next_life = true;
+    start_quick();
+    for (int i = 0; i < 20; i++) {
+        sql("INSERT INTO t(b) VALUES ('two')");
+        run_for(5 * SECOND);
+        if (i == 0) must(replica->ops->stat(replica, late_key, &info, &err));
+    }
+    must(replica_verify(replica, 1, NULL, &whole, &err));
+    ck_assert_int_eq(replica->ops->stat(replica, late_key, &info, &err).code, RC_NOTFOUND);
+    stop();
+    buf_deinit(&late);
+}
+END_TEST
+
 static enum fault no_put(const char *op, const char *key) {
     (void)key;
     return strcmp(op, "put") == 0 ? FAULT_FAIL : FAULT_NONE;
@@ -284,6 +335,7 @@ int main(void) {
     tcase_add_unchecked_fixture(t, temp_setup, temp_teardown);
     tcase_add_checked_fixture(t, setup, NULL);
     tcase_add_loop_test(t, a_compaction_that_may_be_there_is_put_again_by_its_name, 0, 2);
+    tcase_add_test(t, what_comes_late_from_one_that_was_killed_goes_with_its_neighbours);
     tcase_add_test(t, who_died_before_its_fence_has_proven_nothing_that_came_later);
     tcase_add_test(t, who_died_while_it_adopted_leaves_the_pin_to_the_next);
     tcase_add_test(t, what_is_proven_to_go_on_is_not_pinned);
