@@ -7,7 +7,7 @@ many seconds, and who could not do all in them says how much. What a tier said i
 dies, says no line or that none ran, or is not over long after its time could not run; nothing that it started outlives
 it. Exit 0: all ran, and nothing was found; 1: something was found; 2: one could not run.
 
-    tests/proof/proof.py [--build DIR] [--only NAME]... [--long] [--scale X] [--write-docs]
+    tests/proof/proof.py [--build DIR] [--only NAME]... [--long] [--scale X] [--seed X] [--write-docs]
 
 --write-docs puts the figures, and the museum's table, into docs/testing.md, if all ran and nothing was found.
 """
@@ -125,6 +125,8 @@ class Proof:
         words = shlex.split(tier.command.format(build=self.build))
         if tier.seconds and not self.args.long:
             words += ["--seconds", str(max(1, round(tier.seconds * self.args.scale)))]
+        if tier.drawn and self.args.seed is not None:
+            words += ["--seed", str(self.args.seed)]
         began = time.monotonic()
         log = self.logs / f"{tier.name}.log"
         env = dict(os.environ, PYTHONDONTWRITEBYTECODE="1", HOLDFAST=str(self.build / "holdfast"), PROOF="long" if self.args.long else "")
@@ -237,7 +239,7 @@ def write_docs(proof, tiers, seconds):
     page = ROOT / "docs/testing.md"
     text = page.read_text()
     head = (f"{date.today()}, {os.cpu_count()} CPUs, Linux {os.uname().release}, SQLite {sqlite3.sqlite_version}, "
-            f"{'all of each' if proof.args.long else 'the default'}, {seconds:.0f} s:")
+            f"{'all of each' if proof.args.long else 'the default'}, from seed {proof.args.seed or 1}, {seconds:.0f} s:")
     for marker, rows in (("proof", [head, "", *table(proof, tiers)]), ("museum", museum(proof.logs / "museum.log"))):
         begin, end = f"<!-- {marker} -->\n", f"<!-- end of {marker} -->"
         before, _, rest = text.partition(begin)
@@ -265,6 +267,7 @@ def main():
                    help=f"this tier; may be said again: {', '.join(tier.name for tier in TIERS)}")
     p.add_argument("--long", action="store_true", default=os.environ.get("PROOF") == "long", help="all of each, however long; also PROOF=long")
     p.add_argument("--scale", type=float, default=1.0, help="of each tier's seconds (%(default)s)")
+    p.add_argument("--seed", type=int, help="the first of what is drawn (default: the same ones each time)")
     p.add_argument("--jobs", type=int, default=os.cpu_count() + 1, help="tiers at once (%(default)s)")
     p.add_argument("--write-docs", action="store_true", help="put the figures into docs/testing.md")
     args = p.parse_args()
