@@ -145,6 +145,12 @@ static void apply(void *arg) {
     let_go(q);
 }
 
+/* The same bytes once more, long after its sender was answered. */
+static void apply_again(void *arg) {
+    ((struct request *)arg)->late = true;
+    apply(arg);
+}
+
 static enum fate fate_of(struct client *c, enum verb verb) {
     const struct faults *f = &faults;
     bool changes = verb == PUT || verb == NOTE || verb == DELETE;
@@ -227,7 +233,7 @@ static rc change(struct store *s, enum verb verb, const char *key, const void *b
     }
     if (!c->life) apply(q);
     else at(there, apply, q);
-    if (fate == TWICE) at(there + between(SECOND, LATE_NS), apply, q);
+    if (fate == TWICE) at(there + between(SECOND, LATE_NS), apply_again, q);
     if (fate == LATE || fate == REPLY_LOST) pass_time(c, between(5 * SECOND, 30 * SECOND));
     else pass_time(c, there - now_ns + delay());
     r = fate == LATE || (fate == REPLY_LOST && chance(500)) ? failed(RC_TIMEOUT, verb, key, e)
