@@ -27,7 +27,8 @@
 #include <unistd.h>
 
 static struct state *states;
-static int state_count, state_capacity;
+static int state_count;
+static size_t state_capacity;
 static uint32_t page_size;
 static struct attempt {
     struct bucket *bucket;
@@ -37,6 +38,14 @@ static struct attempt {
 } * attempts;
 static size_t attempt_count, attempt_capacity;
 struct retention promised;
+
+static void *with_room(void *items, size_t n, size_t *capacity, size_t size) {
+    if (n < *capacity) return items;
+    *capacity = *capacity ? 2 * *capacity : 64;
+    items = realloc(items, *capacity * size);
+    ENSURE(items);
+    return items;
+}
 
 /* ---- states ---- */
 
@@ -67,11 +76,7 @@ static void forget_free(struct state *s, const uint8_t *bytes) {
 
 int state_new(int parent, const uint8_t *bytes, size_t size, uint32_t given_page_size) {
     ENSURE(given_page_size == page_size && size % page_size == 0);
-    if (state_count == state_capacity) {
-        state_capacity = state_capacity ? 2 * state_capacity : 128;
-        states = realloc(states, (size_t)state_capacity * sizeof *states);
-        ENSURE(states);
-    }
+    states = with_room(states, (size_t)state_count, &state_capacity, sizeof *states);
     struct state *s = &states[state_count];
     *s = (struct state){.parent = parent, .pages = (uint32_t)(size / page_size)};
     s->hash = calloc(s->pages + 1, sizeof *s->hash);
@@ -128,22 +133,14 @@ struct slot *oracle_slot(struct bucket *b, uint64_t txid) {
 }
 
 static struct slot *new_slot(struct bucket *b, uint64_t txid) {
-    if (b->slot_count == b->slot_capacity) {
-        b->slot_capacity = b->slot_capacity ? 2 * b->slot_capacity : 64;
-        b->slots = realloc(b->slots, b->slot_capacity * sizeof *b->slots);
-        ENSURE(b->slots);
-    }
+    b->slots = with_room(b->slots, b->slot_count, &b->slot_capacity, sizeof *b->slots);
     ENSURE(txid == b->first + b->slot_count);
     b->slots[b->slot_count] = (struct slot){.there = true};
     return &b->slots[b->slot_count++];
 }
 
 void oracle_attempt(struct bucket *b, uint64_t txid, uint64_t node, int state, bool turns) {
-    if (attempt_count == attempt_capacity) {
-        attempt_capacity = attempt_capacity ? 2 * attempt_capacity : 128;
-        attempts = realloc(attempts, attempt_capacity * sizeof *attempts);
-        ENSURE(attempts);
-    }
+    attempts = with_room(attempts, attempt_count, &attempt_capacity, sizeof *attempts);
     attempts[attempt_count++] = (struct attempt){b, txid, node, state, turns};
     trace("  slot %" PRIx64 " of %s is to be state %d", txid, b->name, state);
 }
@@ -268,8 +265,7 @@ void oracle_damaged(struct bucket *b) {
     if (!b->holed_ns && has_hole(b)) b->holed_ns = now_ns;
 }
 
-/* What a store has lost at its end is taken anew, as by who adopts it: what stood there counts no
- * more. */
+/* What a store has lost at its end is taken anew: what stood there counts no more. */
 static bool is_anew(struct bucket *b, const struct object *o) {
     uint64_t txid = o->file.max_txid;
     for (size_t i = 0; i < b->count; i++) {
@@ -531,10 +527,13 @@ void oracle_acked(struct bucket *b, uint64_t txid, uint64_t node) {
 
 /* ---- for real ---- */
 
-static rc restore_to(struct bucket *b, struct env *env, const char *path, struct target target,
-                     struct restore_result *result, struct err *e) {
+static char path[120]; /* of what is restored */
+
+static rc restore(struct bucket *b, const char *dir, struct env *env, uint64_t txid,
+                  struct restore_result *result, struct err *e) {
     struct store *store = bucket_open(b, NULL, env);
-    struct restore_options options = {.target = target, .parallel = 1};
+    struct restore_options options = {.target.txid = txid, .parallel = 1};
+    snprintf(path, sizeof path, "%s/restored", dir);
     unlink(path);
     rc r = replica_restore(store, path, &options, result, e);
     store_free(store);
@@ -551,31 +550,22 @@ static bool is_backup(struct bucket *b, const struct listing *l) {
     return false;
 }
 
-static void restore_and_compare(struct bucket *b, const char *dir, struct env *env, uint64_t txid) {
-    char path[120];
+static void restore_and_compare(struct bucket *b, const char *dir, struct env *env, uint64_t txid,
+                                bool backup) {
     struct restore_result result;
     struct err e;
-    snprintf(path, sizeof path, "%s/restored", dir);
-    if (!is_ok(restore_to(b, env, path, (struct target){.txid = txid}, &result, &e)))
-        violated("I10 always restorable", "%s: TXID %" PRIx64 ": %s", b->name, txid, e.text);
+    rc r = restore(b, dir, env, txid, &result, &e);
+    if (!backup && r.code == RC_NOTFOUND) return;
+    if (!is_ok(r) || !backup)
+        violated("I10 always restorable", "%s: TXID %" PRIx64 ": %s", b->name, txid,
+                 is_ok(r) ? "restored, and nothing was ever shipped" : e.text);
     const struct slot *s = oracle_slot(b, result.txid);
     if (!s || (txid && txid != result.txid))
-        violated("I2 prefix", "%s: TXID %" PRIx64 " came back as %" PRIx64, b->name, txid,
-                 result.txid);
+        violated("I2 prefix", "%s: %" PRIx64 " came back as %" PRIx64, b->name, txid, result.txid);
     if (!txid && result.txid < b->acked)
         violated("I1 acknowledged", "%s: the newest is %" PRIx64, b->name, result.txid);
     if (!txid || !s->risen) state_check_file(path, s->state, "I3 byte identity");
     unlink(path);
-}
-
-static void restore_refused(struct bucket *b, const char *dir, struct env *env, uint64_t txid) {
-    char path[120];
-    struct restore_result result;
-    struct err e;
-    snprintf(path, sizeof path, "%s/restored", dir);
-    rc r = restore_to(b, env, path, (struct target){.txid = txid}, &result, &e);
-    if (r.code != RC_NOTFOUND)
-        violated("I11 fail loud", "%s: no backup, and a restore says %s", b->name, rc_name(r.code));
 }
 
 void oracle_restores(struct bucket *b, const char *dir, struct env *env, int sample) {
@@ -587,20 +577,16 @@ void oracle_restores(struct bucket *b, const char *dir, struct env *env, int sam
     uint64_t *can = restorable(&l, &n);
     bool backup = is_backup(b, &l);
     for (size_t i = 0; i < n; i++) check_plan(b, &l, can[i]);
-    if (oracle_newest(b) > 0) restore_and_compare(b, dir, env, 0);
-    for (int i = 0; n && i < sample; i++) {
-        uint64_t txid = can[below((uint32_t)n)];
-        if (backup) restore_and_compare(b, dir, env, txid);
-        else restore_refused(b, dir, env, txid);
-    }
+    if (oracle_newest(b) > 0) restore_and_compare(b, dir, env, 0, backup);
+    for (int i = 0; n && i < sample; i++)
+        restore_and_compare(b, dir, env, can[below((uint32_t)n)], backup);
     free(can);
     listing_deinit(&l);
     struct store *store = bucket_open(b, NULL, env);
     rc r = replica_verify(store, 1, NULL, &result, &e);
-    if (backup && !is_ok(r) && !b->untidy)
-        violated("I11 fail loud", "%s: sound, and verify says %s", b->name, e.text);
-    if (!backup && r.code != RC_NOTFOUND)
-        violated("I11 fail loud", "%s: no backup, and verify says %s", b->name, rc_name(r.code));
+    if (backup ? !is_ok(r) && !b->untidy : r.code != RC_NOTFOUND)
+        violated("I11 fail loud", "%s: %s, and verify says %s", b->name,
+                 backup ? "sound" : "no backup", is_ok(r) ? "sound" : e.text);
     count.verifies += sample > 0;
     store_free(store);
 }
@@ -608,22 +594,22 @@ void oracle_restores(struct bucket *b, const char *dir, struct env *env, int sam
 /* ---- damage: each time something else is wrong, and put right again ---- */
 
 enum damage { GONE, FLIPPED, SHORTENED, SWAPPED, DAMAGES };
+static const char *const damages[] = {"gone", "flipped", "shortened", "swapped"};
 
 static void do_damage(struct bucket *b, struct object *o, enum damage d, struct object *saved) {
     *saved = *o;
     saved->bytes = malloc(o->size);
     ENSURE(saved->bytes);
     memcpy(saved->bytes, o->bytes, o->size);
+    const struct object *other = d == SWAPPED ? &b->objects[below((uint32_t)b->count)] : NULL;
     switch (d) {
     case GONE: o->gone_ns = now_ns; return;
     case FLIPPED: o->bytes[below((uint32_t)o->size)] ^= (uint8_t)(1u << below(8)); return;
     case SHORTENED: o->size = below((uint32_t)o->size); return;
-    case SWAPPED: {
-        const struct object *other = &b->objects[below((uint32_t)b->count)];
-        o->size = other->size < o->size ? other->size : o->size;
+    case SWAPPED:
+        if (other->size < o->size) o->size = other->size;
         memcpy(o->bytes, other->bytes, o->size);
         return;
-    }
     case DAMAGES: return;
     }
 }
@@ -659,17 +645,11 @@ static bool is_the_same(const struct object *o, const struct object *saved) {
 /* An error that names what is wrong and leaves no file; or exactly the state asked for. */
 static void restore_damaged(struct bucket *b, const char *dir, struct env *env, uint64_t asked,
                             uint64_t newest, const struct object *o, enum damage d) {
-    char path[120];
     struct restore_result result;
     struct err e;
-    snprintf(path, sizeof path, "%s/damaged", dir);
-    rc r = restore_to(b, env, path, (struct target){.txid = asked}, &result, &e);
-    trace("%s: %s %s, TXID %" PRIx64 " asked for: %s", b->name, o->key,
-          d == GONE        ? "gone"
-          : d == FLIPPED   ? "flipped"
-          : d == SHORTENED ? "shortened"
-                           : "swapped",
-          asked, is_ok(r) ? "restored" : e.text);
+    rc r = restore(b, dir, env, asked, &result, &e);
+    trace("%s: %s %s, TXID %" PRIx64 " asked for: %s", b->name, o->key, damages[d], asked,
+          is_ok(r) ? "restored" : e.text);
     if (!is_ok(r)) {
         count.damages_told++;
         if (access(path, F_OK) == 0) violated("I11 fail loud", "a file is left: %s", e.text);
