@@ -203,7 +203,7 @@ static void draw_swarm(void) {
     if (chance(300)) f->twice = 20 + below(100);
     if (chance(300)) f->conflict = 50 + below(150);
     if (chance(300)) f->cut = 20 + below(100);
-    if (chance(150)) f->stale = 100 + below(500);
+    if (chance(150) && !swarm.jumps) f->stale = 100 + below(500);
     if (chance(300)) f->slow = 20 + below(100);
     if (chance(200)) f->files = 20 + below(200);
     swarm.stale = f->stale > 0;

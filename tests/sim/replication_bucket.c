@@ -25,7 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STALE_NS (20 * SECOND)
+#define STALE_NS (20 * SECOND) /* and less than a name lasts that retention frees */
 #define LATE_NS (20 * MINUTE)
 
 struct bucket buckets[BUCKETS];
@@ -317,7 +317,9 @@ static bool is_seen(const struct object *o, int64_t hidden_from, int64_t shown_f
 static struct entry *collect(struct client *c, const char *dir, bool deep, enum fate fate,
                              size_t *n) {
     const struct bucket *b = c->bucket;
-    int64_t hidden = fate == STALE ? now_ns - between(0, STALE_NS) : INT64_MAX;
+    int64_t lasts = promised.level0_ms * (SECOND / 1000) / 2;
+    int64_t oldest = lasts < STALE_NS ? lasts : STALE_NS;
+    int64_t hidden = fate == STALE ? now_ns - between(0, oldest) : INT64_MAX;
     int64_t shown = fate == STALE && chance(500) ? hidden : INT64_MAX;
     struct entry *out = malloc((2 * b->count + 1) * sizeof *out);
     ENSURE(out);
