@@ -295,9 +295,6 @@ static void slot_taken(struct bucket *b, struct object *o, uint64_t checksum) {
             violated("I6 one history", "%s %s had another content", b->name, o->key);
         s->risen |= !same; /* docs/testing.md: what is not claimed */
         count.risen += !same;
-        const struct attempt *again = find_attempt(b, txid, o->header.node_id);
-        if (!same && b->damaged_ns && again)
-            s->state = again->state; /* in place of what was lost */
         return;
     }
     if (b->slot_count == 0) b->first = txid;

@@ -148,10 +148,22 @@ static void start_source(struct host *h) {
 
 /* ---- refusals: were they right, and what a person does then ---- */
 
+/* A person turned from the history in which it lies, or from what it goes on from, to an older
+ * state: of that it is a descendant, and yet behind. */
+static bool was_turned_from(struct bucket *b, int state) {
+    for (int i = 0; i < b->turns && state != oracle_newest(b); i++) {
+        const struct slot *s = oracle_slot(b, b->turned[i]);
+        if (s && (state_descends(state, s->state) || state_descends(s->state, state))) return true;
+    }
+    return false;
+}
+
 /* The newest states are this one's past, or this one: going on loses nothing. */
 static bool goes_on(int state) {
     for (int i = 0; i < bucket_count; i++)
-        if (!state_descends(state, oracle_newest(&buckets[i]))) return false;
+        if (!state_descends(state, oracle_newest(&buckets[i])) ||
+            was_turned_from(&buckets[i], state))
+            return false;
     return true;
 }
 
