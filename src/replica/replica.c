@@ -28,8 +28,7 @@ static int compare(const void *pa, const void *pb) {
     const struct replica_file *a = pa, *b = pb;
     if (a->level != b->level) return a->level < b->level ? -1 : 1;
     if (a->min_txid != b->min_txid) return a->min_txid < b->min_txid ? -1 : 1;
-    if (a->max_txid != b->max_txid) return a->max_txid < b->max_txid ? -1 : 1;
-    return 0;
+    return a->max_txid < b->max_txid ? -1 : a->max_txid > b->max_txid;
 }
 
 static rc reserve(struct listing *l, struct err *e) {

@@ -138,10 +138,9 @@ static rc compact_begin(struct dest *d, int level, struct cut cut, struct err *e
             if (!d->level_max[i]) bitmap_clear(&d->since[i]);
     }
     rc r = outgoing_begin(o, &h, cut, compact_ended, e);
-    if (!is_ok(r)) compact_failed(d, e->text, false);
-    else
-        dest_unpin(
-            d); /* a short one is all encoded, a long one keeps its own cut: shipping goes on */
+    /* a short one is all encoded, a long one keeps its own cut: shipping goes on */
+    if (is_ok(r)) dest_unpin(d);
+    else compact_failed(d, e->text, false);
     return ok();
 }
 
@@ -195,8 +194,7 @@ static void pins_were_read(struct task *t) {
     struct dest *d = HOLDER_OF(t, struct dest, keep_task);
     if (is_ok(t->result)) t->result = choose(d, &t->err);
     if (!is_ok(t->result)) doomed_are_gone(t); /* none of them is */
-    if (!is_ok(t->result) || d->doomed.count == 0) return;
-    task_start(&d->keep_task, delete_doomed, doomed_are_gone);
+    else if (d->doomed.count) task_start(&d->keep_task, delete_doomed, doomed_are_gone);
 }
 
 /* When the next level-0 file that a level-1 file covers will be old enough; 0 if there is none. */
@@ -221,8 +219,8 @@ static rc keep_step(struct dest *d, int64_t now, int64_t *due, struct err *e) {
     TRY(choose(d, e));
     int64_t next = next_level0_expiry(d, wall);
     d->keep_due_ms = next ? (next < wall + 15000 ? wall + 15000 : next) : 0;
-    if (d->doomed.count == 0) return ok();
-    task_start(&d->keep_task, read_pins, pins_were_read); /* somebody may have pinned one of them */
+    /* Somebody may have pinned one of them. */
+    if (d->doomed.count) task_start(&d->keep_task, read_pins, pins_were_read);
     return ok();
 }
 

@@ -401,6 +401,44 @@ START_TEST(verify_finds_a_gap_in_a_level) {
 }
 END_TEST
 
+/* An object that retention did not know of, as it came when its sender was dead, lies alone before
+ * the gap; all that it knew before the snapshot's end is gone. `other`: one more object, to 4. */
+static const struct {
+    int level;
+    uint64_t goes_on, snapshot;
+    int other;
+    enum rc_code code;
+} strays[] = {
+    {1, 8, 8, 0, RC_OK},
+    {3, 8, 8, 0, RC_OK},
+    {3, 6, 12, 0, RC_OK},
+    {3, 9, 8, 0, RC_CORRUPT}, /* an object that ends where the snapshot does is kept */
+    {3, 10, 8, 0, RC_CORRUPT},
+    {2, 9, 8, 0, RC_CORRUPT},
+    {3, 8, 8, LEVEL_SNAPSHOT, RC_CORRUPT}, /* the floor is lower */
+    {3, 8, 8, 1, RC_CORRUPT},
+    {0, 8, 8, 0, RC_CORRUPT}, /* level 0 has another rule */
+};
+
+START_TEST(a_gap_that_ends_before_the_oldest_snapshot_is_none) {
+    struct verify_result v;
+    uint64_t from = strays[_i].goes_on, snapshot = strays[_i].snapshot;
+    history_put(&h, store, LEVEL_SNAPSHOT, 1, snapshot);
+    history_put(&h, store, strays[_i].level, 4, 4);
+    if (strays[_i].other) history_put(&h, store, strays[_i].other, 1, 4);
+    if (strays[_i].level) history_put(&h, store, strays[_i].level, from, TIP);
+    history_put(&h, store, 0, 1, 1);
+    for (uint64_t i = strays[_i].level ? snapshot + 1 : from; i <= TIP; i++)
+        history_put(&h, store, 0, i, i);
+    CODE(replica_verify(store, 2, NULL, &v, e), strays[_i].code);
+    ck_assert_uint_eq(v.txid, TIP);
+    if (strays[_i].code == RC_OK) return;
+    says("hole between TXID 4 and");
+    ck_assert_str_ne(v.broken, "");
+    says(v.broken);
+}
+END_TEST
+
 START_TEST(a_gap_around_a_pin_is_none) {
     struct verify_result v;
     make(false);
@@ -509,6 +547,7 @@ int main(void) {
     tcase_add_loop_test(t, a_renamed_object_is_named, 0, 2);
     tcase_add_loop_test(t, a_missing_object_is_never_older_data_without_a_word, 0, 2);
     ADD_ROWS(t, verify_finds_a_gap_in_a_level, losses);
+    ADD_ROWS(t, a_gap_that_ends_before_the_oldest_snapshot_is_none, strays);
     tcase_add_test(t, a_gap_around_a_pin_is_none);
     tcase_add_loop_test(t, a_compacted_file_must_be_what_its_inputs_make, 0, 2);
     ADD_ROWS(t, hostile_lengths_allocate_nothing, hostile);

@@ -520,13 +520,13 @@ static void report(const struct order *o, uint64_t found, double took) {
            " late=%" PRIu64 " risen=%" PRIu64 " conflicts=%" PRIu64 " lists_torn=%" PRIu64
            " lists_stale=%" PRIu64 " objects=%" PRIu64 " compactions=%" PRIu64 " deletes=%" PRIu64
            " acked=%" PRIu64 " waits=%" PRIu64 " waits_safe=%" PRIu64 " compared_pages=%" PRIu64
-           " plans=%" PRIu64 " restores=%" PRIu64 " verifies=%" PRIu64 " damages=%" PRIu64
-           " damages_told=%" PRIu64 "\n",
+           " plans=%" PRIu64 " restores=%" PRIu64 " verifies=%" PRIu64 " looks_holed=%" PRIu64
+           " damages=%" PRIu64 " damages_told=%" PRIu64 "\n",
            c.seeds, o->count, found, took, c.lives, c.crashes, c.refusals, c.fenced, c.takeovers,
            c.rollbacks, c.fast_forwards, c.adopted, c.jumps, c.outages, c.commits, c.steps,
            c.switches, c.calls, c.faults, c.lates, c.risen, c.conflicts, c.lists_torn,
            c.lists_stale, c.objects, c.compactions, c.deletes, c.acks, c.waits, c.waits_safe,
-           c.pages, c.plans, c.restores, c.verifies, c.damages, c.damages_told);
+           c.pages, c.plans, c.restores, c.verifies, c.looks_holed, c.damages, c.damages_told);
 }
 
 int main(int argc, char **argv) {

@@ -81,7 +81,7 @@ struct counters {
     uint64_t seeds, lives, crashes, refusals, steps, commits, ships, acks, waits, waits_safe, calls,
         faults, lates, risen, conflicts, lists_torn, lists_stale, objects, compactions, deletes,
         plans, restores, pages, takeovers, fenced, rollbacks, adopted, jumps, damages, damages_told,
-        fast_forwards, switches, outages, verifies, pins;
+        fast_forwards, switches, outages, verifies, looks_holed, pins;
 };
 extern struct counters count;
 
@@ -128,6 +128,7 @@ struct bucket {
     int64_t holed_ns;    /* and its newest state cannot be made since then */
     bool late;           /* what is done now was sent minutes ago */
     bool untidy;         /* it may hold what no writer knows of: a level looks as if it had holes */
+    bool risen;          /* one of the slots is */
     uint64_t turned[16]; /* TXIDs after which a person chose another history */
     int turns;
 };
