@@ -128,7 +128,6 @@ struct bucket {
     int64_t holed_ns;    /* and its newest state cannot be made since then */
     bool late;           /* what is done now was sent minutes ago */
     bool untidy;         /* it may hold what no writer knows of: a level looks as if it had holes */
-    bool risen;          /* one of the slots is */
     uint64_t turned[16]; /* TXIDs after which a person chose another history */
     int turns;
 };
@@ -174,8 +173,6 @@ void oracle_promises(struct bucket *);
 /* The state that the bucket alone gives, now. */
 int oracle_newest(struct bucket *);
 uint64_t oracle_newest_txid(struct bucket *);
-/* It does not lack this state: in its newest, or in a history that a person turned from, pinned. */
-bool oracle_holds(struct bucket *, int state);
 void oracle_restores(struct bucket *, const char *dir, struct env *, int sample);
 void oracle_damage(struct bucket *, const char *dir, struct env *, int times);
 
