@@ -81,11 +81,23 @@ def rows(b, where, ways):
         b.row(f"commit to durable, {where}, {name}", "ms", runs, "ms", digits=2, chart=name == "p50")
 
 
+def patiently(b, system, turn):
+    """A turn of another's that went wrong is named and run again: now and then 0.3.13 begins a new generation within one,
+    and nobody sees its objects where they were looked for."""
+    for again in range(3):
+        try:
+            return turn()
+        except bench.Failure as why:
+            if system.name == "holdfast" or again == 2:
+                raise
+            b.missing(f"{system.name}, a turn that was run again: {why}")
+
+
 def directory(b, systems, turns, commits):
     ways = {system.name: [] for system in systems}
     for _ in range(turns):
         for system in b.rng.sample(systems, len(systems)):
-            ways[system.name].append(in_directory(b, system, commits))
+            ways[system.name].append(patiently(b, system, lambda: in_directory(b, system, commits)))
     b.head(f"a directory, {turns} x {commits} commits", ways)
     rows(b, "directory", ways)
     all_ = [way for turn in ways["holdfast"] for way in turn]
@@ -114,7 +126,7 @@ def bucket(b, systems, turns, seconds):
         ways = {system.name: [] for system in systems}
         for _ in range(turns):
             for system in b.rng.sample(systems, len(systems)):
-                ways[system.name].append(in_bucket(b, system, slow, log, seconds))
+                ways[system.name].append(patiently(b, system, lambda: in_bucket(b, system, slow, log, seconds)))
         put_p50, put_p99 = plain_put_ms(slow, 20 if b.args.quick else 100)
     b.head(f"a bucket, PUTs of {PUT_MS} ms, {turns} x {seconds:g} s", ways)
     rows(b, "bucket", ways)
