@@ -48,7 +48,7 @@ SIM = "tests/sim/sim_interleave"
 
 # The longest first, so that the cores end together. The seconds are such that all fits into 15 minutes on two.
 TIERS = (
-    Tier("sanitizers", "sanitizers", "tests/proof/sanitizers.py --build {build}", 420, parts=("sanitizers.address", "sanitizers.thread", "sanitizers.valgrind")),
+    Tier("sanitizers", "sanitizers", "tests/proof/sanitizers.py --build {build}", 200, parts=("sanitizers.address", "sanitizers.thread", "sanitizers.valgrind")),
     Tier("faults", "replication under faults", "{build}/tests/sim/sim_replication --jobs 1", 240, drawn=True),
     Tier("power", "power cuts", "tests/crash/power.py --build {build}", 240, drawn=True, parts=("power.explored", "power.started")),
     Tier("interleavings", "interleavings", "{build}/" + SIM, 200, drawn=True, parts=("interleavings.3.40.1",)),

@@ -3,7 +3,7 @@
 that have threads under ThreadSanitizer; and the command once around under valgrind.
 
     --only PART     address, thread or valgrind; again for another
-    --seconds S     for all parts together: what had no time left is said in `of` (0, the default: no limit)
+    --seconds S     for all parts together, once they are built: what had no time left is said in `of` (0, the default: no limit)
     --count N       suites of each part at most
     --build DIR     the build whose command valgrind runs (default build)
     --suite NAME    only this suite (or tests/e2e/test_NAME.py), loudly
@@ -41,7 +41,7 @@ def build(part, suite):
     """Not -Werror: gcc's flow warnings are wrong about instrumented code. For one suite with a program of its own only
     that."""
     out = ROOT / f"build-{'asan' if part == 'address' else 'tsan'}"
-    options = ["-Dtests=enabled", "-Dwerror=false", "-Dbuildtype=debugoptimized", "-Db_lundef=false", f"-Db_sanitize={SANITIZERS[part]}"]
+    options = ["-Dtests=enabled", "-Dwerror=false", "-Dbuildtype=debug", "-Doptimization=1", "-Db_lundef=false", f"-Db_sanitize={SANITIZERS[part]}"]
     commands = [[ROOT / "scripts/build", out, *options]]
     if suite and "/" in suite:
         setup = [] if (out / "build.ninja").exists() else [["meson", "setup", out, *options]]
@@ -175,6 +175,9 @@ def main():
     parser.add_argument("--suite")
     args = parser.parse_args()
     names = args.only or ["address", "thread", "valgrind"]
+    for name in names:
+        if name in SANITIZERS:
+            build(name, args.suite)  # not in the time
     began, found = time.monotonic(), 0
     for i, name in enumerate(names):
         share = {"address": 0.6, "thread": 0.9, "valgrind": 1}[name] if len(names) == 3 else (i + 1) / len(names)
