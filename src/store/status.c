@@ -4,6 +4,8 @@
  */
 #include "store/status.h"
 
+#include "store/kv.h"
+
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -22,9 +24,8 @@ char *json_text(const json_t *json, size_t flags) {
 
 json_t *json_words(const char *text) {
     size_t n = strlen(text);
-    json_t *words;
-    while (!(words = json_stringn(text, n)) && n) n--;
-    return words;
+    while (!utf8_valid(text, n)) n--; /* not by what Jansson refuses: that may be for memory */
+    return json_stringn(text, n);
 }
 
 static rc text_of(json_t *object, char **out, struct err *e) {
