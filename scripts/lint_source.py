@@ -4,7 +4,7 @@
   system      only os/, daemon/ and cli/ include the system's headers; the exceptions stand below, with a reason
   forbidden   functions that cannot be used safely, or that belong to os/
   size        no file over 700 lines, no line over 100 columns; base to source at most 9,000 lines of code,
-              the client of S3 in object/ at most 2,350 besides
+              the client of S3 in object/ at most 2,360 besides
 """
 import re
 import sys

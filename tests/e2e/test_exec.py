@@ -277,6 +277,17 @@ def test_signal_before_the_application_has_started(box):
     assert not r.events("exec.start")
 
 
+@contextlib.contextmanager
+def away(replica):
+    """Nobody can write there meanwhile."""
+    aside = replica.with_name("away")
+    replica.rename(aside)
+    replica.write_text("no directory")
+    yield
+    replica.unlink()
+    aside.rename(replica)
+
+
 @pytest.mark.file_only("a directory is moved away")
 def test_newest_of_two_destinations_is_restored_and_the_other_follows(box):
     """The first one was away when the machine died."""
@@ -285,19 +296,14 @@ def test_newest_of_two_destinations_is_restored_and_the_other_follows(box):
     r = box.start(to=[box.replica, second])
     r.wait("ship", to=url(box.replica))
     r.wait("ship", to=url(second))
-    ltx = box.replica / "ltx/0"
-    away = box.path / "away"
     box.wait_safe(to=box.replica)
     box.wait_safe(to=second)
-    box.replica.rename(away)
-    box.replica.write_text("no directory")
-    add_rows(c, 4)
-    box.wait_safe(to=second)
-    r.kill()
+    with away(box.replica):
+        add_rows(c, 4)
+        box.wait_safe(to=second)
+        r.kill()
     c.close()
-    box.replica.unlink()
-    away.rename(box.replica)
-    assert ltx.exists()
+    assert (box.replica / "ltx/0").exists()
     lose(box)
     r = run(box, "true", to=[box.replica, second])
     r.end(0)
@@ -311,7 +317,7 @@ def test_newest_of_two_destinations_is_restored_and_the_other_follows(box):
 def behind_two(box):
     """Power was lost, and one of two destinations was away before that: the database is behind both. The second,
     which has most."""
-    second, away = box.path / "second", box.path / "away"
+    second = box.path / "second"
     c = box.new_app(5)
     r = box.start("-keep-level0", "1h", to=[box.replica, second])
     r.wait("ship", to=url(box.replica))
@@ -321,14 +327,11 @@ def behind_two(box):
     add_rows(c, 2)
     box.wait_safe(to=box.replica)
     box.wait_safe(to=second)
-    box.replica.rename(away)
-    box.replica.write_text("no directory")
-    add_rows(c, 2)
-    box.wait_safe(to=second)
-    r.kill()
+    with away(box.replica):
+        add_rows(c, 2)
+        box.wait_safe(to=second)
+        r.kill()
     c.close()
-    box.replica.unlink()
-    away.rename(box.replica)
     box.put_back(before)
     box.forget_run()
     return second

@@ -48,7 +48,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/soak"))
 
-from soak import Failure, compare  # noqa: E402
+from soak import Failure, compare, create  # noqa: E402
 
 ROUNDS = 20
 PATIENCE = 30
@@ -177,7 +177,7 @@ class Life:
         self.env = {**os.environ, "RUNTIME_DIRECTORY": str(self.run_dir), "TMPDIR": str(self.temp)}
         self.counts = collections.Counter()
         self.daemon, self.writer, self.running = None, None, []
-        self.acked, self.rows, self.library_used = 0, {}, False
+        self.acked, self.rows = 0, {}
         self.image, self.old, self.restore_s = None, None, 0.02
         self.page_size = self.rng.choice(PAGE_SIZES)
         self.options = [
@@ -190,18 +190,9 @@ class Life:
             "-verify", self.rng.choice(["0", "100ms"]),
             "-log", "logfmt",
         ]  # fmt: skip
-        self.create()
+        create(self.db, self.rng, self.page_size)
         stat = os.stat(self.db)
         self.place = str(self.run_dir / f"socket/{stat.st_dev:x}-{stat.st_ino}")
-
-    def create(self):
-        with contextlib.closing(sqlite3.connect(self.db, isolation_level=None)) as db:
-            db.execute(f"PRAGMA page_size={self.page_size}")
-            db.execute(f"PRAGMA auto_vacuum={self.rng.randrange(3)}")
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("CREATE TABLE t(id INTEGER PRIMARY KEY, v, b)")
-            db.execute("CREATE TABLE audit(k TEXT PRIMARY KEY, n)")
-            db.execute("INSERT INTO audit VALUES ('seq', 0), ('rows', 0), ('bytes', 0)")
 
     def note(self, text):
         if self.args.only is not None:

@@ -395,8 +395,8 @@ class Cell:
         self.nth = {"first": 1, "second": 2, "last": self.all, "random": self.rng.randint(3, self.all)}[self.which]
         self.acked, self.daemon, self.first, self.taken, self.wrong = 0, None, None, threading.Event(), None
         self.struck_at = 0  # how many connections there were before the wrong certificate
-        self.library = self.which == "random" and self.verb in ("put", "get")
-        self.library &= self.fault not in ("two-writers", "condition")
+        self.in_process = self.which == "random" and self.verb in ("put", "get")
+        self.in_process &= self.fault not in ("two-writers", "condition")
         self.new_machine()
 
     def note(self, text):
@@ -818,7 +818,7 @@ class Cell:
 
     def run(self):
         try:
-            self.run_library() if self.library else self.run_daemon()
+            self.run_library() if self.in_process else self.run_daemon()
         except Blocked:
             self.counts["blocked"] += 1
             return self.check_secrets()
@@ -913,6 +913,10 @@ def main():
         if not os.access(Path(args.build) / program, os.X_OK):
             print(f"{args.build}/{program}: not there; build with -Dtests=enabled", file=sys.stderr)
             return 2
+    cells = choose(args)
+    if not cells:
+        print(f"no cell is called {args.only}: --list has them", file=sys.stderr)
+        return 2
     args.dir = tempfile.mkdtemp(prefix="holdfast-store-", dir="/dev/shm")
 
     def stop(number, frame):
@@ -926,8 +930,8 @@ def main():
     (Path(args.dir) / "certificates").mkdir()
     args.certificates = make_certificates(str(Path(args.dir) / "certificates"))
     until = began + args.seconds if args.seconds else 0
-    cells, total, ran, found, slowest = choose(args), collections.Counter(), 0, 0, 0
-    with concurrent.futures.ProcessPoolExecutor(min(args.jobs, len(cells) or 1)) as pool:
+    total, ran, found, slowest = collections.Counter(), 0, 0, 0
+    with concurrent.futures.ProcessPoolExecutor(min(args.jobs, len(cells))) as pool:
         for done in concurrent.futures.as_completed([pool.submit(run_cell, args, name, until) for name in cells]):
             name, counts, wrong = done.result()
             if counts is None:

@@ -22,6 +22,7 @@ size, auto_vacuum mode and options):
 One line per round. At the first failure everything stays where it was, in the directory that is named.
 """
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -36,6 +37,17 @@ import time
 
 PAGE_SIZES = [4096, 512, 1024, 65536, 2048, 8192, 16384, 32768]
 ROUNDS_PER_SET = 8
+
+
+def create(path, rng, page_size):
+    """What tests/soak/writer.c writes into."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute(f"PRAGMA page_size={page_size}")
+        db.execute(f"PRAGMA auto_vacuum={rng.randrange(3)}")
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("CREATE TABLE t(id INTEGER PRIMARY KEY, v, b)")
+        db.execute("CREATE TABLE audit(k TEXT PRIMARY KEY, n)")
+        db.execute("INSERT INTO audit VALUES ('seq', 0), ('rows', 0), ('bytes', 0)")
 
 
 class Failure(Exception):
@@ -103,21 +115,11 @@ class Set:
         self.writer_log = open(os.path.join(self.dir, "writers.log"), "ab")
         self.replicate, self.writers, self.kept = None, [], []
         self.kills = 0
-        self.create()
+        create(self.db, self.rng, self.page_size)
 
     def note(self, text):
         self.log.write(f"---- {time.time():.3f} {text}\n".encode())
         self.log.flush()
-
-    def create(self):
-        db = sqlite3.connect(self.db, isolation_level=None)
-        db.execute(f"PRAGMA page_size={self.page_size}")
-        db.execute(f"PRAGMA auto_vacuum={self.rng.randrange(3)}")
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("CREATE TABLE t(id INTEGER PRIMARY KEY, v, b)")
-        db.execute("CREATE TABLE audit(k TEXT PRIMARY KEY, n)")
-        db.execute("INSERT INTO audit VALUES ('seq', 0), ('rows', 0), ('bytes', 0)")
-        db.close()
 
     # ---- processes ----
 
