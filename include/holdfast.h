@@ -391,6 +391,45 @@ HF_API int hf_kv_import(hf_store *, const char *file, const hf_transfer *);
  * as it is, other text as a string. HF_USAGE: a value is a blob, and named. */
 HF_API int hf_kv_export(hf_store *, const char *file, const hf_transfer *);
 
+/* ---- the schema: versioned migrations ---- */
+
+/* A migration is a text of SQL with a version in its name (docs/schema.md): expand, sync, backfill
+ * and verify while old programs go on; contract when they are gone. A step and its row of history
+ * are one transaction. A program carries its migrations in an array, or reads a directory. */
+typedef struct hf_migration {
+    const char *name; /* "20260901120000_split_name"; of noise: "noise/20260901130000_seen" */
+    const char *sql;
+} hf_migration;
+
+typedef struct hf_schema hf_schema;
+
+typedef struct hf_schema_options {
+    size_t size;
+    const char *dir;                /* the migrations: files in a directory, */
+    const hf_migration *migrations; /* or an array, ended by a name that is NULL */
+    const char *app;                /* how this program is called to others: "control 41" */
+    int64_t timeout_ms;             /* how long to wait for others that change the schema: 10 min */
+    int64_t lock_ms;                /* for the database's write lock: 10 s */
+    int64_t target_ms; /* how long a batch of a backfill should hold the write lock: 5 */
+    int64_t wait_ms;   /* for a restore point to be safe elsewhere: 60 s */
+    void (*event)(void *arg, const char *name, const char *const *pairs, int count);
+    void *event_arg;
+} hf_schema_options;
+
+typedef struct hf_schema_run {
+    size_t size;
+    const char *phase;      /* how far: "expand", "sync", "backfill", "verify"; NULL: all */
+    int64_t version;        /* up to, or of, this one; 0: all, or the newest */
+    int no_restore_point;   /* 1: do without; else one is made where the database is replicated */
+    int need_restore_point; /* 1: HF_NOTFOUND where it is not */
+    int accept_lossy;       /* 1: a down that loses data */
+    int assume_gone;  /* 1: contract though older programs live; their writes are refused then */
+    int no_soak;      /* 1: contract before its soak time */
+    int discard;      /* undo: 1: lose the commits made since */
+    const char *from; /* rehearse: "replica", "live", or a replica's URL; undo: a URL; NULL: the
+                            replica where there is one */
+} hf_schema_run;
+
 /* ---- for tests ---- */
 
 /* A destination and a clock that do as they are told. */

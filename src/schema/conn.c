@@ -1,0 +1,174 @@
+/* A connection that changes a schema.
+ *
+ * Why a connection of its own and not the store's: PRAGMA foreign_keys is a no-op inside of a
+ * transaction, and the store's connections are always about to be in one.
+ *
+ * Why violations are compared and not refused: a database may have rows without parents from
+ * before, made with foreign keys off, as is SQLite's default. They are not the migration's fault.
+ *
+ * Invariants
+ *  1. In a transaction foreign keys are off.
+ *  2. What COMMIT could not do is rolled back: no transaction stays open behind an error of its
+ *     end.
+ */
+#include "schema/conn.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PAUSE_FIRST_NS 50000
+#define PAUSE_MAX_NS 2000000
+
+/* Short pauses: who waits long for a lock here makes others wait for the schema. */
+static int wait_for_lock(void *arg, int count) {
+    struct sconn *c = arg;
+    struct env *env = c->schema->env;
+    c->waited++;
+    if (env->mono_ns(env) >= c->deadline_ns || atomic_load(&c->schema->stop)) return 0;
+    env->sleep_ns(env, count < 5 ? (int64_t)PAUSE_FIRST_NS << count : PAUSE_MAX_NS);
+    return 1;
+}
+
+static enum rc_code code_of(int code) {
+    switch (code & 0xff) {
+    case SQLITE_BUSY:
+    case SQLITE_PROTOCOL: return RC_BUSY;
+    case SQLITE_NOMEM: return RC_NOMEM;
+    case SQLITE_FULL: return RC_FULL;
+    case SQLITE_NOTADB:
+    case SQLITE_CORRUPT: return RC_CORRUPT;
+    case SQLITE_CONSTRAINT: return RC_CONFLICT;
+    case SQLITE_INTERRUPT: return RC_CANCELLED;
+    case SQLITE_ERROR:
+    case SQLITE_MISUSE:
+    case SQLITE_RANGE:
+    case SQLITE_AUTH:
+    case SQLITE_MISMATCH:
+    case SQLITE_LOCKED:
+    case SQLITE_TOOBIG: return RC_USAGE;
+    default: return RC_IO;
+    }
+}
+
+rc sconn_error(struct sconn *c, int code, const struct migration *m, int line, struct err *e) {
+    const char *said = c->db ? sqlite3_errmsg(c->db) : sqlite3_errstr(code);
+    if (m) return err_set(e, code_of(code), "%s:%d: %s", m->name, line, said);
+    return err_set(e, code_of(code), "%s: %s", c->path, said);
+}
+
+static rc set_up(struct sconn *c, struct err *e) {
+    sqlite3_extended_result_codes(c->db, 1);
+    sqlite3_busy_handler(c->db, wait_for_lock, c);
+    c->deadline_ns = c->schema->env->mono_ns(c->schema->env) +
+                     c->schema->options.lock_ms * 1000000; /* the first read recovers a log */
+    sqlite3_db_config(c->db, SQLITE_DBCONFIG_ENABLE_FKEY, 0, (int *)NULL);
+    sqlite3_db_config(c->db, SQLITE_DBCONFIG_DEFENSIVE, 1, (int *)NULL);
+    TRY(sconn_exec(c, "SELECT 1 FROM sqlite_master", e));
+    if (strcmp(c->path, ":memory:") == 0) return ok();
+    return sconn_exec(c, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL", e);
+}
+
+rc sconn_open_at(hf_schema *s, const char *path, bool noise, struct sconn *out, struct err *e) {
+    struct sconn c = {.schema = s, .noise = noise, .path = path};
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE |
+                (strcmp(path, ":memory:") == 0 ? SQLITE_OPEN_CREATE : 0);
+    int code = sqlite3_open_v2(path, &c.db, flags, NULL);
+    *out = c; /* the busy handler keeps the address */
+    rc r = code == SQLITE_OK ? set_up(out, e) : sconn_error(out, code, NULL, 0, e);
+    if (!is_ok(r)) sconn_close(out);
+    return r;
+}
+
+rc sconn_open(hf_schema *s, bool noise, struct sconn *out, struct err *e) {
+    return sconn_open_at(s, noise ? s->noise : s->path, noise, out, e);
+}
+
+void sconn_close(struct sconn *c) {
+    sqlite3_close_v2(c->db);
+    c->db = NULL;
+}
+
+rc sconn_exec(struct sconn *c, const char *sql, struct err *e) {
+    int code = sqlite3_exec(c->db, sql, NULL, NULL, NULL);
+    return code == SQLITE_OK ? ok() : sconn_error(c, code, NULL, 0, e);
+}
+
+rc sconn_int(struct sconn *c, const char *sql, int64_t *out, struct err *e) {
+    sqlite3_stmt *st = NULL;
+    int code = sqlite3_prepare_v2(c->db, sql, -1, &st, NULL);
+    if (code == SQLITE_OK) code = sqlite3_step(st);
+    rc r = ok();
+    if (code == SQLITE_ROW) *out = sqlite3_column_int64(st, 0);
+    else if (code == SQLITE_DONE) r = err_set(e, RC_NOTFOUND, "%s: no row: %s", c->path, sql);
+    else r = sconn_error(c, code, NULL, 0, e);
+    sqlite3_finalize(st);
+    return r;
+}
+
+/* Rows without parents, at most so many. */
+#define VIOLATIONS_MOST 1000000
+
+static rc count_violations(struct sconn *c, int64_t *out, char *first, size_t size, struct err *e) {
+    sqlite3_stmt *st = NULL;
+    int code = sqlite3_prepare_v2(c->db, "PRAGMA foreign_key_check", -1, &st, NULL);
+    *out = 0;
+    while (code == SQLITE_OK || code == SQLITE_ROW) {
+        code = sqlite3_step(st);
+        if (code != SQLITE_ROW) break;
+        if (!*out && first)
+            snprintf(first, size, "table %s, row %lld, whose parent in %s is not there",
+                     sqlite3_column_text(st, 0), (long long)sqlite3_column_int64(st, 1),
+                     sqlite3_column_text(st, 2));
+        if (++*out == VIOLATIONS_MOST) code = SQLITE_DONE;
+        if (code == SQLITE_DONE) break;
+    }
+    rc r = code == SQLITE_DONE ? ok() : sconn_error(c, code, NULL, 0, e);
+    sqlite3_finalize(st);
+    return r;
+}
+
+static rc begin_checked(struct sconn *c, struct err *e) {
+    int64_t on = 1;
+    TRY(sconn_int(c, "PRAGMA foreign_keys", &on, e));
+    ENSURE(!on); /* invariant 1 */
+    return ok();
+}
+
+rc sconn_begin(struct sconn *c, struct err *e) {
+    struct env *env = c->schema->env;
+    c->waited = 0;
+    c->violations = -1;
+    c->deadline_ns = env->mono_ns(env) + c->schema->options.lock_ms * 1000000;
+    TRY(begin_checked(c, e));
+    TRY(sconn_exec(c, "BEGIN IMMEDIATE", e));
+    c->began_ns = env->mono_ns(env);
+    return ok();
+}
+
+rc sconn_watch_parents(struct sconn *c, struct err *e) {
+    return count_violations(c, &c->violations, NULL, 0, e);
+}
+
+static rc check_parents(struct sconn *c, struct err *e) {
+    char first[300] = "";
+    int64_t now;
+    if (c->violations < 0) return ok();
+    TRY(count_violations(c, &now, first, sizeof first, e));
+    if (now <= c->violations) return ok();
+    return err_set(e, RC_CONFLICT, "%lld rows would lose their parents: %s",
+                   (long long)(now - c->violations), first);
+}
+
+rc sconn_commit(struct sconn *c, int64_t *lock_us, struct err *e) {
+    struct env *env = c->schema->env;
+    rc r = check_parents(c, e);
+    if (is_ok(r)) r = sconn_exec(c, "COMMIT", e);
+    if (!is_ok(r)) sconn_rollback(c);
+    if (lock_us) *lock_us = (env->mono_ns(env) - c->began_ns) / 1000;
+    return r;
+}
+
+void sconn_rollback(struct sconn *c) {
+    if (!sqlite3_get_autocommit(c->db)) sqlite3_exec(c->db, "ROLLBACK", NULL, NULL, NULL);
+}

@@ -1,0 +1,36 @@
+/* What is safe elsewhere: the replication of the database, asked through this process or its
+ * socket.
+ *
+ * A restore point is a TXID that is acknowledged by every destination and pinned there, so that
+ * retention leaves it: "schema before 20260901120000" and, when the run is over, "schema after
+ * ...".
+ */
+#ifndef SCHEMA_SAFETY_H
+#define SCHEMA_SAFETY_H
+
+#include "schema/internal.h"
+
+/* Who replicates main; *there false: nobody. */
+MUST_USE rc safety_find(hf_schema *, bool *there, struct err *e);
+/* Until all that is committed is acknowledged; RC_NOTFOUND: nobody replicates. */
+MUST_USE rc safety_wait(hf_schema *, bool flush, int64_t timeout_ms, struct err *e);
+
+struct restore_point {
+    char name[64]; /* "before-20260901120000-<run>" */
+    char url[LIMIT_PATH];
+    uint64_t txid;
+    int64_t time_ms;
+};
+/* Waits, pins at each destination; *out: of the first. */
+MUST_USE rc restore_point_make(hf_schema *, const char *name, struct restore_point *out,
+                               struct err *e);
+/* Newest first; free(*out). */
+MUST_USE rc restore_points(hf_schema *, const char *url, struct restore_point **out, size_t *count,
+                           struct err *e);
+/* Puts main back into the state before the last run, as one transaction of SQLite's backup: readers
+ * go on, and the replica's history goes forward. RC_CONFLICT: commits that are not the migrations'
+ * would be lost, and `discard` is not set. */
+MUST_USE rc undo_run(hf_schema *, const char *url /* NULL: of who replicates */, bool discard,
+                     json_t **out, struct err *e);
+
+#endif
