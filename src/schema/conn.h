@@ -18,9 +18,12 @@ struct sconn {
     int64_t waited;      /* how often the busy handler was asked since begin */
     int64_t deadline_ns; /* for locks; set at each begin from schema->options.timeout_ms */
     int64_t violations;  /* sconn_watch_parents; -1: not asked */
+    int64_t seen;        /* PRAGMA data_version in the last step's transaction; 0: none yet */
 };
 
 MUST_USE rc sconn_open(hf_schema *, bool noise, struct sconn *out, struct err *e);
+/* Only to look: nothing is written, the file's mode stays as it is. */
+MUST_USE rc sconn_open_reading(hf_schema *, bool noise, struct sconn *out, struct err *e);
 MUST_USE rc sconn_open_at(hf_schema *, const char *path, bool noise, struct sconn *out,
                           struct err *e); /* a copy; ":memory:" */
 void sconn_close(struct sconn *);

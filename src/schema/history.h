@@ -1,12 +1,17 @@
 /* What has been done to a database: its own tables, written in the transaction of each step.
  *
  *     holdfast_schema     one row: older programs than min_version are refused
+ *                         (one, format, min_version)
  *     holdfast_migration  a row for each migration: how far it is
+ *                         (version, name, sha256, chain, phase, phase_ms, breaking, triggers)
  *     holdfast_step       a row for each step that was run, for people
- *     holdfast_backfill   where each backfill stands
+ *                         (id, at_ms, version, step, lock_us, rows, others)
+ *     holdfast_backfill   where each backfill stands: behind the key `last`
+ *                         (version, part, last, rows, started_ms, at_ms, done)
  *     holdfast_client     who has it open (clients.h)
  *
- * They are made by the first step that writes one, and each file, main and noise, has its own.
+ * The first four are made by the first step that writes one, all at once, and each file, main and
+ * noise, has its own.
  */
 #ifndef SCHEMA_HISTORY_H
 #define SCHEMA_HISTORY_H
@@ -25,7 +30,8 @@ const char *phase_name(enum phase); /* "expanded" */
 
 struct record {
     int64_t version;
-    char *name, *triggers; /* those that sync made, one a line; to be dropped by contract */
+    char *name;
+    char *triggers; /* those that sync made, an array of JSON; NULL: none to be dropped */
     char sha256[65], chain[65];
     enum phase phase;
     int64_t phase_ms; /* Unix time */
@@ -43,9 +49,9 @@ void records_deinit(struct records *);
 const struct record *records_find(const struct records *, int64_t version);
 
 /* In the transaction of a step. */
-MUST_USE rc history_prepare(struct sconn *, struct err *e); /* the tables */
+MUST_USE rc history_prepare(struct sconn *, struct err *e); /* the tables, where they are not */
 MUST_USE rc history_put(struct sconn *, const struct record *, struct err *e);
-MUST_USE rc history_remove(struct sconn *, int64_t version, struct err *e);
+MUST_USE rc history_remove(struct sconn *, int64_t version, struct err *e); /* its backfills, too */
 MUST_USE rc history_set_min(struct sconn *, int64_t version, struct err *e);
 struct step_row {
     int64_t version, lock_us, rows;

@@ -25,12 +25,22 @@ struct hf_schema {
     struct presence *presence; /* NULL: not joined */
     struct lock *lock;         /* opened when first needed */
     atomic_bool stop;          /* a run ends between two steps or batches */
+    atomic_bool entered;       /* schema_enter */
+    bool has_migrations;       /* it was given some: a directory, or an array */
+    unsigned generation;       /* of forks, in which it was opened */
 };
 
 /* schema.c: the handle without the public clothes. */
 MUST_USE rc schema_open(const char *path, const char *noise, hf_store *store,
                         const hf_schema_options *, hf_schema **out, struct err *e);
 void schema_close(hf_schema *);
+/* What each public function begins and ends with. A handle is used by one thread at a time, since
+ * kernel locks do not tell the threads of a handle apart: RC_BUSY. RC_USAGE: it is of before a
+ * fork. */
+MUST_USE rc schema_enter(hf_schema *, struct err *e);
+void schema_leave(hf_schema *);
+/* The lock file of this handle, opened when it is first asked for. */
+MUST_USE rc schema_lock(hf_schema *, struct lock **out, struct err *e);
 /* Tells the application's event. Never under a lock. */
 void schema_event(hf_schema *, const char *name, const char *const *pairs, int count);
 
