@@ -170,7 +170,7 @@ static int known_by_run_file(const struct dest *d) {
     const struct run_record *r = &d->source->run.found;
     uint64_t node = d->tail.header.node_id;
     int i = run_record_find(r, d->store->url);
-    if (i < 0 || !node) return -1;
+    if (i < 0 || !node || d->tail.txid < r->dest[i].tail.txid) return -1; /* it lost some */
     const struct run_tail *t = &r->dest[i].tail;
     return node == t->own || (node == t->node && d->tail.txid == t->txid) ? i : -1;
 }

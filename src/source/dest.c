@@ -83,7 +83,7 @@ static rc acknowledged(struct dest *d, struct err *e) {
     struct outgoing *o = &d->ship;
     char txid[24], pages[24], bytes[24], ms[24];
     TRY(listing_add(&d->files, outgoing_file(o), e));
-    d->txid = o->header.max_txid;
+    d->known_tail.txid = d->txid = o->header.max_txid;
     d->txid_time_ms = o->header.timestamp_ms;
     d->level_max[0] = d->txid;
     for (int level = 1; level < 4; level++) {

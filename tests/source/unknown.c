@@ -276,6 +276,31 @@ START_TEST(a_fence_in_the_middle_of_what_another_shipped_does_not_stand) {
 }
 END_TEST
 
+/* A store that loses its newest object: the run file says that it was acknowledged, and what it
+ * held is in no later commit. */
+START_TEST(what_the_store_has_lost_of_the_run_before_is_shipped_again) {
+    char key[KEY_SIZE];
+    struct verify_result whole;
+    start(false);
+    run_until_shipped();
+    run_for(SECOND);
+    sql("PRAGMA wal_checkpoint(PASSIVE)");
+    run_for(SECOND);
+    sql("CREATE TABLE lost(b); INSERT INTO lost VALUES (randomblob(9000))");
+    run_for(5 * SECOND);
+    uint64_t txid = source->dest[0].txid;
+    ck_assert_uint_ne(source->pos.salt[0], source->start.header.salt[0]); /* in a log of its own */
+    stop();
+    key_of_file(false, 0, txid, txid, key);
+    must(replica->ops->remove(replica, key, &err));
+    sql("INSERT INTO t(b) VALUES ('on another page')");
+    start(false);
+    run_until_shipped();
+    must(replica_verify(replica, 1, NULL, &whole, &err));
+    stop();
+}
+END_TEST
+
 static sem_t held, go_on;
 static bool fenced, was_held;
 
@@ -339,6 +364,7 @@ int main(void) {
     tcase_add_test(t, who_died_before_its_fence_has_proven_nothing_that_came_later);
     tcase_add_test(t, who_died_while_it_adopted_leaves_the_pin_to_the_next);
     tcase_add_test(t, what_is_proven_to_go_on_is_not_pinned);
+    tcase_add_test(t, what_the_store_has_lost_of_the_run_before_is_shipped_again);
     tcase_add_test(t, a_fence_in_the_middle_of_what_another_shipped_does_not_stand);
     tcase_add_test(t, a_fence_on_which_another_builds_is_not_taken_away);
     suite_add_tcase(s, t);
