@@ -40,6 +40,7 @@
 
 #define WAITED_NS 100000000
 #define ASKED_NS 100000000 /* the more locks the system has, the longer it takes to ask */
+#define MOMENT_NS 50000    /* a busy writer commits within a few */
 #define RESTED_NS 5000000
 #define POLLED_NS 250000000 /* SQLite asks again for a lock after 100 ms at the latest */
 
@@ -132,7 +133,9 @@ static bool is_next(const struct hold *h, const struct walindex_header *now, boo
 
 static bool may_be_waited_for(struct hold *h, const struct walindex_header *then) {
     struct walindex_header now;
-    if (!live_header_now(h->live, &now) || !walindex_header_same(&now, then)) return false;
+    struct env *env = h->live->env;
+    for (int i = 0; i < 5; i++, env->sleep_ns(env, MOMENT_NS)) /* a busy writer tells at once */
+        if (!live_header_now(h->live, &now) || !walindex_header_same(&now, then)) return false;
     if (mono(h) - h->asked_ns < ASKED_NS) return true; /* a commit, or the next time, tells */
     h->asked_ns = mono(h);
     return live_checkpoint_runs(h->live);
@@ -237,16 +240,13 @@ static rc settle_on_0(struct hold *h, const struct walindex_header *now, struct 
     return ok();
 }
 
-/* See invariant 4. */
+/* See invariant 4. Where somebody commits the system is not asked: that slows all who lock. */
 static bool waits_for_us(struct hold *h, const struct walindex_header *now) {
-    int64_t at = mono(h);
-    if (!live_checkpointer_writes(h->live)) {
+    if (!walindex_header_same(now, &h->waited) || !live_checkpointer_writes(h->live))
         h->waiting = 0;
-    } else if (!h->waiting || !walindex_header_same(now, &h->waited)) {
-        h->waiting = at;
-        h->waited = *now;
-    }
-    return h->waiting && at - h->waiting >= WAITED_NS;
+    else if (!h->waiting) h->waiting = mono(h);
+    h->waited = *now;
+    return h->waiting && mono(h) - h->waiting >= WAITED_NS;
 }
 
 rc hold_leave_z(struct hold *h, struct err *e) {
@@ -258,7 +258,7 @@ rc hold_leave_z(struct hold *h, struct err *e) {
     TRY(live_header(h->live, &again, e));
     if (!same_salts(now.salt, again.salt))
         return ok(); /* reset in between: the two do not belong together */
-    rc r = live_checkpoint(h->live, 0, e);
+    rc r = live_checkpoint(h->live, 20 * MOMENT_NS, e);
     if (r.code == RC_RETRY || (r.code == RC_BUSY && !waits_for_us(h, &now))) return ok();
     if (r.code != RC_BUSY) TRY(r);
     gap("after the barrier");
