@@ -1,5 +1,5 @@
 /* AWS Signature Version 4: "Authenticating Requests (AWS Signature Version 4)" of the Amazon S3 API
- * reference. Pure: no clock, no environment. Private to object/. */
+ * reference. Pure: no clock, no environment. Private to object/, but for sha256_hex. */
 #ifndef OBJECT_SIGV4_H
 #define OBJECT_SIGV4_H
 

@@ -42,7 +42,7 @@ struct rebuild_op {
         REBUILD_TYPE,     /* type=COLUMN:TYPE */
         REBUILD_DEFAULT,  /* default=COLUMN:EXPRESSION */
         REBUILD_FILL,     /* fill=COLUMN:EXPRESSION, over the old row, for the new column's value */
-        REBUILD_ADD,      /* add="COLUMN TYPE ..." */
+        REBUILD_ADD,      /* add="COLUMN TYPE ...": the whole is the value */
         REBUILD_STRICT,   /* strict */
         REBUILD_WITHOUT_ROWID /* without-rowid */
     } kind;
@@ -52,8 +52,7 @@ struct rebuild {
     char *table;
     struct rebuild_op *ops;
     size_t op_count;
-    char *
-        create; /* the CREATE TABLE that follows the directive, when it has none of drop= to add= */
+    char *create; /* the CREATE TABLE that follows the directive, when it has no op but fill= */
 };
 
 struct statement {
@@ -86,8 +85,10 @@ struct migration {
     enum effect effect; /* -- holdfast:compatible, -- holdfast:breaking */
     struct section *sections;
     size_t count;
-    char sha256[65]; /* of the text, CR LF taken for LF */
-    char chain[65];  /* set.h: of this and all before it */
+    struct statement *passed; /* of dbmate's and goose's: BEGIN, COMMIT, and the pragmas that the */
+    size_t passed_count;      /* runner has set already; they are not run */
+    char sha256[65];          /* of the text, CR LF taken for LF */
+    char chain[65];           /* set.h: of this and all before it */
 };
 
 /* `name` without directories; `noise` from where it lay. */
@@ -106,7 +107,8 @@ bool migration_version(const char *name, int64_t *version);
 /* ---- the text of SQL, in words ---- */
 
 /* The next word or mark at *at, moved behind it: an identifier or keyword, a number, a literal in
- * its quotes, one mark. Blanks and comments are passed over. length 0: the end. */
+ * its quotes, a parameter with its mark (":lo"), one operator. Blanks and comments are passed over.
+ * length 0: the end. */
 struct token {
     const char *at;
     size_t length;

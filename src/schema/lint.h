@@ -1,9 +1,7 @@
 /* What is wrong, or dangerous, in a migration that was parsed. Nothing is run.
  *
- * An error is what apply refuses before anything runs: BEGIN, COMMIT, SAVEPOINT, PRAGMA, ATTACH,
- * VACUUM; a name of another database; a backfill without its parameters. A warning is what a
- * reviewer should see: a DROP without a down, NOT NULL without a default, ADD COLUMN STORED, an
- * index on JSON that is not guarded, a table that is rewritten, INSERT OR REPLACE.
+ * An error is what apply refuses before anything runs; a warning is what a reviewer should see. The
+ * rules stand at the head of lint.c, and in docs/schema.md 5.
  */
 #ifndef SCHEMA_LINT_H
 #define SCHEMA_LINT_H
@@ -11,12 +9,13 @@
 #include "schema/set.h"
 
 #include <jansson.h>
+#include <sqlite3.h>
 
 struct finding {
     const struct migration *migration;
     int line;
     bool error;
-    const char *rule; /* "no-transaction": of docs/schema.md 5 */
+    const char *rule; /* "transaction" */
     char words[300];
 };
 typedef void lint_each(void *arg, const struct finding *);
@@ -29,6 +28,10 @@ MUST_USE rc lint_check(const struct migration *, struct err *e);
 bool statement_breaks(const struct statement *);
 /* The same of all that runs until the migration is done, or what the file itself says. */
 bool migration_breaks(const struct migration *);
+
+/* In which line of the file SQLite's last error of this statement is: sqlite3_error_offset, where
+ * that is known, else the statement's first. */
+int statement_error_line(sqlite3 *db, const struct statement *);
 
 /* [{"file":,"line":,"severity":"error","rule":,"words":}]; NULL: no memory. */
 json_t *lint_json(const struct set *, bool *errors);

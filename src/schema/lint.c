@@ -1,0 +1,621 @@
+/* What is wrong, or dangerous, in a migration that was parsed. Its rules:
+ *
+ *     errors: apply refuses the set before anything of it runs
+ *     transaction    BEGIN, COMMIT, END, ROLLBACK, SAVEPOINT, RELEASE: a step is one already
+ *     pragma         a setting belongs to a connection, and the runner has set its own
+ *     attach         ATTACH, DETACH: one file is all that a migration sees
+ *     vacuum         it cannot be undone with the step
+ *     explain        does nothing
+ *     extension      load_extension()
+ *     database       a name in another file; TEMP
+ *     history        Holdfast's own tables are written to
+ *     parameter      one that nothing gives a value; a backfill without :lo and :hi
+ *     backfill       what is no INSERT, UPDATE or DELETE
+ *     verify         what is no query
+ *     expand         something is taken away while older programs go on
+ *     syntax         what SQLite says
+ *     empty          nothing would be run, and the file could not be filled later
+ *
+ *     warnings: what a reviewer should see
+ *     add-column     works on an empty table only: NOT NULL, STORED, a default that is no constant
+ *     no-down        something is taken away, and there is no section down
+ *     no-revert      expand or sync, and no section revert
+ *     unverified     a contract behind a backfill or sync that nothing has verified
+ *     rewrite        holds the write lock for as long as the table is large
+ *     replace        REPLACE deletes rows, and their children, and no DELETE trigger sees it
+ *     unique         rows, or older programs, that have doubles fail
+ *     json-index     makes each later write of what is not JSON fail
+ *     if-not-exists  what is there may be another
+ *     sync           what is no trigger stays behind
+ *     store          DBX is the store's own table
+ *     passed-over    of dbmate's and goose's files: what is not run
+ *     empty          one of theirs has nothing to run
+ *
+ * All but `syntax` go by words, and know no schema: what they miss the runner's authorizer, or
+ * SQLite, refuses while it can be rolled back.
+ */
+#include "schema/lint.h"
+
+#include "schema/file_parts.h"
+#include "store/kv.h"
+
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+struct linter {
+    const struct migration *m;
+    lint_each *each;
+    void *arg;
+    sqlite3 *db;     /* in memory, empty; NULL: no memory for it */
+    json_t *created; /* by the migration so far */
+    bool faulty;     /* the statement has an error */
+};
+
+static void PRINTF_LIKE(5, 6)
+    tell(struct linter *l, int line, bool error, const char *rule, const char *fmt, ...) {
+    struct finding f = {.migration = l->m, .line = line, .error = error, .rule = rule};
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(f.words, sizeof f.words, fmt, args);
+    va_end(args);
+    for (char *c = f.words; *c; c++)
+        if ((unsigned char)*c < ' ') *c = ' ';
+    size_t n = strlen(f.words);
+    while (!utf8_valid(f.words, n)) n--; /* where it was cut */
+    f.words[n] = 0;
+    l->faulty |= error;
+    l->each(l->arg, &f);
+}
+
+static int line_at(const struct statement *s, const char *at) {
+    int line = s->line;
+    for (const char *c = s->sql; c < at; c++) line += *c == '\n';
+    return line;
+}
+
+static bool is_one_of(struct token t, const char *const *words) {
+    while (*words && !token_is(t, *words)) words++;
+    return *words != NULL;
+}
+
+/* Of an identifier, in quotes or not. */
+static bool name_is(struct token t, const char *name) {
+    char *plain = t.length ? token_identifier(t) : NULL;
+    bool same = plain && strcasecmp(plain, name) == 0;
+    free(plain);
+    return same;
+}
+
+/* ---- what a statement makes or takes away ---- */
+
+struct deed {
+    enum { DOES_ELSE, CREATES, DROPS, ALTERS } verb;
+    struct token kind, name, then; /* TABLE; user; what follows */
+    bool maybe;                    /* IF NOT EXISTS */
+};
+
+static struct deed deed_of(const char *sql) {
+    static const char *const between[] = {"IF", "NOT", "EXISTS", NULL};
+    static const char *const kinds[] = {"TABLE", "INDEX", "VIEW", "TRIGGER", NULL};
+    struct deed d = {.verb = DOES_ELSE};
+    struct token t = token_next(&sql);
+    if (token_is(t, "CREATE")) d.verb = CREATES;
+    if (token_is(t, "DROP")) d.verb = DROPS;
+    if (token_is(t, "ALTER")) d.verb = ALTERS;
+    if (d.verb == DOES_ELSE) return d;
+    do d.kind = token_next(&sql);
+    while (d.kind.length && !is_one_of(d.kind, kinds) && !token_is(d.kind, ";"));
+    do {
+        d.name = token_next(&sql);
+        d.maybe |= token_is(d.name, "NOT");
+    } while (is_one_of(d.name, between));
+    d.then = token_next(&sql);
+    if (token_is(d.then, ".")) {
+        d.name = token_next(&sql);
+        d.then = token_next(&sql);
+    }
+    return d;
+}
+
+/* By kind and name: "table user". */
+static bool key_of(struct token kind, struct token name, char out[200]) {
+    char *plain = name.length ? token_identifier(name) : NULL;
+    bool fits = plain && strlen(plain) < 150;
+    if (fits)
+        snprintf(out, 200, "%.*s %s", kind.length < 20 ? (int)kind.length : 20, kind.at, plain);
+    for (char *c = out; fits && *c; c++)
+        if (*c >= 'A' && *c <= 'Z') *c = (char)(*c - 'A' + 'a');
+    free(plain);
+    return fits;
+}
+
+/* What the migration itself made is nobody else's. */
+static void remember(json_t *created, const struct statement *s) {
+    char key[200];
+    if (!s->sql) return;
+    struct deed d = deed_of(s->sql);
+    const bool renames = d.verb == ALTERS && token_is(d.then, "RENAME");
+    if (d.verb == CREATES && !d.maybe && key_of(d.kind, d.name, key))
+        json_object_set_new(created, key, json_true());
+    if (!renames || !key_of(d.kind, d.name, key) || !json_object_get(created, key)) return;
+    const char *at = d.then.at + d.then.length;
+    if (token_is(token_next(&at), "TO") && key_of(d.kind, token_next(&at), key))
+        json_object_set_new(created, key, json_true());
+}
+
+static bool is_own(const json_t *created, const struct statement *s) {
+    char key[200];
+    if (!s->sql) return false;
+    struct deed d = deed_of(s->sql);
+    return key_of(d.kind, d.name, key) && json_object_get(created, key);
+}
+
+static bool adds_required(const struct rebuild_op *op) {
+    bool required = false, given = false;
+    for (const char *at = op->value;;) {
+        struct token t = token_next(&at);
+        if (!t.length) return required && !given;
+        required |= token_is(t, "NULL");
+        given |= token_is(t, "DEFAULT");
+    }
+}
+
+static bool rebuild_breaks(const struct rebuild *r) {
+    if (r->create) return true; /* nobody knows what it had */
+    for (size_t i = 0; i < r->op_count; i++) switch (r->ops[i].kind) {
+        case REBUILD_DROP:
+        case REBUILD_NOTNULL:
+        case REBUILD_TYPE:
+        case REBUILD_STRICT:
+        case REBUILD_WITHOUT_ROWID: return true;
+        case REBUILD_ADD:
+            if (adds_required(&r->ops[i])) return true;
+            break;
+        case REBUILD_NULLABLE:
+        case REBUILD_DEFAULT:
+        case REBUILD_FILL: break;
+        }
+    return false;
+}
+
+bool statement_breaks(const struct statement *s) {
+    if (s->rebuild) return rebuild_breaks(s->rebuild);
+    struct deed d = deed_of(s->sql);
+    if (d.verb == DROPS) return !token_is(d.kind, "INDEX");
+    if (d.verb != ALTERS) return false;
+    const char *at = d.then.at + d.then.length;
+    return !token_is(d.then, "ADD") || token_is(token_next(&at), "CONSTRAINT");
+}
+
+bool migration_breaks(const struct migration *m) {
+    if (m->effect != EFFECT_JUDGED) return m->effect == EFFECT_BREAKING;
+    const struct section *contract = migration_section(m, SECTION_CONTRACT, NULL);
+    if (contract) return !contract->compatible;
+    json_t *created = json_object();
+    bool breaks = false;
+    for (size_t i = 0; i < m->count && m->sections[i].kind < SECTION_REVERT; i++)
+        for (size_t k = 0; k < m->sections[i].count; k++) {
+            const struct statement *s = &m->sections[i].statements[k];
+            breaks |= statement_breaks(s) && !is_own(created, s);
+            remember(created, s);
+        }
+    json_decref(created);
+    return breaks;
+}
+
+/* ---- errors ---- */
+
+static void lint_first_word(struct linter *l, const struct statement *s) {
+    static const struct {
+        const char *word, *rule, *why;
+    } refused[] = {
+        {"BEGIN", "transaction", "a step is one transaction already"},
+        {"COMMIT", "transaction", "a step is one transaction already"},
+        {"END", "transaction", "a step is one transaction already"},
+        {"ROLLBACK", "transaction", "a step is one transaction already"},
+        {"SAVEPOINT", "transaction", "a step is one transaction already"},
+        {"RELEASE", "transaction", "a step is one transaction already"},
+        {"PRAGMA", "pragma", "a migration changes no settings"},
+        {"ATTACH", "attach", "a migration is of one file"},
+        {"DETACH", "attach", "a migration is of one file"},
+        {"VACUUM", "vacuum", "it cannot run in a transaction, and a step is one"},
+        {"EXPLAIN", "explain", "it does nothing"},
+    };
+    const char *at = s->sql;
+    struct token t = token_next(&at);
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+        if (token_is(t, refused[i].word))
+            tell(l, s->line, true, refused[i].rule, "%s: %s", refused[i].word, refused[i].why);
+}
+
+/* Words behind which the name of an object stands, maybe with that of its database. */
+static const char *const before_object[] = {"FROM",   "JOIN", "INTO",    "UPDATE",   "TABLE",
+                                            "INDEX",  "VIEW", "TRIGGER", "EXISTS",   "REPLACE",
+                                            "IGNORE", "FAIL", "ABORT",   "ROLLBACK", NULL};
+
+/* A name that only another connection knows: "noise.sensor". As the name of a table in an
+ * expression, "noise.level", it is fine. */
+static void lint_names(struct linter *l, const struct statement *s) {
+    const char *at = s->sql;
+    struct token before = {0}, two_before = {0}, t = token_next(&at);
+    for (; t.length; two_before = before, before = t, t = token_next(&at)) {
+        const char *next = at;
+        if (token_is(before, "CREATE") && (token_is(t, "TEMP") || token_is(t, "TEMPORARY")))
+            tell(l, line_at(s, t.at), true, "database", "TEMP: it would be gone with the runner");
+        if (token_is(t, "load_extension"))
+            tell(l, line_at(s, t.at), true, "extension", "a migration loads no code");
+        if (!token_is(token_next(&next), ".")) continue;
+        bool object = is_one_of(before, before_object) && !token_is(two_before, "DISTINCT");
+        token_next(&next);
+        if (!object && !token_is(token_next(&next), ".")) continue;
+        if (name_is(t, "temp") || name_is(t, "noise") || (l->m->noise && name_is(t, "main")))
+            tell(l, line_at(s, t.at), true, "database",
+                 "%.*s.: a migration of %s names what is in its own file, without the file's name",
+                 (int)(t.length < 20 ? t.length : 20), t.at, l->m->noise ? "noise" : "main");
+    }
+}
+
+static bool is_history(struct token t) {
+    char *name = token_identifier(t);
+    bool is = name && strncasecmp(name, "holdfast_", 9) == 0 &&
+              strcasecmp(name, "holdfast_reject") != 0; /* promote's */
+    free(name);
+    return is;
+}
+
+static void lint_target(struct linter *l, const struct statement *s, struct token name) {
+    const char *at = s->sql;
+    struct token first = token_next(&at);
+    if (is_history(name))
+        tell(l, line_at(s, name.at), true, "history", "%.*s: such tables are written by Holdfast",
+             (int)(name.length < 60 ? name.length : 60), name.at);
+    if (name_is(name, "DBX") && (token_is(first, "DROP") || token_is(first, "ALTER")))
+        tell(l, line_at(s, name.at), false, "store", "DBX is the table of the store's keys");
+}
+
+/* The names of what is written to. */
+static void lint_targets(struct linter *l, const struct statement *s) {
+    static const char *const between[] = {"OR", "REPLACE",  "IGNORE", "FAIL",   "ABORT",
+                                          "IF", "ROLLBACK", "NOT",    "EXISTS", NULL};
+    const char *at = s->sql;
+    struct token before = {0}, t = token_next(&at);
+    bool expects = false;
+    for (; t.length; before = t, t = token_next(&at)) {
+        const char *next = at;
+        if (expects && !is_one_of(t, between)) {
+            expects = token_is(token_next(&next), ".") || token_is(t, ".");
+            if (!expects) lint_target(l, s, t);
+        }
+        expects |= token_is(t, "INTO") || token_is(t, "TABLE") || token_is(t, "UPDATE") ||
+                   (token_is(t, "FROM") && token_is(before, "DELETE"));
+    }
+}
+
+static void lint_parameters(struct linter *l, const struct section *s, const struct statement *st) {
+    const bool backfill = s->kind == SECTION_BACKFILL;
+    bool lo = false, hi = false;
+    const char *at = st->sql;
+    for (struct token t = token_next(&at); t.length; t = token_next(&at)) {
+        if (!strchr("?:@$#", *t.at) || (t.length == 1 && *t.at != '?')) continue;
+        const bool is_lo = t.length == 3 && memcmp(t.at, ":lo", 3) == 0;
+        const bool is_hi = t.length == 3 && memcmp(t.at, ":hi", 3) == 0;
+        lo |= is_lo;
+        hi |= is_hi;
+        if (!backfill || (!is_lo && !is_hi))
+            tell(l, line_at(st, t.at), true, "parameter", "%.*s: nothing gives it a value",
+                 (int)(t.length < 60 ? t.length : 60), t.at);
+    }
+    if (backfill && (!lo || !hi))
+        tell(l, st->line, true, "parameter",
+             "a backfill is run for a part of the table at a time: WHERE %.60s > :lo AND %.60s <= "
+             ":hi",
+             s->key, s->key);
+}
+
+/* Does a word stand in it outside of parentheses? */
+static bool has_top(const char *sql, const char *word) {
+    int depth = 0;
+    for (struct token t = token_next(&sql); t.length; t = token_next(&sql)) {
+        depth += token_is(t, "(") - token_is(t, ")");
+        if (depth <= 0 && token_is(t, word)) return true;
+    }
+    return false;
+}
+
+static bool writes_rows(const char *sql) {
+    static const char *const verbs[] = {"INSERT", "UPDATE", "DELETE", "REPLACE", NULL};
+    const char *at = sql;
+    struct token first = token_next(&at);
+    if (!token_is(first, "WITH")) return is_one_of(first, verbs);
+    for (size_t i = 0; verbs[i]; i++)
+        if (has_top(at, verbs[i])) return true;
+    return false;
+}
+
+static void lint_kind(struct linter *l, const struct section *s, const struct statement *st) {
+    static const char *const queries[] = {"SELECT", "VALUES", "WITH", NULL};
+    const char *at = st->sql;
+    struct token first = token_next(&at);
+    if (s->kind == SECTION_BACKFILL && !writes_rows(st->sql))
+        tell(l, st->line, true, "backfill", "a backfill is an INSERT, an UPDATE or a DELETE");
+    if (s->kind == SECTION_VERIFY && (!is_one_of(first, queries) || writes_rows(st->sql)))
+        tell(l, st->line, true, "verify", "what verifies is a query, with one value");
+    if (s->kind == SECTION_SYNC && !(token_is(first, "CREATE") && has_top(st->sql, "TRIGGER")))
+        tell(l, st->line, false, "sync", "no trigger: contract does not take it away");
+}
+
+/* A view or trigger that the section makes again. */
+static bool is_made_again(const struct section *s, size_t k) {
+    struct deed d = deed_of(s->statements[k].sql);
+    char key[200], other[200];
+    if (!token_is(d.kind, "VIEW") && !token_is(d.kind, "TRIGGER")) return false;
+    if (!key_of(d.kind, d.name, key)) return false;
+    while (++k < s->count) {
+        if (!s->statements[k].sql) continue;
+        d = deed_of(s->statements[k].sql);
+        if (d.verb == CREATES && key_of(d.kind, d.name, other) && strcmp(key, other) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void lint_additive(struct linter *l, const struct section *s, size_t k) {
+    const struct statement *st = &s->statements[k];
+    if ((s->kind != SECTION_EXPAND && s->kind != SECTION_SYNC) || !statement_breaks(st)) return;
+    if (is_own(l->created, st) || (st->sql && is_made_again(s, k))) return;
+    tell(l, st->line, true, "expand",
+         "older programs go on in '%s', and this takes something away from them: it belongs into "
+         "'contract'",
+         section_name(s->kind));
+}
+
+/* ---- SQLite's own words ---- */
+
+int statement_error_line(sqlite3 *db, const struct statement *s) {
+#if SQLITE_VERSION_NUMBER >= 3038000
+    int offset = sqlite3_error_offset(db);
+    if (s->sql && offset > 0 && (size_t)offset <= strlen(s->sql))
+        return line_at(s, s->sql + offset);
+#else
+    (void)db;
+#endif
+    return s->line;
+}
+
+/* Only its syntax: tables are not there. `part` stands in "before" and "after". */
+static void lint_syntax(struct linter *l, const struct statement *s, const char *before,
+                        const char *part, const char *after) {
+    sqlite3_stmt *st = NULL;
+    char *sql = l->db ? sqlite3_mprintf("%s%s%s", before, part, after) : NULL;
+    if (!sql) return;
+    int code = sqlite3_prepare_v2(l->db, sql, -1, &st, NULL);
+    const char *said = sqlite3_errmsg(l->db);
+    if (code == SQLITE_ERROR && (strstr(said, "syntax error") || strstr(said, "incomplete input") ||
+                                 strstr(said, "unrecognized token")))
+        tell(l, statement_error_line(l->db, s), true, "syntax", "%s", said);
+    sqlite3_finalize(st);
+    sqlite3_free(sql);
+}
+
+static void lint_rebuild(struct linter *l, const struct statement *s) {
+    const struct rebuild *r = s->rebuild;
+    if (r->create) lint_syntax(l, s, "", r->create, "");
+    for (size_t i = 0; i < r->op_count; i++) {
+        const struct rebuild_op *op = &r->ops[i];
+        if (op->kind == REBUILD_DEFAULT || op->kind == REBUILD_FILL)
+            lint_syntax(l, s, "SELECT (", op->value, "\n)");
+        if (op->kind == REBUILD_TYPE) lint_syntax(l, s, "CREATE TABLE t(c ", op->value, "\n)");
+        if (op->kind == REBUILD_ADD) lint_syntax(l, s, "CREATE TABLE t(", op->value, "\n)");
+    }
+    if (strcasecmp(r->table, "DBX") == 0)
+        tell(l, s->line, false, "store", "DBX is the table of the store's keys");
+    if (strncasecmp(r->table, "holdfast_", 9) == 0)
+        tell(l, s->line, true, "history", "%.60s: such tables are Holdfast's", r->table);
+    tell(l, s->line, false, "rewrite",
+         "%.60s is written anew: others cannot write for as long as that takes", r->table);
+}
+
+/* ---- warnings ---- */
+
+/* What SQLite accepts on an empty table, and on no other. */
+static void lint_add_column(struct linter *l, const struct statement *s, const char *at) {
+    bool required = false, given = false, variable = false, stored = false;
+    int depth = 0;
+    for (struct token before = {0}, t = token_next(&at); t.length;
+         before = t, t = token_next(&at)) {
+        const bool behind_default = token_is(before, "DEFAULT");
+        if (depth == 0) {
+            required |= token_is(before, "NOT") && token_is(t, "NULL");
+            given |= token_is(t, "DEFAULT");
+            variable |=
+                behind_default && (token_is(t, "(") || strncasecmp(t.at, "CURRENT_", 8) == 0);
+            stored |= token_is(t, "STORED");
+        }
+        depth += token_is(t, "(") - token_is(t, ")");
+    }
+    if (required && !given && !stored)
+        tell(l, s->line, false, "add-column", "NOT NULL without a default fails where rows are");
+    if (variable)
+        tell(l, s->line, false, "add-column", "a default that is no constant fails where rows are");
+    if (stored)
+        tell(l, s->line, false, "add-column", "STORED fails where rows are; VIRTUAL does not");
+}
+
+static void lint_index(struct linter *l, const struct statement *s) {
+    bool unique = false, json = false, guarded = false;
+    const char *at = s->sql;
+    token_next(&at);
+    for (struct token t = token_next(&at); t.length; t = token_next(&at)) {
+        unique |= token_is(t, "UNIQUE");
+        json |= token_is(t, "json_extract") || token_is(t, "->") || token_is(t, "->>");
+        guarded |= token_is(t, "json_valid");
+    }
+    if (unique)
+        tell(l, s->line, false, "unique",
+             "fails if there are doubles, and so do writes of older programs that make some");
+    if (json && !guarded)
+        tell(l, s->line, false, "json-index",
+             "each later write of what is not JSON fails: WHERE json_valid(...)");
+}
+
+static void lint_rewrite(struct linter *l, const struct section *s, const struct statement *st,
+                         const struct deed *d) {
+    const char *at = st->sql;
+    struct token first = token_next(&at);
+    const bool whole = token_is(first, "UPDATE") && !has_top(st->sql, "WHERE");
+    const bool copies =
+        (token_is(first, "INSERT") || token_is(first, "REPLACE")) && has_top(st->sql, "SELECT");
+    const bool drops = d->verb == ALTERS && token_is(d->then, "DROP");
+    if (s->kind == SECTION_BACKFILL || (!whole && !copies && !drops)) return;
+    tell(l, st->line, false, "rewrite",
+         drops ? "the table is written anew: others cannot write for as long as that takes"
+               : "others cannot write for as long as this takes: a backfill does it in parts");
+}
+
+static void lint_replace(struct linter *l, const struct statement *s) {
+    const char *at = s->sql;
+    for (struct token before = {0}, t = token_next(&at); t.length;
+         before = t, t = token_next(&at)) {
+        const char *next = at;
+        if (!token_is(t, "REPLACE")) continue;
+        if (!token_is(before, "OR") && !token_is(token_next(&next), "INTO")) continue;
+        tell(l, line_at(s, t.at), false, "replace",
+             "it deletes rows without DELETE triggers: INSERT ... ON CONFLICT DO UPDATE does not");
+        return;
+    }
+}
+
+static void lint_warnings(struct linter *l, const struct section *s, const struct statement *st) {
+    struct deed d = deed_of(st->sql);
+    if (d.verb == ALTERS && token_is(d.then, "ADD"))
+        lint_add_column(l, st, d.then.at + d.then.length);
+    if (d.verb == CREATES && token_is(d.kind, "INDEX")) lint_index(l, st);
+    if (d.verb == CREATES && token_is(d.kind, "TABLE") && d.maybe)
+        tell(l, st->line, false, "if-not-exists", "what is there already may be another table");
+    lint_rewrite(l, s, st, &d);
+    lint_replace(l, st);
+}
+
+/* ---- the whole ---- */
+
+static void lint_statement(struct linter *l, const struct section *s, size_t k) {
+    const struct statement *st = &s->statements[k];
+    l->faulty = false;
+    lint_additive(l, s, k);
+    if (st->rebuild) {
+        lint_rebuild(l, st);
+        return;
+    }
+    lint_first_word(l, st);
+    if (l->faulty) return;
+    lint_names(l, st);
+    lint_targets(l, st);
+    lint_parameters(l, s, st);
+    lint_kind(l, s, st);
+    if (!l->faulty) lint_syntax(l, st, "", st->sql, "");
+    if (!l->faulty && s->kind < SECTION_REVERT) lint_warnings(l, s, st);
+}
+
+static void lint_section(struct linter *l, const struct section *s) {
+    if (s->where)
+        lint_syntax(l, &(struct statement){.line = s->line}, "SELECT 1 WHERE (", s->where, "\n)");
+    for (size_t k = 0; k < s->count; k++) {
+        lint_statement(l, s, k);
+        if (s->kind < SECTION_REVERT) remember(l->created, &s->statements[k]);
+    }
+}
+
+static bool runs_something(const struct migration *m) {
+    for (size_t i = 0; i < m->count && m->sections[i].kind < SECTION_REVERT; i++)
+        if (m->sections[i].count) return true;
+    return false;
+}
+
+/* The line of the first thing that is taken away for good; 0: none. */
+static int first_loss(const struct migration *m) {
+    json_t *created = json_object();
+    int line = 0;
+    for (size_t i = 0; i < m->count && m->sections[i].kind < SECTION_REVERT; i++)
+        for (size_t k = 0; k < m->sections[i].count; k++) {
+            const struct statement *s = &m->sections[i].statements[k];
+            if (!line && statement_breaks(s) && !is_own(created, s)) line = s->line;
+            remember(created, s);
+        }
+    json_decref(created);
+    return line;
+}
+
+static void lint_migration(struct linter *l) {
+    const struct migration *m = l->m;
+    const struct section *contract = migration_section(m, SECTION_CONTRACT, NULL);
+    const bool foreign = m->form == FORM_DBMATE || m->form == FORM_GOOSE;
+    const bool sync = migration_has(m, SECTION_SYNC), backfill = migration_has(m, SECTION_BACKFILL);
+    for (size_t i = 0; i < m->passed_count; i++)
+        tell(l, m->passed[i].line, false, "passed-over",
+             "%.60s is not run: a step is one transaction, without foreign keys", m->passed[i].sql);
+    if (!runs_something(m) && !contract)
+        tell(l, 1, !foreign, "empty",
+             foreign ? "it has nothing to run" : "it has nothing to run: write it, or remove it");
+    if (contract && (sync || backfill) && !migration_has(m, SECTION_VERIFY))
+        tell(l, contract->line, false, "unverified",
+             "no section 'verify' says that the backfill is complete");
+    if ((sync || migration_has(m, SECTION_EXPAND)) && !migration_has(m, SECTION_REVERT))
+        tell(l, m->sections[0].line, false, "no-revert",
+             "no section 'revert': before 'contract' there is no way back");
+    if (first_loss(m) && !migration_has(m, SECTION_DOWN))
+        tell(l, first_loss(m), false, "no-down",
+             "something is taken away, and no section 'down' brings it back");
+}
+
+void lint(const struct migration *m, lint_each *each, void *arg) {
+    struct linter l = {.m = m, .each = each, .arg = arg, .created = json_object()};
+    if (sqlite3_open(":memory:", &l.db) != SQLITE_OK) {
+        sqlite3_close(l.db);
+        l.db = NULL;
+    }
+    for (size_t i = 0; i < m->count; i++) lint_section(&l, &m->sections[i]);
+    lint_migration(&l);
+    sqlite3_close(l.db);
+    json_decref(l.created);
+}
+
+static void keep_first(void *arg, const struct finding *f) {
+    struct finding *first = arg;
+    if (f->error && !first->error) *first = *f;
+}
+
+rc lint_check(const struct migration *m, struct err *e) {
+    struct finding f = {0};
+    lint(m, keep_first, &f);
+    if (!f.error) return ok();
+    return err_set(e, RC_CORRUPT, "%s%s:%d: %s", m->noise ? "noise/" : "", m->name, f.line,
+                   f.words);
+}
+
+struct listing {
+    json_t *all; /* NULL: no memory */
+    bool *errors;
+};
+
+static void list(void *arg, const struct finding *f) {
+    struct listing *l = arg;
+    char file[LIMIT_MIGRATION_NAME + 8];
+    snprintf(file, sizeof file, "%s%s", f->migration->noise ? "noise/" : "", f->migration->name);
+    json_t *one = json_pack("{s:s, s:i, s:s, s:s, s:s}", "file", file, "line", f->line, "severity",
+                            f->error ? "error" : "warning", "rule", f->rule, "words", f->words);
+    *l->errors |= f->error;
+    if (l->all && one && json_array_append_new(l->all, one) == 0) return;
+    json_decref(l->all);
+    l->all = NULL;
+}
+
+json_t *lint_json(const struct set *s, bool *errors) {
+    struct listing l = {json_array(), errors};
+    *errors = false;
+    for (size_t i = 0; i < s->count; i++) lint(s->at[i], list, &l);
+    return l.all;
+}
