@@ -57,7 +57,7 @@ rc sconn_error(struct sconn *c, int code, const struct migration *m, int line, s
     return err_set(e, code_of(code), "%s: %s", c->path, said);
 }
 
-static rc set_up(struct sconn *c, struct err *e) {
+static rc set_up(struct sconn *c, bool reading, struct err *e) {
     sqlite3_extended_result_codes(c->db, 1);
     sqlite3_busy_handler(c->db, wait_for_lock, c);
     c->deadline_ns = c->schema->env->mono_ns(c->schema->env) +
@@ -65,23 +65,47 @@ static rc set_up(struct sconn *c, struct err *e) {
     sqlite3_db_config(c->db, SQLITE_DBCONFIG_ENABLE_FKEY, 0, (int *)NULL);
     sqlite3_db_config(c->db, SQLITE_DBCONFIG_DEFENSIVE, 1, (int *)NULL);
     TRY(sconn_exec(c, "SELECT 1 FROM sqlite_master", e));
+    if (reading) return sconn_exec(c, "PRAGMA query_only = 1", e);
     if (strcmp(c->path, ":memory:") == 0) return ok();
     return sconn_exec(c, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL", e);
 }
 
-rc sconn_open_at(hf_schema *s, const char *path, bool noise, struct sconn *out, struct err *e) {
+static rc try_open(hf_schema *s, const char *path, bool noise, bool reading, struct sconn *out,
+                   struct err *e) {
     struct sconn c = {.schema = s, .noise = noise, .path = path};
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE |
                 (strcmp(path, ":memory:") == 0 ? SQLITE_OPEN_CREATE : 0);
     int code = sqlite3_open_v2(path, &c.db, flags, NULL);
     *out = c; /* the busy handler keeps the address */
-    rc r = code == SQLITE_OK ? set_up(out, e) : sconn_error(out, code, NULL, 0, e);
+    rc r = code == SQLITE_OK ? set_up(out, reading, e) : sconn_error(out, code, NULL, 0, e);
     if (!is_ok(r)) sconn_close(out);
     return r;
 }
 
+/* While another process makes the file WAL, or is the last to close it, SQLite says BUSY at
+ * once. */
+static rc open_waiting(hf_schema *s, const char *path, bool noise, bool reading, struct sconn *out,
+                       struct err *e) {
+    struct env *env = s->env;
+    int64_t deadline_ns = env->mono_ns(env) + s->options.lock_ms * 1000000;
+    for (;;) {
+        rc r = try_open(s, path, noise, reading, out, e);
+        if (r.code != RC_BUSY || env->mono_ns(env) >= deadline_ns || atomic_load(&s->stop))
+            return r;
+        env->sleep_ns(env, PAUSE_MAX_NS);
+    }
+}
+
+rc sconn_open_at(hf_schema *s, const char *path, bool noise, struct sconn *out, struct err *e) {
+    return open_waiting(s, path, noise, false, out, e);
+}
+
 rc sconn_open(hf_schema *s, bool noise, struct sconn *out, struct err *e) {
-    return sconn_open_at(s, noise ? s->noise : s->path, noise, out, e);
+    return open_waiting(s, noise ? s->noise : s->path, noise, false, out, e);
+}
+
+rc sconn_open_reading(hf_schema *s, bool noise, struct sconn *out, struct err *e) {
+    return open_waiting(s, noise ? s->noise : s->path, noise, true, out, e);
 }
 
 void sconn_close(struct sconn *c) {

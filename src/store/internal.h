@@ -33,6 +33,7 @@ unsigned fork_generation(void);
 struct kv;
 MUST_USE rc store_check(const hf_store *, const char *what, struct err *e); /* fork, NULL */
 bool store_has_noise(const hf_store *);
+const char *store_noise_path(const hf_store *); /* absolute; "": none */
 const char *const *store_noise_prefixes(const hf_store *); /* NULL: none; else NULL-terminated */
 int64_t store_timeout_ms(const hf_store *);
 /* Tells the application's hf_store_options.event. Never under a lock; `count` texts, two for each

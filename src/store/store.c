@@ -266,6 +266,10 @@ bool store_has_noise(const hf_store *s) {
     return s->noise[0] != 0;
 }
 
+const char *store_noise_path(const hf_store *s) {
+    return s->noise;
+}
+
 const char *const *store_noise_prefixes(const hf_store *s) {
     return s->options.noise_prefixes;
 }
