@@ -24,7 +24,7 @@ ROOMS = {
     "daemon": ["base", "os", "format", "object", "replica", "source", "store"],
     "schema": ["base", "os", "format", "object", "replica", "source", "store", "daemon"],
     "promote": ["base", "os", "store", "schema"],
-    "ext": ["base", "os", "format", "source", "store", "daemon"],
+    "ext": ["base", "os", "format", "source", "store", "daemon", "schema"],
     "cli": ["base", "os", "format", "object", "replica", "source", "store", "daemon", "schema", "promote"],
 }
 WITH_DOOR = {"store", "daemon", "schema", "promote", "ext", "cli"}  # these know include/holdfast.h

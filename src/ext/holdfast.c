@@ -1,4 +1,5 @@
-/* The extension of SQLite: holdfast_wait, holdfast_position, holdfast_status.
+/* The extension of SQLite: holdfast_wait, holdfast_position, holdfast_status,
+ * holdfast_schema_join.
  *
  *     SELECT load_extension('holdfast');          or sqlite3_load_extension
  *     SELECT holdfast_wait();                     1: what this connection committed is safe
@@ -14,6 +15,7 @@
  *  2. It returns 1 only when a replicator said so of that very position.
  */
 #include "ext/beside.h"
+#include "ext/join.h"
 
 #include "base/limits.h"
 
@@ -172,5 +174,6 @@ int sqlite3_holdfast_init(sqlite3 *db, char **words, const sqlite3_api_routines 
                                               functions[i].run, NULL, NULL, NULL);
         if (code != SQLITE_OK) return code;
     }
-    return SQLITE_OK_LOAD_PERMANENTLY;
+    int code = join_register(db);
+    return code == SQLITE_OK ? SQLITE_OK_LOAD_PERMANENTLY : code;
 }

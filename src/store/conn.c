@@ -66,8 +66,14 @@ static const char *refused_pragma(const char *name, const char *value) {
     return NULL;
 }
 
+/* The tables of holdfast schema; those that a promotion's triggers write may be written by them. */
+static bool is_ours(const char *table, const char *trigger) {
+    return table && sqlite3_strnicmp(table, "holdfast_", 9) == 0 &&
+           !(trigger && sqlite3_stricmp(table, "holdfast_reject") == 0);
+}
+
 static const char *refused(struct conn *c, int action, const char *a, const char *b,
-                           const char *schema) {
+                           const char *schema, const char *trigger) {
     switch (action) {
     case SQLITE_TRANSACTION:
         return "the transaction is the store's: end it with hf_commit or hf_rollback, or return "
@@ -85,13 +91,21 @@ static const char *refused(struct conn *c, int action, const char *a, const char
     case SQLITE_FUNCTION:
     case SQLITE_RECURSIVE:
     case SQLITE_SAVEPOINT: return NULL;
+    case SQLITE_ALTER_TABLE:
+    case SQLITE_CREATE_INDEX:
+    case SQLITE_CREATE_TRIGGER:
+    case SQLITE_DROP_INDEX:
+    case SQLITE_DROP_TRIGGER:
+        a = b; /* the table */
+        __attribute__((fallthrough));
     case SQLITE_INSERT:
     case SQLITE_UPDATE:
     case SQLITE_DELETE:
+    case SQLITE_CREATE_TABLE:
     case SQLITE_DROP_TABLE:
-    case SQLITE_ALTER_TABLE:
-        if (sqlite3_stricmp(action == SQLITE_ALTER_TABLE ? b : a, "holdfast") == 0)
-            return "the table holdfast is the store's";
+        if (sqlite3_stricmp(a, "holdfast") == 0) return "the table holdfast is the store's";
+        if (is_ours(a, trigger))
+            return "the tables holdfast_... are those of 'holdfast schema': they can be read";
     }
     if (c->scope == HF_NOISE && schema && strcmp(schema, "main") == 0)
         return "the transaction is of noise alone: name it noise.x, or begin with HF_BOTH";
@@ -101,8 +115,7 @@ static const char *refused(struct conn *c, int action, const char *a, const char
 static int may(void *arg, int action, const char *a, const char *b, const char *schema,
                const char *trigger) {
     struct conn *c = arg;
-    (void)trigger;
-    const char *why = c->own ? NULL : refused(c, action, a, b, schema);
+    const char *why = c->own ? NULL : refused(c, action, a, b, schema, trigger);
     if (!why) return SQLITE_OK;
     c->denied = why;
     return SQLITE_DENY;

@@ -46,6 +46,10 @@ void store_set_source(hf_store *, hf_source *);
  * wakes somebody. While there is one the store leaves the checkpoints of main to him. NULL: no
  * more; when it returns fn is not running. Any thread. */
 void store_set_commit_hook(hf_store *, void (*fn)(void *), void *arg);
+/* From now on each transaction that writes is refused (RC_UNFIT) where the schema of a file has
+ * gone on beyond `version`, the newest that this program knows, which calls itself `app`. 0: it is
+ * not asked any more. RC_USAGE: it was said already. Any thread. */
+MUST_USE rc store_set_known_schema(hf_store *, const char *app, int64_t version, struct err *e);
 
 /* kv.c: what the store calls there. */
 MUST_USE rc kv_open(hf_store *, struct kv **out, struct err *e);

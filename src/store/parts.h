@@ -109,6 +109,11 @@ struct conn {
     uint32_t dice;
     bool own;           /* the store's own statement is being prepared or run */
     const char *denied; /* what the authorizer has to say */
+    struct {
+        int64_t version;  /* which was asked about; 0: none yet */
+        unsigned commits; /* of the file, as SQLite counted them then */
+    } fits[2];            /* of main and noise: newer.c */
+    bool asked;           /* in the transaction that is open */
     struct cache cache;
     struct stmt *begin, *look, *commit, *rollback;
     struct hf_tx tx;
@@ -140,6 +145,13 @@ MUST_USE rc fill_file(struct conn *, const char *schema, struct err *e);
 /* "" if there is none. NULL: takes it away. */
 MUST_USE rc mark_get(struct conn *, const char *name, char *out, size_t size, struct err *e);
 MUST_USE rc mark_set(struct conn *, const char *name, const char *value, struct err *e);
+
+/* ---- newer.c ---- */
+
+/* In a transaction that writes, before all else. RC_UNFIT: the schema has gone on without this
+ * program (store_set_known_schema). */
+MUST_USE rc check_newer(struct conn *, struct err *e);
+void newer_ended(struct conn *); /* such a transaction, in either way */
 
 /* ---- noise.c ---- */
 
@@ -175,6 +187,8 @@ struct hf_store {
     /* guarded by hook_lock */
     void (*on_commit)(void *);
     void *on_commit_arg;
+    _Atomic int64_t known_version; /* of the schema; 0: nobody has said. Changed under hook_lock */
+    char known_by[100];            /* guarded by hook_lock */
     pthread_mutex_t lock;
     /* guarded by lock */
     struct conn *idle; /* readers, the last used first */

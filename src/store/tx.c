@@ -132,13 +132,20 @@ static rc tell_kv(struct conn *c, struct err *e) {
     return r;
 }
 
+static rc lock_and_check(struct conn *c, const char *why, int64_t asked_ns, struct err *e) {
+    TRY(turn_lock(c, why, asked_ns, e));
+    rc r = c->scope == HF_READ ? ok() : check_newer(c, e);
+    if (!is_ok(r)) conn_run(c, c->rollback);
+    return r;
+}
+
 static rc begin_in_turn(hf_store *s, int scope, bool one, struct label *label, int64_t deadline_ns,
                         int64_t asked_ns, hf_tx **out, struct err *e) {
     struct conn *c;
     TRY(get_conn(s, scope, deadline_ns, &c, e));
     c->deadline_ns = deadline_ns;
     rc r = tell_kv(c, e);
-    if (is_ok(r) && !one) r = turn_lock(c, label_why(label), asked_ns, e);
+    if (is_ok(r) && !one) r = lock_and_check(c, label_why(label), asked_ns, e);
     if (is_ok(r)) {
         enlist(c, one, label, asked_ns);
         *out = &c->tx;
@@ -221,6 +228,7 @@ static void finish(hf_tx *t, int code, int64_t commit_ns) {
                       .commit_ns = commit_ns ? now - commit_ns : 0};
     delist(t);
     if (kv) kv_ended(kv, trace.scope, code == 0);
+    newer_ended(t->conn);
     put_conn(t->conn);
     turn_leave(s, trace.scope, now);
     if (kv && code == 0) kv_wait_room(kv);

@@ -178,7 +178,7 @@ static const char *const allowed[] = {
     "PRAGMA quick_check",
     "PRAGMA optimize",
     "PRAGMA defer_foreign_keys = 1",
-    "CREATE TABLE holdfast_not(x); DROP TABLE holdfast_not",
+    "CREATE TABLE holdfast2(x); DROP TABLE holdfast2",
     "CREATE TRIGGER tr AFTER INSERT ON m BEGIN DELETE FROM m WHERE v = 'no'; END",
     "CREATE VIEW v AS SELECT * FROM m",
     ("WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 3) "
