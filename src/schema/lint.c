@@ -29,7 +29,7 @@
  *     sync           what is no trigger stays behind
  *     store          DBX is the store's own table
  *     passed-over    of dbmate's and goose's files: what is not run
- *     empty          one of theirs has nothing to run
+ *     empty          one of theirs has nothing to run; a section revert or down
  *
  * All but `syntax` go by words, and know no schema: what they miss the runner's authorizer, or
  * SQLite, refuses while it can be rolled back.
@@ -46,6 +46,8 @@
 #include <string.h>
 #include <strings.h>
 
+#define FINDINGS_MOST 1000 /* of one file, of each kind */
+
 struct linter {
     const struct migration *m;
     lint_each *each;
@@ -53,12 +55,16 @@ struct linter {
     sqlite3 *db;     /* in memory, empty; NULL: no memory for it */
     json_t *created; /* by the migration so far */
     bool faulty;     /* the statement has an error */
+    int told[2];     /* warnings, errors */
 };
 
 static void PRINTF_LIKE(5, 6)
     tell(struct linter *l, int line, bool error, const char *rule, const char *fmt, ...) {
     struct finding f = {.migration = l->m, .line = line, .error = error, .rule = rule};
     va_list args;
+    l->faulty |= error;
+    if (l->told[error] == FINDINGS_MOST) return;
+    l->told[error]++;
     va_start(args, fmt);
     vsnprintf(f.words, sizeof f.words, fmt, args);
     va_end(args);
@@ -67,7 +73,6 @@ static void PRINTF_LIKE(5, 6)
     size_t n = strlen(f.words);
     while (!utf8_valid(f.words, n)) n--; /* where it was cut */
     f.words[n] = 0;
-    l->faulty |= error;
     l->each(l->arg, &f);
 }
 
@@ -344,7 +349,7 @@ static void lint_kind(struct linter *l, const struct section *s, const struct st
         tell(l, st->line, true, "backfill", "a backfill is an INSERT, an UPDATE or a DELETE");
     if (s->kind == SECTION_VERIFY && (!is_one_of(first, queries) || writes_rows(st->sql)))
         tell(l, st->line, true, "verify", "what verifies is a query, with one value");
-    if (s->kind == SECTION_SYNC && !(token_is(first, "CREATE") && has_top(st->sql, "TRIGGER")))
+    if (s->kind == SECTION_SYNC && !token_is(deed_of(st->sql).kind, "TRIGGER"))
         tell(l, st->line, false, "sync", "no trigger: contract does not take it away");
 }
 
@@ -386,18 +391,42 @@ int statement_error_line(sqlite3 *db, const struct statement *s) {
     return s->line;
 }
 
+static int prepare(sqlite3 *db, const char *sql) {
+    sqlite3_stmt *st = NULL;
+    int code = sqlite3_prepare_v2(db, sql, -1, &st, NULL);
+    sqlite3_finalize(st);
+    return code;
+}
+
+/* ALTER TABLE and CREATE TRIGGER are not read on where they name a table that is not there: one is
+ * put up, in a transaction. */
+static bool put_up_missing(sqlite3 *db, const char *sql) {
+    static const char missing[] = "no such table: ";
+    const char *name = sqlite3_errmsg(db);
+    if (strncmp(name, missing, sizeof missing - 1) != 0) return false;
+    name += sizeof missing - 1;
+    if (strncmp(name, "main.", 5) == 0) name += 5;
+    char *text = sqlite3_mprintf(has_top(sql, "INSTEAD") ? "BEGIN; CREATE VIEW \"%w\" AS SELECT 1"
+                                                         : "BEGIN; CREATE TABLE \"%w\"(a)",
+                                 name);
+    bool done = text && sqlite3_exec(db, text, NULL, NULL, NULL) == SQLITE_OK;
+    sqlite3_free(text);
+    return done;
+}
+
 /* Only its syntax: tables are not there. `part` stands in "before" and "after". */
 static void lint_syntax(struct linter *l, const struct statement *s, const char *before,
                         const char *part, const char *after) {
-    sqlite3_stmt *st = NULL;
+    static const char *const words[] = {"syntax error", "incomplete input", "unrecognized token"};
     char *sql = l->db ? sqlite3_mprintf("%s%s%s", before, part, after) : NULL;
     if (!sql) return;
-    int code = sqlite3_prepare_v2(l->db, sql, -1, &st, NULL);
+    int code = prepare(l->db, sql);
+    if (code == SQLITE_ERROR && put_up_missing(l->db, sql)) code = prepare(l->db, sql);
     const char *said = sqlite3_errmsg(l->db);
-    if (code == SQLITE_ERROR && (strstr(said, "syntax error") || strstr(said, "incomplete input") ||
-                                 strstr(said, "unrecognized token")))
-        tell(l, statement_error_line(l->db, s), true, "syntax", "%s", said);
-    sqlite3_finalize(st);
+    for (size_t i = 0; code == SQLITE_ERROR && i < sizeof words / sizeof *words; i++)
+        if (strstr(said, words[i]))
+            tell(l, statement_error_line(l->db, s), true, "syntax", "%s", said);
+    if (!sqlite3_get_autocommit(l->db)) sqlite3_exec(l->db, "ROLLBACK", NULL, NULL, NULL);
     sqlite3_free(sql);
 }
 
@@ -560,6 +589,10 @@ static void lint_migration(struct linter *l) {
     if (!runs_something(m) && !contract)
         tell(l, 1, !foreign, "empty",
              foreign ? "it has nothing to run" : "it has nothing to run: write it, or remove it");
+    for (size_t i = 0; i < m->count; i++)
+        if (!foreign && m->sections[i].kind >= SECTION_REVERT && !m->sections[i].count)
+            tell(l, m->sections[i].line, false, "empty", "the section '%s' does nothing",
+                 section_name(m->sections[i].kind));
     if (contract && (sync || backfill) && !migration_has(m, SECTION_VERIFY))
         tell(l, contract->line, false, "unverified",
              "no section 'verify' says that the backfill is complete");
