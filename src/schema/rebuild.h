@@ -10,8 +10,9 @@
 
 #include "schema/conn.h"
 
-/* In an open transaction. *rows: of the table. Errors name what is lost: a column that an index, a
- * trigger or a view uses; a NULL where NOT NULL is asked. */
+/* In an open transaction, which is to be rolled back behind an error; without a guard (guard.h).
+ * *rows: of the table. Errors name what is lost: a column that an index, a trigger or a view uses;
+ * a NULL where NOT NULL is asked. Afterwards the table's name is in double quotes in its text. */
 MUST_USE rc rebuild_run(struct sconn *, const struct migration *, const struct statement *,
                         int64_t *rows, struct err *e);
 /* The CREATE TABLE that it would make; sqlite3_free. For plan, and the tests. */
