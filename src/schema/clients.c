@@ -52,6 +52,35 @@ static rc take_slot(struct lock *l, int *slot, struct err *e) {
                    LOCK_CLIENTS);
 }
 
+/* A process of this machine that still lives, as far as its number tells. */
+static bool may_live(const char *its_host, int64_t pid) {
+    char host[100], name[32];
+    system_host_name(host, sizeof host);
+    if (strcmp(host, its_host) != 0 || pid <= 0 || pid > INT32_MAX) return false;
+    system_process_name((int)pid, name, sizeof name);
+    return strcmp(name, "?") != 0;
+}
+
+/* SQL's: does the process of a row live? */
+static void sql_may_live(sqlite3_context *c, int count, sqlite3_value **values) {
+    const char *host = (const char *)sqlite3_value_text(values[0]);
+    (void)count;
+    sqlite3_result_int(c, host && may_live(host, sqlite3_value_int64(values[1])));
+}
+
+/* Rows of another lock file, which was removed, stay for as long as their process does. */
+static rc clean(struct sconn *c, const char *lock, struct err *e) {
+    sqlite3_create_function(c->db, "holdfast_may_live", 2, SQLITE_UTF8 | SQLITE_DIRECTONLY, NULL,
+                            sql_may_live, NULL, NULL);
+    char *sql = sqlite3_mprintf("DELETE FROM holdfast_client WHERE lock <> %Q AND NOT"
+                                " holdfast_may_live(host, pid)",
+                                lock);
+    if (!sql) return err_set(e, RC_NOMEM, "no memory");
+    rc r = sconn_exec(c, sql, e);
+    sqlite3_free(sql);
+    return r;
+}
+
 static rc put_row(struct sconn *c, int slot, int64_t version, struct err *e) {
     char host[100], lock[LOCK_ID];
     hf_schema *s = c->schema;
@@ -59,6 +88,7 @@ static rc put_row(struct sconn *c, int slot, int64_t version, struct err *e) {
     system_host_name(host, sizeof host);
     lock_id(s->lock, lock);
     TRY(sconn_exec(c, CLIENT_TABLE("main"), e));
+    TRY(clean(c, lock, e));
     int code = sqlite3_prepare_v2(c->db, CLIENT_ROW("main"), -1, &st, NULL);
     if (code == SQLITE_OK) {
         sqlite3_bind_int(st, 1, slot);
@@ -185,15 +215,6 @@ static void take_text(sqlite3_stmt *st, int i, char *out, size_t size) {
     snprintf(out, size, "%s", text ? text : "");
 }
 
-/* A process of this machine that still lives, as far as its number tells. */
-static bool may_live(const struct client *c) {
-    char host[100], name[32];
-    system_host_name(host, sizeof host);
-    if (strcmp(host, c->host) != 0 || c->pid <= 0 || c->pid > INT32_MAX) return false;
-    system_process_name((int)c->pid, name, sizeof name);
-    return strcmp(name, "?") != 0;
-}
-
 /* Of two rows of a slot, main's and noise's, the later one is of who is there now. */
 static rc take_row(hf_schema *s, struct seen *all, sqlite3_stmt *st, struct err *e) {
     struct client c = {.slot = sqlite3_column_int(st, 0), .known = true};
@@ -207,7 +228,7 @@ static rc take_row(hf_schema *s, struct seen *all, sqlite3_stmt *st, struct err 
     lock_id(s->lock, ours);
     if (strcmp(lock, ours) != 0) {
         c.slot = -1;
-        c.alive = may_live(&c);
+        c.alive = may_live(c.host, c.pid);
     }
     struct client *to = c.slot < 0 ? NULL : find_slot(all, c.slot);
     if (to && to->opened_ms >= c.opened_ms) return ok();

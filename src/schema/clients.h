@@ -14,9 +14,9 @@
 /* Of "main", or the name of an attached file. Made by whoever comes first, and not by
  * history_prepare; the extension writes the same. */
 #define CLIENT_TABLE(schema)                                                                       \
-    "CREATE TABLE IF NOT EXISTS " schema ".holdfast_client(slot INTEGER PRIMARY KEY,"              \
-    " app TEXT NOT NULL, version INTEGER NOT NULL, pid INTEGER NOT NULL, host TEXT NOT NULL,"      \
-    " opened_ms INTEGER NOT NULL, lock TEXT NOT NULL)"
+    "CREATE TABLE IF NOT EXISTS " schema ".holdfast_client(lock TEXT NOT NULL,"                    \
+    " slot INTEGER NOT NULL, app TEXT NOT NULL, version INTEGER NOT NULL, pid INTEGER NOT NULL,"   \
+    " host TEXT NOT NULL, opened_ms INTEGER NOT NULL, PRIMARY KEY(lock, slot))"
 #define CLIENT_ROW(schema)                                                                         \
     "INSERT OR REPLACE INTO " schema ".holdfast_client(slot, app, version, pid, host, lock,"       \
     " opened_ms) VALUES (?, ?, ?, ?, ?, ?, ?)"
