@@ -18,8 +18,8 @@ static bool is_own(const char *table) {
 static const char own_table[] = "the tables of Holdfast are its own";
 static const char temporary[] = "it would be gone with this connection: make it in the database";
 
-/* `a` and `b`: see sqlite3_set_authorizer. */
-static const char *refused(int action, const char *a, const char *b) {
+/* `a` and `b`: see sqlite3_set_authorizer. Of "CREATE TABLE temp.x" it is asked as of any other. */
+static const char *refused(int action, const char *a, const char *b, const char *schema) {
     switch (action) {
     case SQLITE_TRANSACTION:
     case SQLITE_SAVEPOINT:
@@ -36,6 +36,8 @@ static const char *refused(int action, const char *a, const char *b) {
     case SQLITE_CREATE_TABLE:
     case SQLITE_CREATE_VIEW:
     case SQLITE_CREATE_VTABLE:
+        if (schema && strcmp(schema, "temp") == 0) return temporary;
+        return is_own(a) ? own_table : NULL;
     case SQLITE_INSERT:
     case SQLITE_UPDATE:
     case SQLITE_DELETE:
@@ -50,8 +52,8 @@ static const char *refused(int action, const char *a, const char *b) {
 static int may(void *arg, int action, const char *a, const char *b, const char *schema,
                const char *trigger) {
     struct guard *g = arg;
-    const char *why = refused(action, a, b);
-    (void)schema, (void)trigger;
+    const char *why = refused(action, a, b, schema);
+    (void)trigger;
     if (!why) return SQLITE_OK;
     g->denied = why;
     return SQLITE_DENY;
