@@ -17,7 +17,7 @@
  *  1. put creates and never replaces, however late: what S3, and a link(2), promise.
  *  2. Lists are complete unless stale; never in order, some names twice.
  */
-#include "replication.h"
+#include "replication_hosts.h"
 
 #include "object/key.h"
 
@@ -248,6 +248,7 @@ static rc change(struct store *s, enum verb verb, const char *key, const void *b
 
 static rc sim_put(struct store *s, const char *key, const void *bytes, size_t size, int64_t time_ms,
                   struct err *e) {
+    for (int i = 0; i < host_count; i++) note_cuts(hosts[i].run); /* a step may still sleep */
     return change(s, PUT, key, bytes, size, time_ms, e);
 }
 
