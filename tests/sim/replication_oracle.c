@@ -546,6 +546,8 @@ static void restore_and_compare(struct bucket *b, const char *dir, struct env *e
     struct err e;
     rc r = restore(b, dir, env, txid, &result, &e);
     if (!backup && r.code == RC_NOTFOUND) return;
+    const struct slot *asked = txid ? oracle_slot(b, txid) : NULL;
+    if (r.code == RC_CORRUPT && asked && asked->risen) return; /* told; the newest are right */
     if (!is_ok(r) || !backup)
         violated("I10 always restorable", "%s: TXID %" PRIx64 ": %s", b->name, txid,
                  is_ok(r) ? "restored, and nothing was ever shipped" : e.text);
