@@ -234,6 +234,7 @@ static read_directive *reader_of(struct token *rest) {
     rest->at += 2; /* "--" */
     rest->length -= 2;
     while (rest->length && isblank((unsigned char)*rest->at)) rest->at++, rest->length--;
+    if (take_prefix(rest, "holdfast:promote ")) return NULL; /* a view's spec: see promote/spec.h */
     if (take_prefix(rest, "holdfast:")) return holdfast_directive;
     if (take_prefix(rest, "migrate:")) return dbmate_directive;
     if (take_prefix(rest, "+goose")) return goose_directive;

@@ -221,6 +221,8 @@ static const struct {
     {"-- holdfast:rebuild user\n-- why\nCREATE TABLE \"user\" (a)",
      "ordinary:1[rebuild user CREATE TABLE \"user\" (a);@1]"},
     {"-- holdfast:compatible\nDROP TABLE a;", "ordinary:1[DROP TABLE a;@2]"},
+    {"CREATE VIEW v AS\n  -- holdfast:promote n prefix=/n/ key=/n/{id}\nSELECT 1;",
+     "ordinary:1[CREATE VIEW v AS\n  -- holdfast:promote n prefix=/n/ key=/n/{id}\nSELECT 1;@1]"},
 };
 
 START_TEST(a_directive_begins_a_section) {
