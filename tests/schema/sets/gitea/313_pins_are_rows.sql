@@ -1,4 +1,5 @@
--- After Gitea 1.24.0, migration 313, "Move PinOrder from issue table to a new table issue_pin".
+-- After Gitea 1.24.0, migration 313, "Move PinOrder from issue table to a new table issue_pin". The way back loses the
+-- difference between no pin and none known (NULL, 0).
 
 -- holdfast:expand
 CREATE TABLE `issue_pin` (
@@ -38,7 +39,7 @@ ALTER TABLE issue DROP COLUMN pin_order;
 -- holdfast:revert
 DROP TABLE issue_pin;
 
--- holdfast:down
+-- holdfast:down lossy
 -- holdfast:rebuild issue fill=pin_order:"coalesce((SELECT p.pin_order FROM issue_pin p WHERE p.issue_id = issue.id), 0)"
 CREATE TABLE `issue` (
     `id` INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, `repo_id` INTEGER NULL, `index` INTEGER NULL,

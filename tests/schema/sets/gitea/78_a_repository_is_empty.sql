@@ -32,6 +32,7 @@ DROP INDEX `IDX_repository_is_empty`;
 ALTER TABLE repository DROP COLUMN is_empty;
 
 -- holdfast:down lossy
+DROP INDEX `IDX_repository_is_empty`;
 -- holdfast:rebuild repository fill=is_bare:"is_empty"
 CREATE TABLE `repository` (
     `id` INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, `owner_id` INTEGER NULL, `lower_name` TEXT NOT NULL,

@@ -7,17 +7,15 @@ ALTER TABLE routes RENAME COLUMN machine_id TO node_id;
 ALTER TABLE nodes RENAME COLUMN ip_address TO ip_addresses;
 ALTER TABLE nodes RENAME COLUMN name TO hostname;
 ALTER TABLE nodes RENAME COLUMN nickname TO given_name;
-UPDATE nodes SET auth_key_id = NULL WHERE auth_key_id = 0;
 -- +goose StatementBegin
 CREATE TRIGGER audit_nodes AFTER DELETE ON nodes
 BEGIN
-    INSERT INTO audit(what, namespace) VALUES ('node ' || old.hostname || ' is gone; who asks?', old.user_id);
+    INSERT INTO audit(what, namespace) VALUES (coalesce(old.hostname, '?') || ' is gone; who asks?', old.user_id);
 END;
 -- +goose StatementEnd
 
 -- +goose Down
 DROP TRIGGER audit_nodes;
-UPDATE nodes SET auth_key_id = 0 WHERE auth_key_id IS NULL;
 ALTER TABLE nodes RENAME COLUMN given_name TO nickname;
 ALTER TABLE nodes RENAME COLUMN hostname TO name;
 ALTER TABLE nodes RENAME COLUMN ip_addresses TO ip_address;

@@ -3,6 +3,7 @@
 UPDATE nodes SET machine_key = 'mkey:' || machine_key WHERE machine_key NOT LIKE 'mkey:%';
 UPDATE nodes SET node_key = 'nodekey:' || node_key WHERE node_key NOT LIKE 'nodekey:%';
 UPDATE nodes SET disco_key = 'discokey:' || disco_key WHERE disco_key NOT LIKE 'discokey:%';
+UPDATE nodes SET auth_key_id = NULL WHERE auth_key_id = 0;
 UPDATE nodes SET given_name = lower(replace(hostname, '_', '-')) WHERE given_name IS NULL OR given_name = '';
 
 -- holdfast:down lossy
