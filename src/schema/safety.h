@@ -10,7 +10,8 @@
 
 #include "schema/internal.h"
 
-/* Who replicates main; *there false: nobody. */
+/* Who replicates main; *there false: nobody, or nobody who could be asked: then `e` says who does,
+ * if that can be told. */
 MUST_USE rc safety_find(hf_schema *, bool *there, struct err *e);
 /* Until all that is committed is acknowledged; RC_NOTFOUND: nobody replicates. */
 MUST_USE rc safety_wait(hf_schema *, bool flush, int64_t timeout_ms, struct err *e);
@@ -21,15 +22,23 @@ struct restore_point {
     uint64_t txid;
     int64_t time_ms;
 };
-/* Waits, pins at each destination; *out: of the first. */
+/* Waits, pins at each destination; *out: of the first. `name` is "before-..." or "after-..."; of
+ * each pair the rest is the same, and but for the newest ten pairs their pins are removed. Whoever
+ * makes an "after" sees to it that what others committed before it is in holdfast_step.others: undo
+ * takes all that it holds for the run's own. */
 MUST_USE rc restore_point_make(hf_schema *, const char *name, struct restore_point *out,
                                struct err *e);
-/* Newest first; free(*out). */
+/* Newest first; free(*out). `url` NULL: of the first destination of who replicates. */
 MUST_USE rc restore_points(hf_schema *, const char *url, struct restore_point **out, size_t *count,
                            struct err *e);
 /* Puts main back into the state before the last run, as one transaction of SQLite's backup: readers
  * go on, and the replica's history goes forward. RC_CONFLICT: commits that are not the migrations'
- * would be lost, and `discard` is not set. */
+ * would be lost, and `discard` is not set; or there is nothing to undo. RC_FULL: it needs room for
+ * two copies, and for the log. Noise stays as it is: "noise_stays" has the versions that it got
+ * since.
+ *
+ *     {"restore_point": "before-...", "url", "txid", "time_ms", "discarded": false, "lock_us",
+ *      "pages", "noise_stays": [version], "undone": [{"version", "name", "phase", "now"}]} */
 MUST_USE rc undo_run(hf_schema *, const char *url /* NULL: of who replicates */, bool discard,
                      json_t **out, struct err *e);
 

@@ -1,0 +1,19 @@
+/* By what a backfill goes through its table. */
+#ifndef SCHEMA_BACKFILL_KEY_H
+#define SCHEMA_BACKFILL_KEY_H
+
+#include "schema/conn.h"
+
+struct backfill_key {
+    char *table, *name; /* as the database writes them; name "rowid": not a column */
+    char *sql;          /* "table"."name", quoted; sqlite3_free */
+    bool is_text;       /* it begins with '', which no row has; else with -infinity */
+};
+
+/* RC_USAGE: there is no such table or column, it is not unique, a row has NULL or ''; the words say
+ * what to write. backfill_key_deinit. */
+MUST_USE rc backfill_key_find(struct sconn *, const struct migration *, const struct section *,
+                              struct backfill_key *out, struct err *e);
+void backfill_key_deinit(struct backfill_key *);
+
+#endif
