@@ -18,7 +18,7 @@
  *
  * Invariants
  *  1. A put never fails by a promotion, but for rung 5, which refuses it. What does not fit is in
- *     node_reject, with the reason, and has no row.
+ *     holdfast_reject, with the reason, and has no row.
  *  2. A value changes only when its row was changed and would not give it any more.
  *  3. Outside of rejects the rows are those that the keys say (node_differs is empty), after each
  *     statement.
@@ -120,6 +120,7 @@ static void put_upsert(struct buf *b, const struct spec *s, const char *indent, 
     buf_text(b, ";\n");
 }
 
+#define REJECTED(of) "EXISTS (SELECT 1 FROM holdfast_reject WHERE name = '%s' AND key = " of ")"
 #define NOW_MS "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 
 /* ---- 3: what follows the keys ---- */
@@ -128,28 +129,24 @@ static void put_upsert(struct buf *b, const struct spec *s, const char *indent, 
  * is asked once; everybody else looks at the rejects. */
 static void put_follow(struct buf *b, const struct spec *s) {
     buf_say(b,
-            "  DELETE FROM %s_reject WHERE key = new.Key;\n"
-            "  INSERT INTO %s_reject(key, why, at_ms)\n"
-            "  SELECT kv_key, kv_why, " NOW_MS "\n"
+            "  DELETE FROM holdfast_reject WHERE name = '%s' AND key = new.Key;\n"
+            "  INSERT INTO holdfast_reject(name, key, why, at_ms)\n"
+            "  SELECT '%s', kv_key, kv_why, " NOW_MS "\n"
             "    FROM %s_kv WHERE kv_key = new.Key AND kv_why IS NOT NULL;\n  DELETE FROM ",
             s->name, s->name, s->name);
     put_name(b, s->name);
     buf_text(b, "\n   WHERE ");
     put_row_of(b, s, "new.Key");
-    buf_say(b,
-            "\n     AND (new.Value IS NULL OR EXISTS (SELECT 1 FROM %s_reject WHERE key = "
-            "new.Key));\n",
-            s->name);
+    buf_say(b, "\n     AND (new.Value IS NULL OR " REJECTED("new.Key") ");\n", s->name);
     char where[200];
-    snprintf(where, sizeof where,
-             "kv_key = new.Key\n     AND NOT EXISTS (SELECT 1 FROM %s_reject WHERE key = new.Key)",
-             s->name);
+    snprintf(where, sizeof where, "kv_key = new.Key\n     AND NOT " REJECTED("new.Key"), s->name);
     put_upsert(b, s, "  ", where);
     buf_text(b, "END;\n\n");
 }
 
 static void put_forget(struct buf *b, const struct spec *s) {
-    buf_say(b, "  DELETE FROM %s_reject WHERE key = old.Key;\n  DELETE FROM ", s->name);
+    buf_say(b, "  DELETE FROM holdfast_reject WHERE name = '%s' AND key = old.Key;\n  DELETE FROM ",
+            s->name);
     put_name(b, s->name);
     buf_text(b, "\n   WHERE ");
     put_row_of(b, s, "old.Key");
@@ -188,7 +185,7 @@ static void put_agrees(struct buf *b, const struct spec *s, int which, const cha
         buf_say(b, "\n%s  AND ", indent);
         put_same(b, s, which, "p.", "IS", "new.", wide);
     }
-    buf_say(b, "\n%s  AND p.kv_key NOT IN (SELECT key FROM %s_reject))", indent, s->name);
+    buf_say(b, "\n%s  AND NOT " REJECTED("p.kv_key") ")", indent, s->name);
 }
 
 /* "(new.id) IS NOT (old.id)" */
@@ -204,8 +201,7 @@ static void put_moved(struct buf *b, const struct spec *s) {
 static void put_old_fits(struct buf *b, const struct spec *s, const char *indent) {
     buf_text(b, "EXISTS (SELECT 1 FROM DBX WHERE Key = ");
     put_key(b, s, "old.");
-    buf_say(b, " AND Value IS NOT NULL\n%s  AND Key NOT IN (SELECT key FROM %s_reject))", indent,
-            s->name);
+    buf_say(b, " AND Value IS NOT NULL\n%s  AND NOT " REJECTED("DBX.Key") ")", indent, s->name);
 }
 
 static void put_on_table(struct buf *b, const struct spec *s, const char *name, const char *event) {
@@ -245,8 +241,9 @@ static const char *const row_triggers[] = {"put_insert", "put_update", "put_dele
 static void put_put(struct buf *b, const struct spec *s) {
     buf_say(b,
             "  SELECT RAISE(ABORT, '%q: the key of this row has a value that does not fit (see "
-            "%q_reject): delete the key first')\n    FROM %s_reject WHERE key = ",
-            s->name, s->name, s->name);
+            "holdfast_reject): delete the key first')\n"
+            "    FROM holdfast_reject WHERE name = '%s' AND key = ",
+            s->name, s->name);
     put_key(b, s, "new.");
     buf_say(b, ";\n  INSERT INTO DBX(Key, Value)\n  SELECT kv_key, kv_value FROM %s_value WHERE (",
             s->name);
@@ -301,9 +298,11 @@ static void put_last_triggers(struct buf *b, const struct spec *s) {
                 s->prefix, s->name);
     }
     put_trigger(b, s, last_triggers[2], "AFTER UPDATE OF Key", "old.Key", "");
-    buf_say(b, "  DELETE FROM %s_reject WHERE key = old.Key;\nEND;\n\n", s->name);
+    buf_say(b, "  DELETE FROM holdfast_reject WHERE name = '%s' AND key = old.Key;\nEND;\n\n",
+            s->name);
     put_trigger(b, s, last_triggers[3], "AFTER DELETE", "old.Key", "");
-    buf_say(b, "  DELETE FROM %s_reject WHERE key = old.Key;\nEND;\n\n", s->name);
+    buf_say(b, "  DELETE FROM holdfast_reject WHERE name = '%s' AND key = old.Key;\nEND;\n\n",
+            s->name);
 }
 
 /* ---- the migrations ---- */
@@ -367,12 +366,10 @@ static void put_new_table(struct buf *b, const struct spec *s) {
         put_name(b, s->column[i].name);
         buf_text(b, ");\n");
     }
-    buf_say(
-        b,
-        "\n-- The keys that do not fit, and why.\n"
-        "CREATE TABLE %s_reject(key TEXT NOT NULL PRIMARY KEY, why TEXT NOT NULL, at_ms INTEGER "
-        "NOT NULL) STRICT, WITHOUT ROWID;\n\n",
-        s->name);
+    buf_text(b, "\n-- The keys that do not fit, of all promotions, and why.\n"
+                "CREATE TABLE IF NOT EXISTS holdfast_reject(\n"
+                "  name TEXT NOT NULL, key TEXT NOT NULL, why TEXT NOT NULL, at_ms INTEGER NOT "
+                "NULL,\n  PRIMARY KEY (name, key)\n) STRICT, WITHOUT ROWID;\n\n");
     put_views(b, s);
     put_differs(b, s);
 }
@@ -398,7 +395,7 @@ static void put_drop_table(struct buf *b, const struct spec *s) {
     put_drop(b, s, "VIEW", "differs");
     put_drop(b, s, "VIEW", "value");
     put_drop(b, s, "VIEW", "kv");
-    put_drop(b, s, "TABLE", "reject");
+    buf_say(b, "DELETE FROM holdfast_reject WHERE name = '%s';\n", s->name);
     buf_text(b, "DROP TABLE ");
     put_name(b, s->name);
     buf_text(b, ";\n");
@@ -407,7 +404,9 @@ static void put_drop_table(struct buf *b, const struct spec *s) {
 static void put_verify(struct buf *b, const struct spec *s, bool no_rejects) {
     buf_say(b, "-- holdfast:verify\nSELECT count(*) FROM %s_differs;\n", s->name);
     if (no_rejects)
-        buf_say(b, "SELECT count(*) FROM %s_reject; -- correct or delete these keys first\n",
+        buf_say(b,
+                "SELECT count(*) FROM holdfast_reject WHERE name = '%s'; -- correct or delete "
+                "these keys first\n",
                 s->name);
     buf_text(b, "\n");
 }
@@ -429,9 +428,10 @@ static rc put_shadow(const struct spec *s, struct buf *b, struct err *e) {
     buf_text(b, "\n");
     put_backfill(b, s);
     buf_say(b,
-            "INSERT INTO %s_reject(key, why, at_ms)\nSELECT kv_key, kv_why, " NOW_MS "\n"
-            "  FROM %s_kv WHERE " OF_BATCH " AND kv_why IS NOT NULL\n"
-            "ON CONFLICT(key) DO UPDATE SET why = excluded.why, at_ms = excluded.at_ms;\n\n",
+            "INSERT INTO holdfast_reject(name, key, why, at_ms)\n"
+            "SELECT '%s', kv_key, kv_why, " NOW_MS "\n"
+            "  FROM %s_kv WHERE " OF_BATCH "\n   AND kv_why IS NOT NULL\n"
+            "ON CONFLICT(name, key) DO UPDATE SET why = excluded.why, at_ms = excluded.at_ms;\n\n",
             s->name, s->name);
     put_verify(b, s, false);
     buf_text(b, "-- holdfast:revert\n");
@@ -482,7 +482,8 @@ static rc put_retired(const struct spec *s, unsigned below, struct buf *b, struc
     if (below & 1u << RUNG_VIEW) put_view_of_table(b, s);
     buf_text(b, "DELETE FROM DBX WHERE ");
     put_range(b, s, "Key");
-    buf_say(b, "\n   AND Key NOT IN (SELECT key FROM %s_reject);\n\n", s->name);
+    buf_say(b, "\n   AND Key NOT IN (SELECT key FROM holdfast_reject WHERE name = '%s');\n\n",
+            s->name);
     put_last_triggers(b, s);
     buf_text(b, "-- holdfast:down lossy\n");
     PUT_DROPS(b, s, last_triggers);

@@ -443,9 +443,10 @@ void put_differences(struct buf *b, const struct spec *s) {
     buf_say(b,
             " NOT IN (SELECT kv_key FROM %s_kv WHERE kv_why IS NULL)\n"
             "UNION ALL\nSELECT kv_key, 'it does not fit, and no reject says so'\n  FROM %s_kv\n"
-            " WHERE kv_why IS NOT NULL AND kv_key NOT IN (SELECT key FROM %s_reject)\n"
-            "UNION ALL\nSELECT key, 'it is called a reject, and is none'\n  FROM %s_reject\n"
-            " WHERE key NOT IN (SELECT kv_key FROM %s_kv WHERE kv_why IS NOT NULL)",
+            " WHERE kv_why IS NOT NULL AND kv_key NOT IN (SELECT key FROM holdfast_reject WHERE "
+            "name = '%s')\n"
+            "UNION ALL\nSELECT key, 'it is called a reject, and is none'\n  FROM holdfast_reject\n"
+            " WHERE name = '%s' AND key NOT IN (SELECT kv_key FROM %s_kv WHERE kv_why IS NOT NULL)",
             s->name, s->name, s->name, s->name, s->name);
 }
 

@@ -5,10 +5,12 @@
  *
  * The same words mean the same everywhere:
  *
- *     node          the table                       node_kv       the keys, as rows of the table, and
- *     node_reject   keys that do not fit, and why                 why one does not fit (kv_why)
- *     node_value    the rows, as keys and values    node_differs  where the two do not agree
- *     node_v        the keys as a view, by index
+ *     node           the table
+ *     node_kv        the keys as rows of the table; kv_why: why one does not fit
+ *     node_value     the rows as keys and values
+ *     node_differs   where the two do not agree
+ *     node_v         the keys as a view that uses the indexes on DBX
+ *     holdfast_reject(name, key, why, at_ms)   the keys that do not fit, of all promotions
  */
 #ifndef PROMOTE_PROJECTION_H
 #define PROMOTE_PROJECTION_H
@@ -36,7 +38,7 @@ void put_same(struct buf *, const struct spec *, int which, const char *left, co
 void put_rows_of_keys(struct buf *, const struct spec *);
 /* SELECT <key columns>, kv_key, kv_value FROM node: what node_value is. */
 void put_values_of_rows(struct buf *, const struct spec *);
-/* SELECT kv_key, kv_what ...: what node_differs is; of node_kv, node and node_reject. */
+/* SELECT kv_key, kv_what ...: what node_differs is; of node_kv, node and holdfast_reject. */
 void put_differences(struct buf *, const struct spec *);
 /* SELECT <columns> FROM DBX ...: what node_v is. Its terms are those of the indexes on DBX. */
 MUST_USE rc put_indexed(struct buf *, const struct spec *, struct err *e);
