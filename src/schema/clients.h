@@ -17,9 +17,10 @@
     "CREATE TABLE IF NOT EXISTS " schema ".holdfast_client(lock TEXT NOT NULL,"                    \
     " slot INTEGER NOT NULL, app TEXT NOT NULL, version INTEGER NOT NULL, pid INTEGER NOT NULL,"   \
     " host TEXT NOT NULL, opened_ms INTEGER NOT NULL, PRIMARY KEY(lock, slot))"
+#define CLIENT_COLUMNS "slot, app, version, pid, host, lock, opened_ms"
 #define CLIENT_ROW(schema)                                                                         \
-    "INSERT OR REPLACE INTO " schema ".holdfast_client(slot, app, version, pid, host, lock,"       \
-    " opened_ms) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    "INSERT OR REPLACE INTO " schema ".holdfast_client(" CLIENT_COLUMNS ")"                        \
+    " VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 struct presence; /* this program's; ends with lock_close */
 

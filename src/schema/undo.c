@@ -18,6 +18,7 @@
  */
 #include "os/system.h"
 #include "replica/replica.h"
+#include "schema/clients.h"
 #include "schema/history.h"
 #include "schema/lock.h"
 #include "schema/safety.h"
@@ -208,6 +209,57 @@ static rc compare_again(struct undo *u, int64_t version, struct err *e) {
     return now == version ? ok() : compare(u, &version, e);
 }
 
+/* ---- what outlives it ---- */
+
+static rc copy_rows(const struct undo *u, sqlite3_stmt *from, sqlite3_stmt *to, struct err *e) {
+    int code;
+    while ((code = sqlite3_step(from)) == SQLITE_ROW) {
+        for (int i = 0; i < sqlite3_column_count(from) && code == SQLITE_ROW; i++)
+            if (sqlite3_bind_value(to, i + 1, sqlite3_column_value(from, i)) != SQLITE_OK)
+                code = SQLITE_NOMEM;
+        if (code == SQLITE_ROW && sqlite3_step(to) != SQLITE_DONE) code = SQLITE_ERROR;
+        if (sqlite3_reset(to) != SQLITE_OK || code != SQLITE_ROW) break;
+    }
+    return code == SQLITE_DONE
+               ? ok()
+               : err_set(e, RC_IO, "%s: %s", u->before.path, sqlite3_errmsg(sqlite3_db_handle(to)));
+}
+
+/* Those who have it open now are not those of before the run. */
+static rc keep_clients(struct undo *u, struct err *e) {
+    sqlite3_stmt *from = NULL, *to = NULL;
+    int64_t there;
+    TRY(sconn_int(&u->look, "SELECT count(*) FROM sqlite_master WHERE name = 'holdfast_client'",
+                  &there, e));
+    if (!there) return ok();
+    TRY(sconn_exec(&u->before.conn, CLIENT_TABLE("main") "; DELETE FROM holdfast_client", e));
+    int code = sqlite3_prepare_v2(u->look.db, "SELECT " CLIENT_COLUMNS " FROM holdfast_client", -1,
+                                  &from, NULL);
+    rc r = code == SQLITE_OK ? ok() : sconn_error(&u->look, code, NULL, 0, e);
+    if (is_ok(r)) code = sqlite3_prepare_v2(u->before.conn.db, CLIENT_ROW("main"), -1, &to, NULL);
+    if (is_ok(r) && code != SQLITE_OK) r = sconn_error(&u->before.conn, code, NULL, 0, e);
+    if (is_ok(r)) r = copy_rows(u, from, to, e);
+    sqlite3_finalize(from);
+    sqlite3_finalize(to);
+    return r;
+}
+
+static rc keep_in_transaction(struct undo *u, struct err *e) {
+    struct step_row row = {.version = strtoll(u->before.point.name + 7, NULL, 10), .step = "undo"};
+    TRY(history_prepare(&u->before.conn, e));
+    TRY(history_log(&u->before.conn, &row, e));
+    return keep_clients(u, e);
+}
+
+/* Into the copy that comes back: who is there, and that it came back. */
+static rc keep_what_stays(struct undo *u, struct err *e) {
+    TRY(sconn_begin(&u->before.conn, e));
+    rc r = keep_in_transaction(u, e);
+    if (is_ok(r)) return sconn_commit(&u->before.conn, NULL, e);
+    sconn_rollback(&u->before.conn);
+    return r;
+}
+
 /* ---- the one transaction ---- */
 
 static rc step(struct undo *u, int pages, int wanted, struct err *e) {
@@ -308,6 +360,7 @@ static rc run(struct undo *u, const char *url, json_t **out, struct err *e) {
     if (!u->discard) TRY(compare(u, &version, e));
     TRY(history_read(u->look.db, &was, e));
     rc r = noise_stays(u, &noise, e);
+    if (is_ok(r)) r = keep_what_stays(u, e);
     if (is_ok(r)) r = put_back(u, version, e);
     if (is_ok(r)) r = tell(u, &was, noise, out, e);
     json_decref(noise);

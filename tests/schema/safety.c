@@ -5,6 +5,7 @@
 #include "object/object.h"
 #include "replica/notes.h"
 #include "replica/replica.h"
+#include "schema/clients.h"
 #include "schema/safety.h"
 #include "schema/shape.h"
 #include "store/fake.h"
@@ -431,6 +432,27 @@ START_TEST(a_run_is_undone_while_others_read_and_it_is_replicated) {
 }
 END_TEST
 
+START_TEST(who_has_it_open_and_that_it_was_undone_is_kept) {
+    fill(100);
+    sql(CLIENT_TABLE("main"));
+    sql("INSERT INTO holdfast_client(" CLIENT_COLUMNS ") VALUES"
+        " (0, 'old', 1, 10, 'here', 'l', 1), (1, 'gone', 1, 11, 'here', 'l', 1)");
+    to_directory();
+    migrate("a", NULL);
+    sql("DELETE FROM holdfast_client WHERE slot = 1");
+    sql("INSERT INTO holdfast_client(" CLIENT_COLUMNS ") VALUES (2, 'new', 2, 12, 'here', 'l', 5)");
+    undo_is_done(false);
+    ck_assert_int_eq(number(app, "SELECT count(*) FROM holdfast_client"), 2);
+    ck_assert_int_eq(number(app, "SELECT pid FROM holdfast_client WHERE slot = 2 AND app = 'new'"
+                                 " AND version = 2 AND opened_ms = 5 AND lock = 'l'"),
+                     12);
+    ck_assert_int_eq(number(app, "SELECT version FROM holdfast_step WHERE step = 'undo'"),
+                     20260901120000);
+    ck_assert_int_eq(number(app, "SELECT count(*) FROM holdfast_step"), 1);
+    end_replication();
+}
+END_TEST
+
 START_TEST(a_run_is_undone_once) {
     fill(100);
     to_directory();
@@ -668,6 +690,7 @@ int main(void) {
     tcase_add_unchecked_fixture(t, temp_setup, temp_teardown);
     tcase_add_checked_fixture(t, box_setup, box_teardown);
     tcase_add_test(t, a_run_is_undone_while_others_read_and_it_is_replicated);
+    tcase_add_test(t, who_has_it_open_and_that_it_was_undone_is_kept);
     tcase_add_test(t, a_run_is_undone_once);
     ADD_ROWS(t, later_commits_are_not_lost_without_a_word, later);
     tcase_add_test(t, commits_of_others_in_its_middle_are_not_lost_without_a_word);
