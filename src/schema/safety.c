@@ -182,8 +182,9 @@ static rc write_pin(struct store *store, const struct restore_point *p, struct e
     TRY(read_pins(store, &pins, e));
     for (size_t i = json_array_size(pins); i > 0; i--) /* a try that came to nothing */
         if (is_named(json_array_get(pins, i - 1), p->name)) json_array_remove(pins, i - 1);
-    json_t *pin = json_pack("{s:I, s:s, s:I, s:s}", "txid", (json_int_t)p->txid, "why", "schema",
-                            "time_ms", (json_int_t)p->time_ms, "name", p->name);
+    json_t *pin =
+        json_pack("{s:I, s:s, s:I, s:s, s:b}", "txid", (json_int_t)p->txid, "why", "schema",
+                  "time_ms", (json_int_t)p->time_ms, "name", p->name, "others", p->others);
     rc r = json_array_append_new(pins, pin) == 0 ? ok() : err_set(e, RC_NOMEM, "no memory");
     if (is_ok(r)) drop_old_pairs(pins);
     if (is_ok(r)) r = note_write(store, PINS_KEY, pins, e);
@@ -204,19 +205,31 @@ static rc find_state(struct store *store, struct restore_point *p, struct err *e
     return r;
 }
 
-static rc try_pin(struct store *store, struct restore_point *p, struct err *e) {
+struct pinning {
+    struct sconn *runner;
+    bool is_after;
+    struct restore_point point;
+    bool first_done;
+};
+
+/* Behind the list: so what is not seen here is not in the state that was listed. */
+static rc see_others(const struct pinning *of, struct restore_point *p, struct err *e) {
+    int64_t now;
+    if (!of->is_after) return ok();
+    TRY(sconn_int(of->runner, "PRAGMA data_version", &now, e));
+    p->others = now != of->runner->seen;
+    return ok();
+}
+
+static rc try_pin(const struct pinning *of, struct store *store, struct restore_point *p,
+                  struct err *e) {
     p->txid = 0;
     TRY(find_state(store, p, e));
+    TRY(see_others(of, p, e));
     p->time_ms = store->env->unix_ms(store->env);
     TRY(write_pin(store, p, e));
     return find_state(store, p, e);
 }
-
-struct pinning {
-    hf_schema *schema;
-    struct restore_point point;
-    bool first_done;
-};
 
 /* Retention may take a state between the list and the pin; then there is a newer one. */
 static rc pin_at(void *arg, const char *url, struct err *e) {
@@ -224,8 +237,8 @@ static rc pin_at(void *arg, const char *url, struct err *e) {
     struct restore_point p = of->point;
     struct store *store;
     rc r = {RC_NOTFOUND};
-    TRY(open_shown(of->schema->env, url, &store, e));
-    for (int i = 0; i < PIN_TRIES && r.code == RC_NOTFOUND; i++) r = try_pin(store, &p, e);
+    TRY(open_shown(of->runner->schema->env, url, &store, e));
+    for (int i = 0; i < PIN_TRIES && r.code == RC_NOTFOUND; i++) r = try_pin(of, store, &p, e);
     if (!is_ok(r)) r = err_prefix(e, r, "restore point %s at %s", p.name, store->url);
     snprintf(p.url, sizeof p.url, "%s", url);
     store_free(store);
@@ -235,11 +248,14 @@ static rc pin_at(void *arg, const char *url, struct err *e) {
     return ok();
 }
 
-rc restore_point_make(hf_schema *s, const char *name, struct restore_point *out, struct err *e) {
+rc restore_point_make(struct sconn *runner, const char *name, struct restore_point *out,
+                      struct err *e) {
+    hf_schema *s = runner->schema;
     struct way w;
-    struct pinning p = {.schema = s};
-    snprintf(p.point.name, sizeof p.point.name, "%s", name);
+    struct pinning p = {.runner = runner, .is_after = strncmp(name, AFTER, strlen(AFTER)) == 0};
     ENSURE(run_of(name) && strlen(name) < sizeof p.point.name);
+    snprintf(p.point.name, sizeof p.point.name, "%s", name);
+    if (!p.is_after) TRY(sconn_int(runner, "PRAGMA data_version", &runner->seen, e));
     rc r = way_find(s, &w, e);
     if (is_ok(r)) r = way_wait(s, &w, true, s->options.wait_ms > 0 ? s->options.wait_ms : 60000, e);
     if (is_ok(r)) r = way_each(&w, pin_at, &p, e);
@@ -253,7 +269,8 @@ rc restore_point_make(hf_schema *s, const char *name, struct restore_point *out,
 static void take_point(const json_t *pin, const char *url, struct restore_point *out) {
     *out =
         (struct restore_point){.txid = (uint64_t)json_integer_value(json_object_get(pin, "txid")),
-                               .time_ms = json_integer_value(json_object_get(pin, "time_ms"))};
+                               .time_ms = json_integer_value(json_object_get(pin, "time_ms")),
+                               .others = json_is_true(json_object_get(pin, "others"))};
     snprintf(out->name, sizeof out->name, "%s", pin_name(pin));
     snprintf(out->url, sizeof out->url, "%s", url);
 }

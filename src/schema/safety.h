@@ -8,7 +8,7 @@
 #ifndef SCHEMA_SAFETY_H
 #define SCHEMA_SAFETY_H
 
-#include "schema/internal.h"
+#include "schema/conn.h"
 
 /* Who replicates main; *there false: nobody, or nobody who could be asked: then `e` says who does,
  * if that can be told. */
@@ -21,12 +21,13 @@ struct restore_point {
     char url[LIMIT_PATH];
     uint64_t txid;
     int64_t time_ms;
+    bool others; /* of an "after": it may hold commits of others behind the last step */
 };
-/* Waits, pins at each destination; *out: of the first. `name` is "before-..." or "after-..."; of
- * each pair the rest is the same, and but for the newest ten pairs their pins are removed. Whoever
- * makes an "after" sees to it that what others committed before it is in holdfast_step.others: undo
- * takes all that it holds for the run's own. */
-MUST_USE rc restore_point_make(hf_schema *, const char *name, struct restore_point *out,
+/* Waits, pins at each destination; *out: of the first. Of a pair the names are the same behind
+ * "before-" and "after-"; but for the newest ten pairs their pins are removed. The connection is
+ * the one that runs the steps, in no transaction: its `seen` is set before a "before", so that the
+ * first step knows of a commit that came behind it, and compared behind an "after". */
+MUST_USE rc restore_point_make(struct sconn *, const char *name, struct restore_point *out,
                                struct err *e);
 /* Newest first; free(*out). `url` NULL: of the first destination of who replicates. */
 MUST_USE rc restore_points(hf_schema *, const char *url, struct restore_point **out, size_t *count,

@@ -199,7 +199,8 @@ static rc compare(struct undo *u, int64_t *version, struct err *e) {
         return would_lose(u, "it was changed after the run", e);
     }
     TRY(count_others(u, &others, e));
-    return others ? would_lose(u, "others have committed while it ran", e) : ok();
+    return others || u->after.point.others ? would_lose(u, "others have committed while it ran", e)
+                                           : ok();
 }
 
 /* Under the write lock. */

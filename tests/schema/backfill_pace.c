@@ -194,6 +194,7 @@ START_TEST(it_gives_up_when_the_lock_is_never_free) {
     ck_assert_int_eq(sqlite3_open(app_path, &holder), SQLITE_OK);
     sqlite3_exec(holder, "BEGIN IMMEDIATE", NULL, NULL, NULL);
     write_backfill("k", "id", NULL, 100);
+    box.options.lock_ms = 100;
     CODE(run(e), RC_BUSY);
     says("locked");
     sqlite3_close(holder);
