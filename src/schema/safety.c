@@ -97,7 +97,7 @@ rc safety_wait(hf_schema *s, bool flush, int64_t timeout_ms, struct err *e) {
 /* ---- where to ---- */
 
 /* A name that begins with a path, as a replicator shows directories, is not decoded as a URL. */
-static rc open_shown(struct env *env, const char *url, struct store **out, struct err *e) {
+rc safety_open(struct env *env, const char *url, struct store **out, struct err *e) {
     return destination_open(env, strncmp(url, "file:///", 8) == 0 ? url + 7 : url, out, e);
 }
 
@@ -237,7 +237,7 @@ static rc pin_at(void *arg, const char *url, struct err *e) {
     struct restore_point p = of->point;
     struct store *store;
     rc r = {RC_NOTFOUND};
-    TRY(open_shown(of->runner->schema->env, url, &store, e));
+    TRY(safety_open(of->runner->schema->env, url, &store, e));
     for (int i = 0; i < PIN_TRIES && r.code == RC_NOTFOUND; i++) r = try_pin(of, store, &p, e);
     if (!is_ok(r)) r = err_prefix(e, r, "restore point %s at %s", p.name, store->url);
     snprintf(p.url, sizeof p.url, "%s", url);
@@ -288,34 +288,30 @@ static rc take_points(const json_t *pins, const char *url, struct restore_point 
     return ok();
 }
 
-struct first_url {
-    char url[LIMIT_PATH];
-};
-
 static rc take_first(void *arg, const char *url, struct err *e) {
-    struct first_url *f = arg;
+    char *first = arg;
     (void)e;
-    if (!f->url[0]) snprintf(f->url, sizeof f->url, "%s", url);
+    if (!*first) snprintf(first, LIMIT_PATH, "%s", url);
     return ok();
 }
 
-/* Of the first destination of who replicates. */
-static rc find_url(const hf_schema *s, struct first_url *out, struct err *e) {
+rc safety_url(hf_schema *s, char url[LIMIT_PATH], struct err *e) {
     struct way w;
+    *url = 0;
     rc r = way_find(s, &w, e);
-    if (is_ok(r)) r = way_each(&w, take_first, out, e);
+    if (is_ok(r)) r = way_each(&w, take_first, url, e);
     way_leave(&w);
     return r;
 }
 
 rc restore_points(hf_schema *s, const char *url, struct restore_point **out, size_t *count,
                   struct err *e) {
-    struct first_url first = {""};
+    char first[LIMIT_PATH];
     struct store *store;
     json_t *pins;
-    if (!url) TRY(find_url(s, &first, e));
-    if (!url) url = first.url;
-    TRY(open_shown(s->env, url, &store, e));
+    if (!url) TRY(safety_url(s, first, e));
+    if (!url) url = first;
+    TRY(safety_open(s->env, url, &store, e));
     rc r = read_pins(store, &pins, e);
     if (is_ok(r)) r = take_points(pins, url, out, count, e);
     else r = err_prefix(e, r, "%s", store->url);
