@@ -157,10 +157,10 @@ static rc open_rows(sqlite3 *db, const char *table, const struct reading *r, sql
     const char *columns = sqlite3_str_value(r->columns), *key = sqlite3_str_value(r->key);
     const char *rowid = rowid_name(r);
     if (!columns) return err_set(e, RC_NOMEM, "no memory");
-    if (rowid && is_ok(prepare(db,
-                               sqlite3_mprintf("SELECT %s FROM main.\"%w\" NOT INDEXED ORDER BY %s",
-                                               columns, table, rowid),
-                               out, e)))
+    if (rowid &&
+        is_ok(prepare(
+            db, sqlite3_mprintf("SELECT %s FROM main.\"%w\" ORDER BY %s", columns, table, rowid),
+            out, e)))
         return ok();
     return prepare(db,
                    sqlite3_mprintf("SELECT %s FROM main.\"%w\" NOT INDEXED %s%s", columns, table,

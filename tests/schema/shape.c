@@ -211,6 +211,32 @@ START_TEST(table_of_a_virtual_table_is_its_own_business) {
 }
 END_TEST
 
+static sqlite3 *with_odd_module(const char *dir, const char *arguments) {
+    const char *path = below(dir, arguments);
+    char text[500];
+    sqlite3 *db = open_db(path);
+    snprintf(text, sizeof text,
+             "PRAGMA writable_schema=ON; INSERT INTO sqlite_master VALUES('table', 'f', 'f', 0, "
+             "'CREATE VIRTUAL TABLE f USING odd(%s)')",
+             arguments);
+    sql(db, text);
+    sqlite3_close(db);
+    return open_db(path);
+}
+
+START_TEST(arguments_of_a_module_that_is_not_here_are_compared_as_they_are) {
+    char dir[TEMP_PATH];
+    temp_dir(dir);
+    sqlite3 *a = with_odd_module(dir, "way=Up"), *b = with_odd_module(dir, "way = Up"),
+            *c = with_odd_module(dir, "way=up");
+    ck_assert_str_eq(difference(a, b), "");
+    ck_assert_str_eq(difference(a, c), "changed table f; ");
+    sqlite3_close(a);
+    sqlite3_close(b);
+    sqlite3_close(c);
+}
+END_TEST
+
 START_TEST(view_that_does_not_compile_is_compared_by_its_text) {
     sqlite3 *a = made_by("CREATE VIEW v AS SELECT x FROM gone"),
             *b = made_by("CREATE VIEW v AS SELECT x FROM gone");
@@ -385,6 +411,8 @@ static const char *const other_contents[][2] = {
      "CREATE TABLE t(a INTEGER PRIMARY KEY, b); INSERT INTO t(a, b) VALUES (2, 1)"},
     {"CREATE TABLE t(a, b); INSERT INTO t VALUES ('ab', 'c')",
      "CREATE TABLE t(a, b); INSERT INTO t VALUES ('a', 'bc')"},
+    {"CREATE TABLE t(a, b); INSERT INTO t VALUES ('atb', 'c')",
+     "CREATE TABLE t(a, b); INSERT INTO t VALUES ('a', 'btc')"},
     {"CREATE TABLE t(a); INSERT INTO t VALUES (x'00')",
      "CREATE TABLE t(a); INSERT INTO t VALUES (x'0000')"},
     {"CREATE TABLE t(a); INSERT INTO t VALUES (CAST(x'610062' AS TEXT))",
@@ -450,6 +478,7 @@ int main(void) {
     ADD_ROWS(t, differences_that_mean_nothing_are_none, alike);
     ADD_ROWS(t, each_real_difference_is_told, real);
     tcase_add_test(t, table_of_a_virtual_table_is_its_own_business);
+    tcase_add_test(t, arguments_of_a_module_that_is_not_here_are_compared_as_they_are);
     tcase_add_test(t, view_that_does_not_compile_is_compared_by_its_text);
     tcase_add_test(t, schema_written_otherwise_is_the_same);
     ADD_ROWS(t, what_is_typed_by_hand_is_told, injected);

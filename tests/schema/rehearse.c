@@ -1,0 +1,743 @@
+/* A rehearsal: what it finds out, that it leaves nothing, and that the original stays as it was. */
+#include "../os/temp.h"
+
+#include "schema/copy.h"
+#include "schema/rehearse.h"
+#include "schema/shape.h"
+
+#include <dirent.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+static char home[TEMP_PATH], runtime[TEMP_PATH], path[TEMP_PATH * 2], noise_path[TEMP_PATH * 2];
+static hf_schema *schema;
+
+/* ---- the original ---- */
+
+static void on(const char *file, const char *text) {
+    sqlite3 *db;
+    char *words = NULL;
+    ck_assert_int_eq(sqlite3_open(file, &db), SQLITE_OK);
+    ck_assert_msg(sqlite3_exec(db, text, NULL, NULL, &words) == SQLITE_OK, "%s: %s", text, words);
+    ck_assert_int_eq(sqlite3_close(db), SQLITE_OK);
+}
+
+#define ROWS                                                                                       \
+    "PRAGMA journal_mode=WAL; CREATE TABLE user(id INTEGER PRIMARY KEY, name TEXT NOT NULL);"      \
+    "CREATE INDEX user_name ON user(name);"                                                        \
+    "INSERT INTO user(name) VALUES ('Ada Lovelace'), ('Alan Turing'), ('Plato');"                  \
+    "CREATE TABLE pet(id INTEGER PRIMARY KEY, owner INTEGER REFERENCES user(id));"                 \
+    "INSERT INTO pet VALUES (1, 1), (2, 2); CREATE TABLE none(id INTEGER PRIMARY KEY, a TEXT);"
+
+static void setup(void) {
+    temp_dir(home);
+    temp_dir(runtime);
+    setenv("RUNTIME_DIRECTORY", runtime, 1);
+    snprintf(path, sizeof path, "%s/app.db", home);
+    snprintf(noise_path, sizeof noise_path, "%s/app-noise.db", home);
+    on(path, ROWS);
+}
+
+static void teardown(void) {
+    schema_close(schema);
+    schema = NULL;
+}
+
+/* Every file below a directory with its bytes, in the order of the names. What SQLite keeps in
+ * shared memory is not the database's: of that only the name. */
+static void note_dir(const char *dir, FILE *out) {
+    struct dirent **names;
+    int n = scandir(dir, &names, NULL, alphasort);
+    ck_assert_int_ge(n, 0);
+    for (int i = 0; i < n; i++) {
+        const char *name = names[i]->d_name, *file = below(dir, name);
+        struct stat st;
+        char bytes[4096];
+        if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0) {
+            ck_assert_int_eq(lstat(file, &st), 0);
+            fprintf(out, "%s %o %lld\n", name, st.st_mode, (long long)st.st_size);
+            bool shared = strstr(name, "-shm") != NULL;
+            FILE *in = S_ISREG(st.st_mode) && !shared ? fopen(file, "rb") : NULL;
+            for (size_t got; in && (got = fread(bytes, 1, sizeof bytes, in)) > 0;)
+                fwrite(bytes, 1, got, out);
+            if (in) fclose(in);
+        }
+        free(names[i]);
+    }
+    free(names);
+}
+
+struct noted {
+    char *bytes;
+    size_t size;
+};
+
+static struct noted note(void) {
+    struct noted n = {NULL, 0};
+    FILE *out = open_memstream(&n.bytes, &n.size);
+    note_dir(home, out);
+    fclose(out);
+    return n;
+}
+
+static bool is_as(const struct noted *before) {
+    struct noted now = note();
+    bool same = now.size == before->size && memcmp(now.bytes, before->bytes, now.size) == 0;
+    free(now.bytes);
+    return same;
+}
+
+static int files_in(const char *dir) {
+    DIR *d = opendir(dir);
+    int n = 0;
+    ck_assert_ptr_nonnull(d);
+    while (readdir(d)) n++;
+    closedir(d);
+    return n - 2;
+}
+
+#define UNTOUCHED(before)                                                                          \
+    do {                                                                                           \
+        ck_assert_msg(is_as(&(before)), "the directory is not as it was");                         \
+        ck_assert_int_eq(files_in(runtime), 0);                                                    \
+        free((before).bytes);                                                                      \
+    } while (0)
+
+static int leftovers_in(const char *dir) {
+    DIR *d = opendir(dir);
+    int n = 0;
+    ck_assert_ptr_nonnull(d);
+    for (struct dirent *entry; (entry = readdir(d));)
+        n += strstr(entry->d_name, "-rehearsal-") != NULL;
+    closedir(d);
+    return n;
+}
+
+/* ---- the handle ---- */
+
+static void (*on_event)(void);
+
+static void see_event(void *arg, const char *name, const char *const *pairs, int count) {
+    (void)arg, (void)pairs, (void)count;
+    if (on_event && strcmp(name, "schema.rehearsed") == 0) on_event();
+}
+
+static hf_schema *opened(const hf_migration *migrations, bool noise) {
+    hf_schema *s;
+    hf_schema_options o = {
+        .size = sizeof o, .migrations = migrations, .event = see_event, .app = "a test"};
+    OK(schema_open(path, noise ? noise_path : NULL, NULL, &o, &s, e));
+    return s;
+}
+
+/* One migration, or more: name, text, ..., NULL. */
+#define OPEN(...) (schema = opened((const hf_migration[]){__VA_ARGS__, {NULL, NULL}}, false))
+
+static json_t *rehearsed(const char *from) {
+    json_t *all = NULL;
+    OK(rehearse_run(schema, &(struct rehearse_options){.from = from}, &all, e));
+    ck_assert_ptr_nonnull(all);
+    return all;
+}
+
+static json_t *part(json_t *all, const char *list, size_t i, const char *key) {
+    json_t *of = json_array_get(json_object_get(all, list), i);
+    ck_assert_msg(of != NULL, "%s has no %zu: %s", list, i, json_dumps(all, 0));
+    json_t *value = json_object_get(of, key);
+    ck_assert_msg(value != NULL, "%s lacks %s", list, key);
+    return value;
+}
+
+static const char *words_at(json_t *all, const char *list, size_t i, const char *key) {
+    const char *words = json_string_value(part(all, list, i, key));
+    ck_assert_msg(words != NULL, "%s.%s is no text", list, key);
+    return words;
+}
+
+static size_t count_of(json_t *all, const char *list) {
+    return json_array_size(json_object_get(all, list));
+}
+
+#define SPLIT                                                                                      \
+    "-- holdfast:expand\n"                                                                         \
+    "ALTER TABLE user ADD COLUMN first TEXT;\n"                                                    \
+    "-- holdfast:sync\n"                                                                           \
+    "CREATE TRIGGER user_split AFTER INSERT ON user WHEN new.first IS NULL BEGIN\n"                \
+    "  UPDATE user SET first = substr(name, 1, instr(name || ' ', ' ') - 1) WHERE id = new.id;\n"  \
+    "END;\n"                                                                                       \
+    "-- holdfast:backfill table=user key=id where=\"first IS NULL\"\n"                             \
+    "UPDATE user SET first = substr(name, 1, instr(name || ' ', ' ') - 1)\n"                       \
+    " WHERE id > :lo AND id <= :hi AND first IS NULL;\n"                                           \
+    "-- holdfast:verify\n"                                                                         \
+    "SELECT count(*) FROM user WHERE first IS NULL;\n"
+#define CONTRACT                                                                                   \
+    "-- holdfast:contract soak=1h\n"                                                               \
+    "DROP INDEX user_name;\n"
+#define REVERT                                                                                     \
+    "-- holdfast:revert\n"                                                                         \
+    "ALTER TABLE user DROP COLUMN first;\n"
+#define DOWN                                                                                       \
+    "-- holdfast:down\n"                                                                           \
+    "CREATE INDEX user_name ON user(name);\n"                                                      \
+    "ALTER TABLE user DROP COLUMN first;\n"
+
+/* ---- what it tells ---- */
+
+START_TEST(each_step_is_measured_and_both_ways_back_are_tried) {
+    static const char *const steps[] = {"expand", "sync", "backfill", "verify", "contract"};
+    struct noted before = note();
+    OPEN({"20260901120000_split", SPLIT CONTRACT REVERT DOWN});
+    json_t *all = rehearsed("live");
+    ck_assert(json_is_true(json_object_get(all, "ok")));
+    ck_assert(json_is_null(json_object_get(all, "error")));
+    ck_assert_str_eq(json_string_value(json_object_get(all, "source")), "live");
+    ck_assert_int_eq((int)count_of(all, "steps"), 5);
+    for (size_t i = 0; i < 5; i++) {
+        ck_assert_str_eq(words_at(all, "steps", i, "step"), steps[i]);
+        ck_assert_str_eq(words_at(all, "steps", i, "database"), "main");
+        ck_assert(json_real_value(part(all, "steps", i, "lock_ms")) > 0);
+        ck_assert(json_integer_value(part(all, "steps", i, "wal_bytes")) > 0);
+        ck_assert(json_integer_value(part(all, "steps", i, "upload_bytes")) > 0);
+    }
+    ck_assert_int_eq(json_integer_value(part(all, "steps", 2, "rows")), 3);
+    ck_assert(json_is_true(part(all, "revert", 0, "shape_equal")));
+    ck_assert(json_is_true(part(all, "revert", 0, "contents_equal")));
+    ck_assert(json_is_true(part(all, "down", 0, "shape_equal")));
+    ck_assert(json_is_true(part(all, "down", 0, "contents_equal")));
+    ck_assert_str_eq(words_at(all, "checks", 0, "integrity"), "ok");
+    ck_assert_str_ne(words_at(all, "checks", 0, "shape_before"),
+                     words_at(all, "checks", 0, "shape_after"));
+    ck_assert_int_eq((int)count_of(all, "warnings"), 0);
+    json_decref(all);
+    UNTOUCHED(before);
+}
+END_TEST
+
+START_TEST(step_uploads_what_it_changes_and_not_the_rest) {
+    on(path, "CREATE TABLE big(b); INSERT INTO big VALUES (randomblob(500000))");
+    OPEN({"1_a", "UPDATE user SET name = 'x' WHERE id = 1;"},
+         {"2_b", "UPDATE big SET b = randomblob(500000);"});
+    json_t *all = rehearsed("live");
+    ck_assert_int_lt(json_integer_value(part(all, "steps", 0, "upload_bytes")), 100000);
+    ck_assert_int_gt(json_integer_value(part(all, "steps", 1, "upload_bytes")), 500000);
+    ck_assert_int_gt(json_integer_value(part(all, "steps", 1, "wal_bytes")), 500000);
+    json_decref(all);
+}
+END_TEST
+
+START_TEST(nothing_pending_is_nothing_to_do) {
+    json_t *all;
+    OPEN({"20260901120000_a", "CREATE TABLE a(x);"});
+    OK(apply_run(schema, &(struct run_options){.no_restore_point = true}, &all, e));
+    json_decref(all);
+    struct noted before = note();
+    all = rehearsed(NULL);
+    ck_assert(json_is_true(json_object_get(all, "ok")));
+    ck_assert_int_eq((int)count_of(all, "steps"), 0);
+    ck_assert_int_eq((int)count_of(all, "checks"), 0);
+    json_decref(all);
+    UNTOUCHED(before);
+}
+END_TEST
+
+START_TEST(both_files_are_rehearsed_in_the_order_of_their_versions) {
+    on(noise_path, "PRAGMA journal_mode=WAL; CREATE TABLE seen(id INTEGER PRIMARY KEY)");
+    schema = opened((const hf_migration[]){{"1_a", "CREATE TABLE a(x);"},
+                                           {"noise/2_b", "ALTER TABLE seen ADD COLUMN at INT;"},
+                                           {"3_c", "CREATE TABLE c(x);"},
+                                           {NULL, NULL}},
+                    true);
+    struct noted before = note();
+    json_t *all = rehearsed(NULL);
+    ck_assert_str_eq(words_at(all, "steps", 0, "database"), "main");
+    ck_assert_str_eq(words_at(all, "steps", 1, "database"), "noise");
+    ck_assert(json_is_null(part(all, "steps", 1, "upload_bytes")));
+    ck_assert_str_eq(words_at(all, "steps", 2, "database"), "main");
+    ck_assert_str_eq(words_at(all, "checks", 1, "database"), "noise");
+    json_decref(all);
+    UNTOUCHED(before);
+}
+END_TEST
+
+/* Behind the first step. */
+START_TEST(what_was_begun_goes_on_and_its_way_back_is_only_run) {
+    json_t *all;
+    OPEN({"1_split", SPLIT CONTRACT REVERT DOWN});
+    OK(apply_run(schema,
+                 &(struct run_options){.no_restore_point = true, .to_phase = PHASE_EXPANDED}, &all,
+                 e));
+    json_decref(all);
+    struct noted before = note();
+    all = rehearsed(NULL);
+    ck_assert_str_eq(words_at(all, "steps", 0, "step"), "sync");
+    ck_assert(json_is_null(part(all, "revert", 0, "shape_equal")));
+    ck_assert(json_is_null(part(all, "down", 0, "contents_equal")));
+    json_decref(all);
+    UNTOUCHED(before);
+}
+END_TEST
+
+static struct env jumping, *real_env;
+
+static int64_t jump(struct env *env) {
+    static int64_t now;
+    (void)env;
+    return now += 2000000000;
+}
+
+START_TEST(slow_step_is_warned_of) {
+    OPEN({"1_a", "CREATE TABLE a(x);"});
+    jumping = *schema->env;
+    jumping.mono_ns = jump;
+    schema->env = &jumping;
+    json_t *all = rehearsed("live");
+    ck_assert(json_real_value(part(all, "steps", 0, "lock_ms")) >= 2000);
+    ck_assert_ptr_nonnull(strstr(words_at(all, "warnings", 0, "words"), "holds the write lock"));
+    json_decref(all);
+}
+END_TEST
+
+static const char *const prove_nothing[] = {
+    "-- holdfast:expand\nALTER TABLE none ADD COLUMN b AS (id) STORED;\n",
+    "ALTER TABLE \"NONE\" ADD b TEXT NOT NULL DEFAULT 'x';\n",
+    "CREATE UNIQUE INDEX none_a ON none(a);\n",
+    "-- holdfast:rebuild none notnull=a\n",
+    "-- holdfast:backfill table=none key=id\nUPDATE none SET a = 1 WHERE id > :lo AND id <= :hi;\n"
+    "-- holdfast:contract\nDROP TABLE none;\n",
+};
+
+START_TEST(success_on_no_rows_is_said_to_prove_nothing) {
+    OPEN({"1_a", prove_nothing[_i]});
+    json_t *all = rehearsed("live");
+    ck_assert_int_eq((int)count_of(all, "warnings"), 1);
+    ck_assert_ptr_nonnull(strstr(words_at(all, "warnings", 0, "words"), "proves nothing"));
+    ck_assert(json_integer_value(part(all, "warnings", 0, "line")) > 0);
+    json_decref(all);
+}
+END_TEST
+
+/* ---- what goes wrong ---- */
+
+static const struct {
+    const char *text, *says, *list; /* where it is told, "": nowhere but in the words */
+} wrong[] = {
+    {"-- holdfast:expand\nCREATE INDEX i ON user(id, name);\nCREATE INDEX j ON user(id);\n"
+     "-- holdfast:contract\nDROP INDEX user_name;\n-- holdfast:revert\nDROP INDEX i;\n",
+     "revert does not bring back what was: j is extra", "revert"},
+    {"-- holdfast:expand\nDROP INDEX user_name;\n"
+     "-- holdfast:contract\nDROP TABLE none;\n-- holdfast:revert\nCREATE TABLE x(a);\n",
+     "revert does not bring back what was: user_name is missing", "revert"},
+    {"-- holdfast:expand\nUPDATE user SET name = upper(name);\n"
+     "-- holdfast:contract\nDROP TABLE none;\n-- holdfast:revert\nSELECT 1;\n",
+     "revert does not bring back what was: the rows of table user are others", "revert"},
+    {"-- holdfast:expand\nALTER TABLE user ADD COLUMN first TEXT;\n"
+     "-- holdfast:contract\nDROP TABLE none;\n-- holdfast:revert\nSELECT * FROM gone;\n",
+     "no such table: gone", ""},
+    {"ALTER TABLE none DROP COLUMN a;\n-- holdfast:down\nSELECT 1;\n",
+     "down does not bring back what was: none is changed", "down"},
+    {"ALTER TABLE none DROP COLUMN a;\n-- holdfast:down lossy\nALTER TABLE none ADD COLUMN b TEXT;",
+     "down does not bring back what was: none is changed", "down"},
+    {"DROP TABLE pet;\n-- holdfast:down\n"
+     "CREATE TABLE pet(id INTEGER PRIMARY KEY, owner INTEGER REFERENCES user(id));\n",
+     "down does not bring back what was: the rows of table pet are others", "down"},
+    {"CREATE TABLE a(x);\nINSERT INTO a VALUES (1, 2);\n", "table a has 1 columns", ""},
+    {"CREATE TABLE a(x);\nCREATE TABLE a(x);\n", ":2: ", ""},
+    {"-- holdfast:expand\nCREATE TABLE a(x);\n-- holdfast:verify\nSELECT 1;\n", "1", ""},
+    {"DELETE FROM user WHERE id = 1;\n", "1 rows would lose their parents", ""},
+    {"PRAGMA user_version = 7;\n", "PRAGMA", ""},
+};
+
+START_TEST(what_goes_wrong_is_told_and_nothing_is_left) {
+    json_t *all = NULL;
+    struct noted before = note();
+    OPEN({"1_wrong", wrong[_i].text}, {"2_behind", "CREATE TABLE behind(x);"});
+    CODE(rehearse_run(schema, &(struct rehearse_options){.from = "live"}, &all, e), RC_CONFLICT);
+    says(wrong[_i].says);
+    says("1_wrong");
+    ck_assert_ptr_nonnull(all);
+    ck_assert(json_is_false(json_object_get(all, "ok")));
+    ck_assert_str_eq(json_string_value(json_object_get(all, "error")), last_err.text);
+    if (*wrong[_i].list) {
+        bool shape = json_is_false(part(all, wrong[_i].list, 0, "shape_equal"));
+        bool contents = json_is_false(part(all, wrong[_i].list, 0, "contents_equal"));
+        ck_assert(shape || contents);
+        ck_assert_int_eq(json_array_size(part(all, wrong[_i].list, 0, "objects")) > 0, shape);
+        ck_assert_int_eq(json_array_size(part(all, wrong[_i].list, 0, "tables")) > 0, contents);
+    }
+    json_decref(all);
+    UNTOUCHED(before);
+}
+END_TEST
+
+START_TEST(down_that_says_that_it_loses_rows_may) {
+    OPEN({"1_a", "DROP TABLE pet;\n-- holdfast:down lossy\n"
+                 "CREATE TABLE pet(id INTEGER PRIMARY KEY, owner INTEGER REFERENCES user(id));\n"});
+    json_t *all = rehearsed("live");
+    ck_assert(json_is_true(json_object_get(all, "ok")));
+    ck_assert(json_is_true(part(all, "down", 0, "lossy")));
+    ck_assert(json_is_true(part(all, "down", 0, "shape_equal")));
+    ck_assert(json_is_false(part(all, "down", 0, "contents_equal")));
+    ck_assert_str_eq(json_string_value(json_array_get(part(all, "down", 0, "tables"), 0)), "pet");
+    json_decref(all);
+}
+END_TEST
+
+START_TEST(orphans_of_before_are_not_the_migrations_fault) {
+    on(path, "INSERT INTO pet VALUES (3, 99)");
+    OPEN({"1_a", "CREATE TABLE a(x);"});
+    json_t *all = rehearsed("live");
+    ck_assert_int_eq(json_integer_value(part(all, "checks", 0, "orphans_before")), 1);
+    ck_assert_int_eq(json_integer_value(part(all, "checks", 0, "orphans")), 1);
+    json_decref(all);
+}
+END_TEST
+
+/* ---- where the copy comes from ---- */
+
+/* A process that ends without closing leaves its log. */
+static void leave_log(void) {
+    pid_t child = fork();
+    if (child == 0) {
+        sqlite3 *db;
+        sqlite3_open(path, &db);
+        sqlite3_exec(db, "INSERT INTO user(name) VALUES ('of the log')", NULL, NULL, NULL);
+        _exit(0);
+    }
+    ck_assert_int_eq(waitpid(child, NULL, 0), child);
+}
+
+START_TEST(log_of_somebody_who_is_gone_is_read_and_stays) {
+    leave_log();
+    struct noted before = note();
+    ck_assert_int_eq(access(below(home, "app.db-wal"), F_OK), 0);
+    OPEN({"1_a", "CREATE TABLE a(x);"});
+    json_t *all = rehearsed("live");
+    json_decref(all);
+    UNTOUCHED(before);
+    ck_assert_int_eq(access(below(home, "app.db-wal"), F_OK), 0);
+}
+END_TEST
+
+START_TEST(database_that_is_open_and_not_yet_wal_stays_so) {
+    sqlite3 *db;
+    on(path, "PRAGMA journal_mode=DELETE");
+    ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_exec(db, "INSERT INTO pet VALUES (3, 1)", NULL, NULL, NULL), 0);
+    struct noted before = note();
+    OPEN({"1_a", "CREATE TABLE a(x);"});
+    json_t *all = rehearsed(NULL);
+    ck_assert_str_eq(json_string_value(json_object_get(all, "source")), "live");
+    json_decref(all);
+    UNTOUCHED(before);
+    sqlite3_close(db);
+}
+END_TEST
+
+static const char *const sources[] = {NULL, "replica", "URL"};
+
+START_TEST(copy_is_restored_from_the_replica) {
+    char replica[TEMP_PATH];
+    hf_source *source;
+    sqlite3 *db;
+    temp_dir(replica);
+    ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+    ck_assert_int_eq(hf_attach(db, (const char *[]){replica, NULL}, NULL, &source), HF_OK);
+    ck_assert_int_eq(sqlite3_exec(db, "INSERT INTO pet VALUES (3, 1)", NULL, NULL, NULL), 0);
+    ck_assert_int_eq(hf_source_wait(source, NULL, NULL), HF_OK);
+    OPEN({"1_a", "-- holdfast:expand\nUPDATE pet SET owner = 2;\n"});
+    json_t *all = rehearsed(_i == 2 ? replica : sources[_i]);
+    ck_assert_str_eq(json_string_value(json_object_get(all, "source")), "replica");
+    ck_assert_ptr_nonnull(strstr(json_string_value(json_object_get(all, "url")), replica));
+    ck_assert_int_eq(json_integer_value(part(all, "steps", 0, "rows")), 3);
+    json_decref(all);
+    ck_assert_int_eq(leftovers_in(home), 0);
+    ck_assert_int_eq(hf_detach(source), HF_OK);
+    sqlite3_close(db);
+}
+END_TEST
+
+START_TEST(replica_that_is_not_there_is_said) {
+    char nothing[TEMP_PATH];
+    json_t *all = NULL;
+    struct noted before = note();
+    temp_dir(nothing);
+    OPEN({"1_a", "CREATE TABLE a(x);"});
+    CODE(rehearse_run(schema, &(struct rehearse_options){.from = "replica"}, &all, e), RC_NOTFOUND);
+    CODE(rehearse_run(schema, &(struct rehearse_options){.from = nothing}, &all, e), RC_NOTFOUND);
+    says(nothing);
+    ck_assert_ptr_null(all);
+    UNTOUCHED(before);
+}
+END_TEST
+
+START_TEST(copies_are_kept_where_that_is_asked) {
+    char keep[TEMP_PATH];
+    json_t *all;
+    struct rehearse_options how = {.from = "live", .keep = keep};
+    temp_dir(keep);
+    OPEN({"1_a", "CREATE TABLE a(x);"});
+    OK(rehearse_run(schema, &how, &all, e));
+    json_decref(all);
+    on(below(keep, "main.db"), "SELECT x FROM a");
+    CODE(rehearse_run(schema, &how, &all, e), RC_CONFLICT);
+    says("not empty");
+    on(below(keep, "main.db"), "SELECT x FROM a");
+}
+END_TEST
+
+/* ---- what ends it ---- */
+
+static void stop_now(void) {
+    atomic_store(&schema->stop, true);
+}
+
+START_TEST(stopped_it_leaves_nothing) {
+    json_t *all = NULL;
+    struct noted before = note();
+    OPEN({"1_split", SPLIT});
+    on_event = stop_now;
+    CODE(rehearse_run(schema, &(struct rehearse_options){.from = "live"}, &all, e), RC_CANCELLED);
+    UNTOUCHED(before);
+}
+END_TEST
+
+START_TEST(copy_can_be_stopped) {
+    struct sconn c;
+    OPEN({"1_a", "CREATE TABLE a(x);"});
+    OK(original_open(schema, false, &c, e));
+    stop_now();
+    CODE(copy_database(schema, c.db, below(home, "copy.db"), e), RC_CANCELLED);
+    ck_assert(sqlite3_get_autocommit(c.db));
+    sconn_close(&c);
+}
+END_TEST
+
+static atomic_bool armed;
+
+/* The next that asks for the time is the step that begins. */
+static int64_t stop_then(struct env *env) {
+    if (atomic_load(&armed)) stop_now();
+    (void)env;
+    return real_env->mono_ns(real_env);
+}
+
+static void arm(void) {
+    atomic_store(&armed, true);
+}
+
+START_TEST(statement_that_takes_for_ever_can_be_stopped) {
+    json_t *all = NULL;
+    struct noted before = note();
+    OPEN({"1_a", "CREATE TABLE a(x);"},
+         {"2_b", "INSERT INTO a WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
+                 "SELECT count(*) FROM n;"});
+    real_env = schema->env;
+    jumping = *real_env;
+    jumping.mono_ns = stop_then;
+    schema->env = &jumping;
+    on_event = arm;
+    CODE(rehearse_run(schema, &(struct rehearse_options){.from = "live"}, &all, e), RC_CANCELLED);
+    UNTOUCHED(before);
+}
+END_TEST
+
+static void die(void) {
+    raise(SIGKILL);
+}
+
+START_TEST(what_a_killed_one_left_goes_with_the_next) {
+    int status;
+    struct noted before = note();
+    pid_t child = fork();
+    if (child == 0) {
+        json_t *all;
+        struct err e;
+        OPEN({"1_split", SPLIT CONTRACT REVERT DOWN});
+        on_event = die;
+        (void)rehearse_run(schema, &(struct rehearse_options){.from = "live"}, &all, &e).code;
+        _exit(0);
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    ck_assert_int_eq(leftovers_in(home), 1);
+    OPEN({"1_split", SPLIT CONTRACT REVERT DOWN});
+    json_decref(rehearsed("live"));
+    UNTOUCHED(before);
+}
+END_TEST
+
+/* ---- killed at any moment ---- */
+
+static int calls_left;
+static struct env_files killing_files;
+
+static void count_down(void) {
+    if (--calls_left == 0) raise(SIGKILL);
+}
+
+static int64_t killing_mono(struct env *env) {
+    (void)env;
+    count_down();
+    return real_env->mono_ns(real_env);
+}
+
+static rc killing_open(struct env *env, const char *file, enum file_mode mode, struct file **out,
+                       struct err *e) {
+    (void)env;
+    count_down();
+    return real_env->files->open(real_env, file, mode, out, e);
+}
+
+static rc killing_stat(struct env *env, const char *file, struct file_stat *out, struct err *e) {
+    (void)env;
+    count_down();
+    return real_env->files->stat(real_env, file, out, e);
+}
+
+static rc killing_remove(struct env *env, const char *file, struct err *e) {
+    (void)env;
+    count_down();
+    return real_env->files->remove(real_env, file, e);
+}
+
+static rc killing_dirs(struct env *env, const char *dir, struct err *e) {
+    rc r = real_env->files->make_dirs(real_env, dir, e);
+    (void)env;
+    count_down();
+    return r;
+}
+
+static void kill_after(int calls) {
+    real_env = schema->env;
+    jumping = *real_env;
+    killing_files = *real_env->files;
+    killing_files.open = killing_open;
+    killing_files.stat = killing_stat;
+    killing_files.remove = killing_remove;
+    killing_files.make_dirs = killing_dirs;
+    jumping.files = &killing_files;
+    jumping.mono_ns = killing_mono;
+    calls_left = calls;
+    schema->env = &jumping;
+}
+
+static bool is_killed_after(int calls) {
+    int status;
+    pid_t child = fork();
+    if (child == 0) {
+        json_t *all;
+        struct err e;
+        OPEN({"1_split", SPLIT CONTRACT REVERT DOWN});
+        kill_after(calls);
+        (void)rehearse_run(schema, &(struct rehearse_options){.from = "live"}, &all, &e).code;
+        _exit(0);
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+}
+
+static void file_of(const char *file, char **bytes, size_t *size) {
+    FILE *out = open_memstream(bytes, size), *in = fopen(file, "rb");
+    for (int c; (c = getc(in)) != EOF;) putc(c, out);
+    fclose(in);
+    fclose(out);
+}
+
+START_TEST(killed_anywhere_the_original_is_as_it_was) {
+    char *first, *now;
+    size_t first_size, now_size;
+    int kills = 0;
+    struct noted before = note();
+    file_of(path, &first, &first_size);
+    while (is_killed_after(kills * kills / 2 + kills + 1)) {
+        file_of(path, &now, &now_size);
+        ck_assert(now_size == first_size && memcmp(first, now, now_size) == 0);
+        free(now);
+        kills++;
+    }
+    ck_assert_int_gt(kills, 10);
+    ck_assert_int_eq(leftovers_in(home), 0);
+    free(first);
+    UNTOUCHED(before);
+}
+END_TEST
+
+static void rehearse_beside(void) {
+    static bool within;
+    hf_schema *first = schema;
+    if (within) return;
+    within = true;
+    ck_assert_int_eq(leftovers_in(home), 1);
+    OPEN({"1_split", SPLIT CONTRACT REVERT DOWN});
+    json_decref(rehearsed("live"));
+    ck_assert_int_eq(leftovers_in(home), 1);
+    schema_close(schema);
+    schema = first;
+}
+
+START_TEST(one_that_is_at_work_is_left_alone) {
+    struct noted before = note();
+    OPEN({"1_split", SPLIT CONTRACT REVERT DOWN});
+    on_event = rehearse_beside;
+    json_decref(rehearsed("live"));
+    UNTOUCHED(before);
+}
+END_TEST
+
+START_TEST(without_room_it_does_not_begin) {
+    json_t *all = NULL;
+    if (!mount_tmpfs(home, "size=10m", __func__)) return;
+    on(path, ROWS);
+    setenv("TMPDIR", home, 1);
+    struct noted before = note();
+    OPEN({"1_a", "CREATE TABLE a(x);"});
+    CODE(rehearse_run(schema, &(struct rehearse_options){.from = "live"}, &all, e), RC_FULL);
+    UNTOUCHED(before);
+}
+END_TEST
+
+START_TEST(where_it_may_not_write_it_goes_elsewhere) {
+    char elsewhere[TEMP_PATH];
+    temp_dir(elsewhere);
+    if (!mount_tmpfs(home, "size=10m", __func__)) return;
+    on(path, ROWS);
+    setenv("TMPDIR", elsewhere, 1);
+    struct noted before = note();
+    OPEN({"1_a", "CREATE TABLE a(x);"});
+    json_decref(rehearsed("live"));
+    ck_assert_int_eq(leftovers_in(elsewhere), 0);
+    UNTOUCHED(before);
+}
+END_TEST
+
+int main(void) {
+    Suite *s = suite_create("schema/rehearse");
+    TCase *t = tcase_create("rehearse");
+    tcase_add_unchecked_fixture(t, temp_setup, temp_teardown);
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, each_step_is_measured_and_both_ways_back_are_tried);
+    tcase_add_test(t, step_uploads_what_it_changes_and_not_the_rest);
+    tcase_add_test(t, nothing_pending_is_nothing_to_do);
+    tcase_add_test(t, both_files_are_rehearsed_in_the_order_of_their_versions);
+    tcase_add_test(t, what_was_begun_goes_on_and_its_way_back_is_only_run);
+    tcase_add_test(t, slow_step_is_warned_of);
+    ADD_ROWS(t, success_on_no_rows_is_said_to_prove_nothing, prove_nothing);
+    ADD_ROWS(t, what_goes_wrong_is_told_and_nothing_is_left, wrong);
+    tcase_add_test(t, down_that_says_that_it_loses_rows_may);
+    tcase_add_test(t, orphans_of_before_are_not_the_migrations_fault);
+    tcase_add_test(t, log_of_somebody_who_is_gone_is_read_and_stays);
+    tcase_add_test(t, database_that_is_open_and_not_yet_wal_stays_so);
+    ADD_ROWS(t, copy_is_restored_from_the_replica, sources);
+    tcase_add_test(t, replica_that_is_not_there_is_said);
+    tcase_add_test(t, copies_are_kept_where_that_is_asked);
+    tcase_add_test(t, stopped_it_leaves_nothing);
+    tcase_add_test(t, copy_can_be_stopped);
+    tcase_add_test(t, statement_that_takes_for_ever_can_be_stopped);
+    tcase_add_test(t, what_a_killed_one_left_goes_with_the_next);
+    tcase_add_test(t, killed_anywhere_the_original_is_as_it_was);
+    tcase_add_test(t, one_that_is_at_work_is_left_alone);
+    tcase_add_test(t, without_room_it_does_not_begin);
+    tcase_add_test(t, where_it_may_not_write_it_goes_elsewhere);
+    suite_add_tcase(s, t);
+    return run_suite(s);
+}
