@@ -32,6 +32,7 @@ int cmd_sync(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_kv(int argc, char **argv);
+int cmd_promote(int argc, char **argv);
 
 /* "holdfast: words" on stderr; the exit code for the result. */
 int cli_fail(rc r, const struct err *e);

@@ -6,8 +6,8 @@
  * the end; the bytes of the put stay as they are. A row that is written changes its key, and what
  * the key makes of the row (the rest in its one spelling) changes the row once more, or nothing.
  *
- *     put -> node_kv_insert, _update -> row differs? write it -> node_put_*: the key agrees, nothing
- *     row -> node_put_insert, _update -> key differs? put it -> node_kv_*: the row agrees, nothing
+ *     put -> node_kv_insert, _update   the row differs? write it -> node_put_*   the key agrees
+ *     row -> node_put_insert, _update  the key differs? put it   -> node_kv_*    the row agrees
  *
  * INSERT OR REPLACE fires no DELETE trigger where recursive_triggers is off, which it is on any
  * connection but the store's. So nothing relies on one: an insert looks at what is there. With it
@@ -29,6 +29,8 @@
 #include "promote/ladder.h"
 
 #include "promote/projection.h"
+
+#include <sqlite3.h>
 
 #include <stdio.h>
 #include <string.h>
@@ -97,7 +99,8 @@ static void put_differs(struct buf *b, const struct spec *s) {
     buf_text(b, ";\n\n");
 }
 
-/* "INSERT INTO node(...) SELECT ... FROM node_kv WHERE <where> AND kv_why IS NULL ON CONFLICT ..." */
+/* "INSERT INTO node(...) SELECT ... FROM node_kv WHERE <where> AND kv_why IS NULL ON CONFLICT
+ * ..." */
 static void put_upsert(struct buf *b, const struct spec *s, const char *indent, const char *where) {
     char wide[64];
     snprintf(wide, sizeof wide, "%s         ", indent);
@@ -115,7 +118,8 @@ static void put_upsert(struct buf *b, const struct spec *s, const char *indent, 
     put_columns(b, s, MEMBERS | REST, "excluded.", wide);
     buf_say(b, ")\n%s  WHERE ", indent);
     char of[LIMIT_SPEC_NAME + 8];
-    snprintf(of, sizeof of, "%s.", s->name);
+    bool keyword = sqlite3_keyword_check(s->name, (int)strlen(s->name)) != 0;
+    snprintf(of, sizeof of, keyword ? "\"%s\"." : "%s.", s->name);
     put_same(b, s, MEMBERS | REST, of, "IS NOT", "excluded.", wide);
     buf_text(b, ";\n");
 }
@@ -125,8 +129,8 @@ static void put_upsert(struct buf *b, const struct spec *s, const char *indent, 
 
 /* ---- 3: what follows the keys ---- */
 
-/* The row of the key as the key says it must be: there, not there, or a reject. Whether a value fits
- * is asked once; everybody else looks at the rejects. */
+/* The row of the key as the key says it must be: there, not there, or a reject. Whether a value
+ * fits is asked once; everybody else looks at the rejects. */
 static void put_follow(struct buf *b, const struct spec *s) {
     buf_say(b,
             "  DELETE FROM holdfast_reject WHERE name = '%s' AND key = new.Key;\n"

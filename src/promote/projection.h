@@ -1,7 +1,7 @@
 /* A spec as SQL: what of a key and its value is in which column, and back.
  *
- * All of it is text for people to read, in a migration; json_extract and its like, no operators that
- * came later. `row` is put before a column's name: "new.", "p.", "".
+ * All of it is text for people to read, in a migration; json_extract and its like, no operators
+ * that came later. `row` is put before a column's name: "new.", "p.", "".
  *
  * The same words mean the same everywhere:
  *

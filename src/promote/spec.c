@@ -1,7 +1,7 @@
 /* The text of a spec, read and written.
  *
- * Why so strict: a word that was mistyped and passed over would be a column that is not NOT NULL, or
- * a key that is rejected later, in somebody's production. What is not understood is an error.
+ * Why so strict: a word that was mistyped and passed over would be a column that is not NOT NULL,
+ * or a key that is rejected later, in somebody's production. What is not understood is an error.
  */
 #include "promote/spec.h"
 
@@ -106,25 +106,31 @@ static bool begins(const char *text, const char *with) {
     return sqlite3_strnicmp(text, with, (int)strlen(with)) == 0;
 }
 
+rc spec_check_name(const char *name, struct err *e) {
+    static const char *const ours[] = {"sqlite_", "holdfast", "hf_", "kv_"};
+    static const char *const taken[] = {"DBX", "rowid", "oid", "_rowid_"};
+    size_t n = strlen(name);
+    if (n > LIMIT_SPEC_NAME)
+        return err_set(e, RC_CORRUPT, "%.40s...: longer than %u bytes", name, LIMIT_SPEC_NAME);
+    for (size_t i = 0; i < n; i++)
+        if (!isalpha((unsigned char)name[i]) && name[i] != '_' &&
+            !(i && isdigit((unsigned char)name[i])))
+            return err_set(e, RC_CORRUPT, "'%s': a name is letters, digits and underscores", name);
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+        if (begins(name, ours[i]))
+            return err_set(e, RC_CORRUPT, "%s: names that begin with %s are Holdfast's or SQLite's",
+                           name, ours[i]);
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
+        if (sqlite3_stricmp(name, taken[i]) == 0)
+            return err_set(e, RC_CORRUPT, "%s: this name is taken", name);
+    return n ? ok() : err_set(e, RC_CORRUPT, "a name is empty");
+}
+
 static rc take_name(struct line *l, const char *word, const char *what,
                     char out[LIMIT_SPEC_NAME + 1]) {
-    size_t n = strlen(word);
-    if (n > LIMIT_SPEC_NAME)
-        return wrong(l, "%s %.40s...: longer than %u bytes", what, word, LIMIT_SPEC_NAME);
-    for (size_t i = 0; i < n; i++)
-        if (!isalpha((unsigned char)word[i]) && word[i] != '_' &&
-            !(i && isdigit((unsigned char)word[i])))
-            return wrong(l, "%s '%s': a name is letters, digits and underscores", what, word);
-    static const char *const ours[] = {"sqlite_", "holdfast", "hf_", "kv_"};
-    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
-        if (begins(word, ours[i]))
-            return wrong(l, "%s %s: names that begin with %s are not for a promotion", what, word,
-                         ours[i]);
-    static const char *const taken[] = {"DBX", "rowid", "oid", "_rowid_"};
-    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
-        if (sqlite3_stricmp(word, taken[i]) == 0)
-            return wrong(l, "%s %s: this name is taken", what, word);
-    memcpy(out, word, n + 1);
+    struct err why;
+    if (!is_ok(spec_check_name(word, &why))) return wrong(l, "%s %s", what, why.text);
+    memcpy(out, word, strlen(word) + 1);
     return ok();
 }
 
@@ -367,7 +373,7 @@ void spec_free(struct spec *s) {
 
 /* ---- and written ---- */
 
-static void print_value(struct buf *out, const char *name, const char *value) {
+void spec_print_value(struct buf *out, const char *name, const char *value) {
     bool plain = !strpbrk(value, " \t\r\"\\");
     buf_say(out, " %s=%s", name, plain ? "" : "\"");
     for (const char *p = value; *p; p++) {
@@ -391,8 +397,8 @@ void spec_print(const struct spec *s, const char *indent, struct buf *out) {
     out->failed |= key.failed;
     if (key.failed) return;
     buf_say(out, "%s-- " SPEC_MARK " %s", indent, s->name);
-    print_value(out, "prefix", s->prefix);
-    print_value(out, "key", (const char *)key.bytes);
+    spec_print_value(out, "prefix", s->prefix);
+    spec_print_value(out, "key", (const char *)key.bytes);
     buf_say(out, "%s\n", s->noise ? " db=noise" : "");
     int widest = 0;
     for (size_t i = 0; i < s->count; i++)

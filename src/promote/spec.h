@@ -13,10 +13,10 @@
  *
  * Invariants of one that was parsed
  *  1. Names are letters, digits and underscores; no two are the same in any case.
- *  2. key= begins with prefix=; each of its parts is a column, and each key column one part; between
- *     two parts there is text.
- *  3. No path is the beginning of another, and none has a step into an array: what is taken out of a
- *     value can be put back.
+ *  2. key= begins with prefix=; each of its parts is a column, and each key column one part;
+ *     between two parts there is text.
+ *  3. No path is the beginning of another, and none has a step into an array: what is taken out of
+ *     a value can be put back.
  *  4. spec_print writes what spec_parse reads as the same.
  */
 #ifndef PROMOTE_SPEC_H
@@ -59,8 +59,12 @@ struct spec {
 MUST_USE rc spec_parse(const char *name, const char *text, size_t size, struct spec **out,
                        struct err *e);
 void spec_free(struct spec *); /* NULL is fine */
+/* Can a table or a column of a promotion be called so? RC_CORRUPT: why not. */
+MUST_USE rc spec_check_name(const char *name, struct err *e);
 /* "/node/{id}" */
 void spec_print_key(const struct spec *, struct buf *out);
+/* " prefix=/node/", in quotes where it must be */
+void spec_print_value(struct buf *out, const char *name, const char *value);
 /* Each line behind `indent`. */
 void spec_print(const struct spec *, const char *indent, struct buf *out);
 /* "text" by sqlite3_mprintf's form: %Q, %w. */

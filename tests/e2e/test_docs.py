@@ -12,7 +12,7 @@ import pytest
 from box import COMMAND, ROOT
 from places import NO_REPLICA
 
-COMMANDS = ["replicate", "wait", "sync", "restore", "status", "list", "verify", "kv"]
+COMMANDS = ["replicate", "wait", "sync", "restore", "status", "list", "verify", "kv", "promote"]
 MAN = (ROOT / "docs/holdfast.1.scd").read_text()
 CITES = re.compile(r"docs/format\.md (\d(?:\.\d+)?(?:, \d(?:\.\d+)?)*)")
 
@@ -40,7 +40,7 @@ def test_man_page_has_the_defaults_of_the_help(box, command):
     lines = re.findall(r"^  (?:.*\[)?-([a-z0-9-]+)[^\n(]*\((\d[\w,]*)[);]", box.holdfast(command, "-h").out, re.M)
     for option, default in lines:
         assert re.search(rf"Default:\s+{default}\.", manual[option]), option
-    assert lines or command in ("restore", "list", "verify", "kv")
+    assert lines or command in ("restore", "list", "verify", "kv", "promote")
 
 
 @NO_REPLICA

@@ -1,0 +1,282 @@
+/* The rungs as migrations: each is one for holdfast schema, goes up and back, and its SQL is used
+ * as it is meant to be by SQLite. What it does to keys and rows, tests/e2e/test_promote.py looks
+ * at. */
+#include "../store/box.h"
+
+#include "promote/ladder.h"
+#include "promote/projection.h"
+#include "schema/lint.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const specs[] = {
+    "-- holdfast:promote node prefix=/node/ key=/node/{id}\n"
+    "-- col id TEXT key\n-- col name TEXT $.name notnull\n-- col ip TEXT $.ip index\n"
+    "-- col up BOOL $.up\n-- col load REAL $.load\n-- col seen INT $.user.seen\n-- rest extra\n",
+    /* keywords, quotes, characters of more than a byte, parts of all kinds */
+    "-- holdfast:promote order prefix=\"it's \xc3\xbc \\\"%d\" key=\"it's \xc3\xbc "
+    "\\\"%d{group}.{select}-{n}/end\" db=noise\n"
+    "-- col select TEXT key\n-- col n INT key\n-- col group TEXT key\n"
+    "-- col from TEXT $.\"it's\".\"100 %d\" index notnull\n-- col key TEXT $.key index\n"
+    "-- col why BOOL $.why index\n-- col name REAL $.name\n-- rest values\n",
+    "-- holdfast:promote bare prefix=\xf4\x8f\xbf\xbf key=\xf4\x8f\xbf\xbf{id}\n"
+    "-- col id INT key\n-- rest extra\n",
+};
+
+static struct spec *spec_of(int i) {
+    struct spec *s = NULL;
+    struct err e;
+    rc r = spec_parse("spec", specs[i], strlen(specs[i]), &s, &e);
+    ck_assert_msg(is_ok(r), "%s", e.text);
+    return s;
+}
+
+static char *text_of(const struct spec *s, enum rung r, unsigned below) {
+    struct buf b AUTO(buf_deinit);
+    buf_init(&b, LIMIT_MIGRATION);
+    OK(ladder_text(s, r, below, &b, e));
+    buf_u8(&b, 0);
+    return strdup((const char *)b.bytes);
+}
+
+static unsigned all_below(enum rung r) {
+    return ((1u << r) - 1) & ~1u;
+}
+
+static struct migration *rung_of(const struct spec *s, enum rung r) {
+    char name[LIMIT_SPEC_NAME + 16], file[100];
+    char *text = text_of(s, r, all_below(r));
+    struct migration *m;
+    ladder_name(s, r, name);
+    snprintf(file, sizeof file, "%d_%s.sql", (int)r, name);
+    OK(migration_parse(file, s->noise, text, strlen(text), &m, e));
+    ck_assert_int_eq(ladder_rung_of(s->name, m->name), r);
+    free(text);
+    return m;
+}
+
+/* ---- a runner that only runs ---- */
+
+static sqlite3 *db;
+
+static void setup(void) {
+    ck_assert_int_eq(sqlite3_open(":memory:", &db), SQLITE_OK);
+}
+
+static void teardown(void) {
+    sqlite3_close(db);
+}
+
+static void run(const char *sql) {
+    sqlite3_stmt *st;
+    ck_assert_msg(sqlite3_prepare_v2(db, sql, -1, &st, NULL) == SQLITE_OK, "%s: %s", sql,
+                  sqlite3_errmsg(db));
+    sqlite3_bind_text(st, sqlite3_bind_parameter_index(st, ":lo"), "", -1, SQLITE_STATIC);
+    sqlite3_bind_text(st, sqlite3_bind_parameter_index(st, ":hi"), "\xf4\x8f\xbf\xbf\xff", -1,
+                      SQLITE_STATIC);
+    while (sqlite3_step(st) == SQLITE_ROW) {
+    }
+    ck_assert_msg(sqlite3_finalize(st) == SQLITE_OK, "%s: %s", sql, sqlite3_errmsg(db));
+}
+
+static void run_sections(const struct migration *m, bool back) {
+    for (size_t i = 0; i < m->count; i++) {
+        const struct section *s = &m->sections[i];
+        if (back != (s->kind == SECTION_DOWN) || (!back && s->kind > SECTION_CONTRACT)) continue;
+        for (size_t k = 0; k < s->count; k++) run(s->statements[k].sql);
+    }
+}
+
+/* All values that the query gives, with a line between. */
+static char *gives(const char *sql) {
+    struct buf b AUTO(buf_deinit);
+    sqlite3_stmt *st;
+    buf_init(&b, LIMIT_SPEC);
+    ck_assert_msg(sqlite3_prepare_v2(db, sql, -1, &st, NULL) == SQLITE_OK, "%s: %s", sql,
+                  sqlite3_errmsg(db));
+    while (sqlite3_step(st) == SQLITE_ROW)
+        for (int i = 0; i < sqlite3_column_count(st); i++)
+            buf_say(&b, "%s\n", sqlite3_column_text(st, i));
+    sqlite3_finalize(st);
+    buf_u8(&b, 0);
+    return strdup((const char *)b.bytes);
+}
+
+/* Without Holdfast's own tables, which stay. */
+static char *schema(void) {
+    return gives("SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'holdfast_%' AND "
+                 "tbl_name NOT LIKE 'holdfast_%' ORDER BY name");
+}
+
+START_TEST(each_rung_is_a_migration_with_a_way_back) {
+    struct spec *s = spec_of(_i);
+    char *states[RUNGS];
+    struct migration *rungs[RUNGS];
+    run("CREATE TABLE DBX(Key TEXT PRIMARY KEY, Value TEXT)");
+    bool indexes = false;
+    for (size_t i = 0; i < s->count; i++) indexes |= s->column[i].index;
+    enum rung first = indexes ? RUNG_INDEX : RUNG_VIEW;
+    for (enum rung r = first; r < RUNGS; r++) {
+        states[r] = schema();
+        rungs[r] = rung_of(s, r);
+        OK(lint_check(rungs[r], e));
+        run_sections(rungs[r], false);
+        char *now = schema();
+        ck_assert_str_ne(states[r], now);
+        free(now);
+    }
+    for (enum rung r = RUNG_RETIRED; r >= first; r--) {
+        run_sections(rungs[r], true);
+        char *now = schema();
+        ck_assert_str_eq(states[r], now);
+        free(now);
+        free(states[r]);
+        migration_free(rungs[r]);
+    }
+    spec_free(s);
+}
+END_TEST
+
+START_TEST(only_the_last_rung_breaks_older_programs) {
+    struct spec *s = spec_of(0);
+    for (enum rung r = RUNG_INDEX; r < RUNGS; r++) {
+        struct migration *m = rung_of(s, r);
+        ck_assert_int_eq(migration_breaks(m), r == RUNG_RETIRED);
+        migration_free(m);
+    }
+    spec_free(s);
+}
+END_TEST
+
+START_TEST(a_rung_stands_on_the_one_below) {
+    struct spec *s = spec_of(0), *bare = spec_of(2);
+    struct buf b AUTO(buf_deinit);
+    buf_init(&b, LIMIT_MIGRATION);
+    CODE(ladder_text(s, RUNG_TABLE, 0, &b, e), RC_USAGE);
+    says("node_4_table: it stands on shadow, which is not there");
+    CODE(ladder_text(s, RUNG_RETIRED, 1u << RUNG_SHADOW, &b, e), RC_USAGE);
+    says("it stands on table");
+    CODE(ladder_text(s, RUNG_VIEW, 1u << RUNG_VIEW, &b, e), RC_CONFLICT);
+    says("node_2_view: it is there already");
+    CODE(ladder_text(s, RUNG_INDEX, 1u << RUNG_SHADOW, &b, e), RC_CONFLICT);
+    says("shadow is there already, and above it");
+    CODE(ladder_text(bare, RUNG_INDEX, 0, &b, e), RC_USAGE);
+    says("bare: no column is marked index");
+    OK(ladder_text(s, RUNG_SHADOW, 0, &b, e));
+    spec_free(s);
+    spec_free(bare);
+}
+END_TEST
+
+START_TEST(rungs_have_names) {
+    enum rung r;
+    ck_assert(rung_parse("3", &r) && r == RUNG_SHADOW);
+    ck_assert(rung_parse("retired", &r) && r == RUNG_RETIRED);
+    ck_assert(!rung_parse("0", &r) && !rung_parse("6", &r) && !rung_parse("none", &r) &&
+              !rung_parse("", &r) && !rung_parse("33", &r));
+    ck_assert_int_eq(ladder_rung_of("node", "noise/20260901120000_node_3_shadow.sql"), RUNG_SHADOW);
+    ck_assert_int_eq(ladder_rung_of("node", "1_node_4_table.sql"), RUNG_TABLE);
+    ck_assert_int_eq(ladder_rung_of("node", "1_node_4_tables.sql"), RUNG_NONE);
+    ck_assert_int_eq(ladder_rung_of("node", "1_node2_4_table.sql"), RUNG_NONE);
+    ck_assert_int_eq(ladder_rung_of("node", "1_my_node_4_table.sql"), RUNG_NONE);
+}
+END_TEST
+
+/* ---- what SQLite makes of it ---- */
+
+static void check_plan(const char *sql, const char *words, const char *never) {
+    char *explain = sqlite3_mprintf("EXPLAIN QUERY PLAN %s", sql), *plan = gives(explain);
+    ck_assert_msg(strstr(plan, words) != NULL, "%s\n%s lacks %s", sql, plan, words);
+    ck_assert_msg(!never || !strstr(plan, never), "%s\n%s has %s", sql, plan, never);
+    sqlite3_free(explain);
+    free(plan);
+}
+
+START_TEST(one_key_is_looked_up_and_not_all) {
+    struct spec *s = spec_of(_i);
+    struct migration *m = rung_of(s, RUNG_SHADOW);
+    char sql[400];
+    run_sections(m, false);
+    snprintf(sql, sizeof sql,
+             "SELECT * FROM %s_kv AS p WHERE p.kv_key = ?1 AND NOT EXISTS (SELECT 1 FROM "
+             "holdfast_reject WHERE name = 'x' AND key = p.kv_key)",
+             s->name);
+    check_plan(sql, "SEARCH DBX USING INDEX sqlite_autoindex_DBX_1 (Key=?)", "SCAN DBX");
+    check_plan(sql, "SEARCH holdfast_reject USING", "SCAN holdfast_reject");
+    snprintf(sql, sizeof sql,
+             "SELECT * FROM %s_kv WHERE kv_key IN (SELECT Key FROM DBX WHERE Key > ?1 AND Key <= "
+             "?2)",
+             s->name);
+    check_plan(sql, "SEARCH DBX USING INDEX sqlite_autoindex_DBX_1 (Key=?)", "SCAN DBX");
+    struct buf where AUTO(buf_deinit);
+    buf_init(&where, LIMIT_SPEC);
+    buf_text(&where, "SELECT * FROM ");
+    put_name(&where, s->name);
+    buf_text(&where, " WHERE ");
+    put_row_of(&where, s, "?1");
+    buf_u8(&where, 0);
+    check_plan((const char *)where.bytes, "SEARCH", "SCAN");
+    migration_free(m);
+    spec_free(s);
+}
+END_TEST
+
+static int one_more(void *n, const hf_pair *pair) {
+    (void)pair;
+    ++*(int *)n;
+    return 0;
+}
+
+static int look_for(hf_tx *t, void *n) {
+    const hf_find o = {
+        .size = sizeof o, .prefix = "/node/", .path = "$.ip", .equals = hf_text("10.0.0.7")};
+    return hf_kv_find(t, &o, one_more, n);
+}
+
+START_TEST(the_index_is_that_of_the_store_and_the_view_uses_it) {
+    struct spec *s = spec_of(0);
+    char dir[TEMP_PATH];
+    hf_store *store;
+    int found = 0;
+    temp_dir(dir);
+    const char *path = below(dir, "a.db");
+    hf_store_options o = {.size = sizeof o};
+    FINE(hf_store_open(path, &o, &store));
+    FINE(hf_put(store, "/node/1", hf_json("{\"name\":\"a\",\"ip\":\"10.0.0.7\"}")));
+    FINE(hf_put(store, "/node/2", hf_json("{\"name\":\"b\",\"ip\":\"10.0.0.8\"}")));
+    FINE(hf_put(store, "/node/3", hf_text("no JSON")));
+    sqlite3_close(db);
+    ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+    for (enum rung r = RUNG_INDEX; r <= RUNG_VIEW; r++) {
+        struct migration *m = rung_of(s, r);
+        run_sections(m, false);
+        migration_free(m);
+    }
+    FINE(hf_read(store, "find", look_for, &found));
+    ck_assert_int_eq(found, 1);
+    check_plan("SELECT * FROM node_v WHERE ip = '10.0.0.7'", "SEARCH DBX USING INDEX hf_kv_",
+               "SCAN");
+    char *rows = gives("SELECT id, name, ip FROM node_v WHERE ip = '10.0.0.7'");
+    ck_assert_str_eq(rows, "1\na\n10.0.0.7\n");
+    free(rows);
+    FINE(hf_kv_index(store, "/node/", "$.ip", 0)); /* it is there, and as declared */
+    FINE(hf_store_close(store));
+    spec_free(s);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("promote/ladder");
+    TCase *c = tcase_create("ladder");
+    tcase_add_unchecked_fixture(c, temp_setup, temp_teardown);
+    tcase_add_checked_fixture(c, setup, teardown);
+    ADD_ROWS(c, each_rung_is_a_migration_with_a_way_back, specs);
+    tcase_add_test(c, only_the_last_rung_breaks_older_programs);
+    tcase_add_test(c, a_rung_stands_on_the_one_below);
+    tcase_add_test(c, rungs_have_names);
+    ADD_ROWS(c, one_key_is_looked_up_and_not_all, specs);
+    tcase_add_test(c, the_index_is_that_of_the_store_and_the_view_uses_it);
+    suite_add_tcase(suite, c);
+    return run_suite(suite);
+}
