@@ -88,6 +88,8 @@ const char *step_name(enum step); /* "expand" */
 bool step_next(const struct migration *, enum phase, enum step *out);
 /* Where a migration is behind this step: what it has no section for is passed over. */
 enum phase step_phase(const struct migration *, enum step);
+/* Does an older program not go on behind it? */
+bool step_breaks(const struct migration *, enum step);
 MUST_USE rc step_run(struct sconn *, const struct migration *, enum step,
                      const struct run_options *, struct step_report *, struct err *e);
 

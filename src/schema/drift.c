@@ -1,0 +1,60 @@
+/* drift: what the database has and what its migrations say that it has. */
+#include "schema/run.h"
+#include "schema/shape.h"
+
+struct differences {
+    json_t *list;
+    bool noise;
+};
+
+static rc add_one(void *arg, const char *type, const char *name, const char *what,
+                  const char *should, const char *is, struct err *e) {
+    struct differences *d = arg;
+    return json_add(d->list,
+                    json_pack("{ss ss ss ss ss? ss?}", "database", database_name(d->noise), "type",
+                              type, "name", name, "what", what, "should", should, "is", is),
+                    e);
+}
+
+static rc compare_with(struct run *r, struct differences *d, const struct shape *should,
+                       struct err *e) {
+    struct shape *is = NULL;
+    TRY(shape_read(r->side[d->noise].c.db, &is, e));
+    rc result = shape_compare(should, is, add_one, d, e);
+    shape_free(is);
+    return result;
+}
+
+static rc compare_file(struct run *r, struct differences *d, struct err *e) {
+    struct shape *should = NULL;
+    if (!r->side[d->noise].c.db) return ok();
+    TRY(shape_of_files(r->schema, d->noise, &should, e));
+    rc result = compare_with(r, d, should, e);
+    shape_free(should);
+    return result;
+}
+
+static rc compare_files(struct run *r, json_t *list, struct err *e) {
+    struct differences d = {.list = list};
+    TRY(run_look(r, e));
+    TRY(run_check(r, e));
+    TRY(compare_file(r, &d, e));
+    d.noise = true;
+    return compare_file(r, &d, e);
+}
+
+rc drift_run(hf_schema *s, bool *differs, json_t **out, struct err *e) {
+    struct run_options o = {0};
+    struct run r = {.schema = s, .options = &o};
+    json_t *list = json_array();
+    rc result = list ? compare_files(&r, list, e) : err_set(e, RC_NOMEM, "no memory for an answer");
+    bool any = json_array_size(list) > 0;
+    json_t *all = json_pack("{sb so}", "differs", any, "objects", list);
+    if (is_ok(result) && !all) result = err_set(e, RC_NOMEM, "no memory for an answer");
+    run_deinit(&r);
+    if (is_ok(result)) {
+        *differs = any;
+        *out = all;
+    } else json_decref(all);
+    return result;
+}
