@@ -10,6 +10,7 @@
 
 #include "replica/replica.h"
 #include "schema/safety.h"
+#include "store/fake.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -278,7 +279,7 @@ rc copy_restored(hf_schema *s, char url[LIMIT_PATH], const char *to, uint64_t *t
                  struct err *e) {
     struct store *store;
     struct restore_result result = {0};
-    TRY(safety_open(s->env, url, &store, e));
+    TRY(destination_open(s->env, url, &store, e));
     snprintf(url, LIMIT_PATH, "%s", store->url);
     rc r = replica_restore(store, to, &(struct restore_options){0}, &result, e);
     store_free(store);

@@ -96,12 +96,16 @@ rc safety_wait(hf_schema *s, bool flush, int64_t timeout_ms, struct err *e) {
 
 /* ---- where to ---- */
 
-/* A name that begins with a path, as a replicator shows directories, is not decoded as a URL. */
-rc safety_open(struct env *env, const char *url, struct store **out, struct err *e) {
-    return destination_open(env, strncmp(url, "file:///", 8) == 0 ? url + 7 : url, out, e);
+typedef rc each_url(void *arg, const char *url, struct err *e);
+
+/* A directory is shown with its name as it is, which need not be a URL. */
+static const char *as_given(const char *shown) {
+    return strncmp(shown, "file:///", 8) == 0 ? shown + 7 : shown;
 }
 
-typedef rc each_url(void *arg, const char *url, struct err *e);
+static rc no_url(struct err *e) {
+    return err_set(e, RC_IO, "the replicator shows a destination without a URL");
+}
 
 static rc each_of_status(const struct way *w, each_url *each, void *arg, struct err *e) {
     json_t *status, *d;
@@ -112,7 +116,7 @@ static rc each_of_status(const struct way *w, each_url *each, void *arg, struct 
     if (!count) r = err_set(e, RC_NOTFOUND, "nothing is replicated at this moment");
     json_array_foreach(json_object_get(status, "destinations"), i, d) {
         const char *url = json_string_value(json_object_get(d, "url"));
-        if (is_ok(r)) r = url ? each(arg, url, e) : err_set(e, RC_IO, "a destination has no URL");
+        if (is_ok(r)) r = url ? each(arg, as_given(url), e) : no_url(e);
     }
     json_decref(status);
     return r;
@@ -237,7 +241,7 @@ static rc pin_at(void *arg, const char *url, struct err *e) {
     struct restore_point p = of->point;
     struct store *store;
     rc r = {RC_NOTFOUND};
-    TRY(safety_open(of->runner->schema->env, url, &store, e));
+    TRY(destination_open(of->runner->schema->env, url, &store, e));
     for (int i = 0; i < PIN_TRIES && r.code == RC_NOTFOUND; i++) r = try_pin(of, store, &p, e);
     if (!is_ok(r)) r = err_prefix(e, r, "restore point %s at %s", p.name, store->url);
     snprintf(p.url, sizeof p.url, "%s", url);
@@ -311,7 +315,7 @@ rc restore_points(hf_schema *s, const char *url, struct restore_point **out, siz
     json_t *pins;
     if (!url) TRY(safety_url(s, first, e));
     if (!url) url = first;
-    TRY(safety_open(s->env, url, &store, e));
+    TRY(destination_open(s->env, url, &store, e));
     rc r = read_pins(store, &pins, e);
     if (is_ok(r)) r = take_points(pins, url, out, count, e);
     else r = err_prefix(e, r, "%s", store->url);

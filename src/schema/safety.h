@@ -15,11 +15,9 @@
 MUST_USE rc safety_find(hf_schema *, bool *there, struct err *e);
 /* Until all that is committed is acknowledged; RC_NOTFOUND: nobody replicates. */
 MUST_USE rc safety_wait(hf_schema *, bool flush, int64_t timeout_ms, struct err *e);
-/* Its first destination, for safety_open: it may hold a secret. RC_NOTFOUND: nobody replicates. */
+/* Its first destination, for destination_open: it may hold a secret. RC_NOTFOUND: nobody
+ * replicates. */
 MUST_USE rc safety_url(hf_schema *, char url[LIMIT_PATH], struct err *e);
-/* A destination as it was given, or as a replicator shows it. */
-struct store;
-MUST_USE rc safety_open(struct env *, const char *url, struct store **out, struct err *e);
 
 struct restore_point {
     char name[64]; /* "before-20260901120000-<run>" */

@@ -130,11 +130,10 @@ static rc restore_copy(struct undo *u, struct store *store, struct copy *c, stru
 
 static rc restore_copies(struct undo *u, struct err *e) {
     struct store *store;
-    const char *url = u->before.point.url;
     TRY(remove_copy(u, &u->before, e)); /* of one that was killed */
     TRY(remove_copy(u, &u->after, e));
     TRY(check_room(u, e));
-    TRY(destination_open(u->s->env, strncmp(url, "file:///", 8) == 0 ? url + 7 : url, &store, e));
+    TRY(destination_open(u->s->env, u->before.point.url, &store, e));
     rc r = restore_copy(u, store, &u->before, e);
     if (is_ok(r) && !u->discard) r = restore_copy(u, store, &u->after, e);
     store_free(store);

@@ -242,6 +242,32 @@ START_TEST(it_waits_until_what_was_done_is_safe) {
 }
 END_TEST
 
+START_TEST(noise_waits_for_no_replication) {
+    struct sconn noise;
+    sqlite3 *db;
+    replicate();
+    hf_fake_fail(fake, HF_FAULT_REFUSE, -1);
+    sql("INSERT INTO t VALUES (1)");
+    snprintf(box.noise, sizeof box.noise, "%s/noise.db", app_dir);
+    ck_assert_int_eq(sqlite3_open(box.noise, &db), SQLITE_OK);
+    sqlite3_exec(db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL);
+    sqlite3 *main = app;
+    app = db;
+    many_rows(10000, 2000);
+    app = main;
+    OK(sconn_open(&box, true, &noise, e));
+    write_backfill("k", "id", NULL, 100);
+    OK(backfill_run(&noise, &migration, &section, 0, &report, e));
+    ck_assert_int_eq(box_told("backfill.waits", NULL), 0);
+    ck_assert_int_eq(number(db, "SELECT count(*) FROM k WHERE n = 1"), 10000);
+    sconn_close(&noise);
+    sqlite3_close(db);
+    hf_fake_fail(fake, HF_FAULT_NONE, 0);
+    HF(hf_source_wait(source, NULL, NULL));
+    HF(hf_detach(source));
+}
+END_TEST
+
 static void stop_it(const char *name) {
     if (strcmp(name, "backfill.waits") == 0) atomic_store(&box.stop, true);
 }
@@ -318,6 +344,7 @@ int main(void) {
     tcase_add_test(t, it_rests_longer_when_others_want_the_lock);
     tcase_add_test(t, it_gives_up_when_the_lock_is_never_free);
     tcase_add_test(t, it_waits_until_what_was_done_is_safe);
+    tcase_add_test(t, noise_waits_for_no_replication);
     tcase_add_test(t, it_can_be_stopped_while_it_waits);
     tcase_add_test(t, it_waits_for_a_replication_that_has_ended);
     tcase_add_test(t, beside_replication_the_log_stays_short);

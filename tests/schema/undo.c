@@ -168,6 +168,39 @@ START_TEST(who_has_it_open_and_that_it_was_undone_is_kept) {
 }
 END_TEST
 
+START_TEST(noise_stays_and_that_is_said) {
+    struct sconn noise;
+    json_t *out = NULL, *stays;
+    struct record old = {.version = 5, .name = (char *)(uintptr_t) "5_old.sql", .phase_ms = 1000};
+    struct record new = {.version = 9, .name = (char *)(uintptr_t) "9_new.sql"};
+    snprintf(box.noise, sizeof box.noise, "%s/noise.db", app_dir);
+    sqlite3 *db;
+    ck_assert_int_eq(sqlite3_open(box.noise, &db), SQLITE_OK);
+    sqlite3_exec(db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL);
+    fill(100);
+    to_directory();
+    migrate("a");
+    old.phase = new.phase = PHASE_DONE;
+    new.phase_ms = box.env->unix_ms(box.env);
+    OK(sconn_open(&box, true, &noise, e));
+    OK(sconn_begin(&noise, e));
+    OK(history_prepare(&noise, e));
+    OK(history_put(&noise, &old, e));
+    OK(history_put(&noise, &new, e));
+    OK(sconn_commit(&noise, NULL, e));
+    OK(undo_run(&box, NULL, false, &out, e));
+    ck_assert_int_eq(json_unpack(out, "{s:o}", "noise_stays", &stays), 0);
+    ck_assert_uint_eq(json_array_size(stays), 1);
+    ck_assert_int_eq(json_integer_value(json_array_get(stays, 0)), 9);
+    json_decref(out);
+    ck_assert_int_eq(number(db, "SELECT count(*) FROM holdfast_migration"), 2);
+    check_equal(app_path, before_hash);
+    sconn_close(&noise);
+    sqlite3_close(db);
+    end_replication();
+}
+END_TEST
+
 START_TEST(a_run_is_undone_once) {
     fill(100);
     to_directory();
@@ -394,6 +427,7 @@ int main(void) {
     tcase_add_checked_fixture(t, box_setup, box_teardown);
     tcase_add_test(t, a_run_is_undone_while_others_read_and_it_is_replicated);
     tcase_add_test(t, who_has_it_open_and_that_it_was_undone_is_kept);
+    tcase_add_test(t, noise_stays_and_that_is_said);
     tcase_add_test(t, a_run_is_undone_once);
     ADD_ROWS(t, later_commits_are_not_lost_without_a_word, later);
     tcase_add_loop_test(t, commits_of_others_beside_it_are_not_lost_without_a_word, BEFORE_IT,
