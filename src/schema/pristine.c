@@ -3,8 +3,9 @@
  * Why run, and not a text that is kept beside them: a kept text is one more thing that is edited by
  * hand, and nobody sees that it is wrong.
  *
- * Backfills and verifications are left out: they change no schema, and what they look at is not
- * there. DBX is the store's, and is made first where the database has one.
+ * Verifications are left out: what they look at is not there. Backfills are run: rows that a
+ * migration itself put in must be as a NOT NULL or a unique index of the contract wants them. DBX
+ * is the store's, and is made first where the database has one.
  */
 #include "schema/apply.h"
 #include "schema/shape.h"
@@ -26,30 +27,28 @@ static rc read_database(hf_schema *s, bool noise, struct records *records, int64
     return r;
 }
 
-static bool changes_schema(const struct section *s) {
-    return s->kind != SECTION_BACKFILL && s->kind != SECTION_VERIFY;
-}
-
 /* A view of `m`, but for its list of sections, which is the caller's to free. */
-static rc without_rows(const struct migration *m, struct migration *out, struct err *e) {
+static rc without_verify(const struct migration *m, struct migration *out, struct err *e) {
     *out = *m;
     out->count = 0;
     out->sections = malloc((m->count + 1) * sizeof *out->sections);
     if (!out->sections) return err_set(e, RC_NOMEM, "no memory");
     for (size_t i = 0; i < m->count; i++)
-        if (changes_schema(&m->sections[i])) out->sections[out->count++] = m->sections[i];
+        if (m->sections[i].kind != SECTION_VERIFY) out->sections[out->count++] = m->sections[i];
     return ok();
 }
 
 static bool was_done(enum step step, enum phase recorded) {
-    return step == STEP_EXPAND ? recorded >= PHASE_EXPANDED
-           : step == STEP_SYNC ? recorded >= PHASE_SYNCED
-                               : recorded == PHASE_DONE;
+    return step == STEP_EXPAND     ? recorded >= PHASE_EXPANDED
+           : step == STEP_SYNC     ? recorded >= PHASE_SYNCED
+           : step == STEP_BACKFILL ? recorded >= PHASE_BACKFILLED
+                                   : recorded == PHASE_DONE;
 }
 
 static bool has_steps(const struct migration *m) {
     return migration_has(m, SECTION_ORDINARY) || migration_has(m, SECTION_EXPAND) ||
-           migration_has(m, SECTION_SYNC) || migration_has(m, SECTION_CONTRACT);
+           migration_has(m, SECTION_SYNC) || migration_has(m, SECTION_BACKFILL) ||
+           migration_has(m, SECTION_CONTRACT);
 }
 
 static rc run_to(struct sconn *c, const struct migration *m, enum phase recorded, struct err *e) {
@@ -70,7 +69,7 @@ static rc run_files(struct sconn *c, const struct records *records, struct err *
         const struct record *record = records_find(records, set->at[i]->version);
         struct migration m;
         if (set->at[i]->noise != c->noise || !record) continue;
-        TRY(without_rows(set->at[i], &m, e));
+        TRY(without_verify(set->at[i], &m, e));
         rc r = run_to(c, &m, record->phase, e);
         free(m.sections);
         if (r.code == RC_USAGE || r.code == RC_NOTFOUND) r.code = RC_CONFLICT;

@@ -298,6 +298,24 @@ START_TEST(migrations_may_lean_on_the_table_of_the_store) {
 }
 END_TEST
 
+/* Else the contract would find them as the expand had left them. */
+START_TEST(rows_that_a_file_puts_in_are_backfilled) {
+    count = 0;
+    add("CREATE TABLE user(id INTEGER PRIMARY KEY, name TEXT);\n"
+        "INSERT INTO user(name) VALUES ('a'), ('b'), ('b');\n");
+    add("-- holdfast:expand\nALTER TABLE user ADD COLUMN first TEXT;\n"
+        "-- holdfast:backfill table=user key=id\n"
+        "UPDATE user SET first = name WHERE id > :lo AND id <= :hi;\n"
+        "-- holdfast:backfill table=user key=id\n"
+        "DELETE FROM user WHERE id > :lo AND id <= :hi AND EXISTS (\n"
+        "  SELECT 1 FROM user AS u WHERE u.name = user.name AND u.id < user.id);\n"
+        "-- holdfast:contract\n-- holdfast:rebuild user notnull=first\n"
+        "CREATE UNIQUE INDEX user_name ON user(name);\n");
+    OK(apply(path, (struct run_options){0}, e));
+    ck_assert_str_eq(drift(path), "");
+}
+END_TEST
+
 START_TEST(file_that_leans_on_what_no_file_makes_is_named) {
     struct shape *shape;
     on(path, "CREATE TABLE old(x)");
@@ -321,6 +339,7 @@ int main(void) {
     ADD_ROWS(t, what_was_changed_beside_the_files_is_named, injected);
     tcase_add_test(t, half_of_a_migration_is_what_the_files_say_so_far);
     tcase_add_test(t, migrations_may_lean_on_the_table_of_the_store);
+    tcase_add_test(t, rows_that_a_file_puts_in_are_backfilled);
     tcase_add_test(t, file_that_leans_on_what_no_file_makes_is_named);
     suite_add_tcase(s, t);
     return run_suite(s);
