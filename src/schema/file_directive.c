@@ -220,9 +220,9 @@ static rc op_read(struct parser *p, const struct arg *a, int line, struct rebuil
         out->value = strdup(colon + 1);
         break;
     case DEFINITION:
-        if (!value || !value[strspn(value, " \t")])
-            return fault(p, line, "add=\"COLUMN TYPE ...\"");
+        value = value ? value : "";
         out->column = token_identifier(token_next(&(const char *){value}));
+        if (out->column && !*out->column) return fault(p, line, "add=\"COLUMN TYPE ...\"");
         out->value = strdup(value);
     }
     return out->column && out->value ? ok() : no_memory(p);

@@ -58,6 +58,13 @@ struct linter {
     int told[2];     /* warnings, errors */
 };
 
+/* A text of the migration as words show it: no longer than `most` bytes, and no half characters. */
+static int shown(const char *text, size_t n, size_t most) {
+    n = n < most ? n : most;
+    while (!utf8_valid(text, n)) n--;
+    return (int)n;
+}
+
 static void PRINTF_LIKE(5, 6)
     tell(struct linter *l, int line, bool error, const char *rule, const char *fmt, ...) {
     struct finding f = {.migration = l->m, .line = line, .error = error, .rule = rule};
@@ -70,9 +77,7 @@ static void PRINTF_LIKE(5, 6)
     va_end(args);
     for (char *c = f.words; *c; c++)
         if ((unsigned char)*c < ' ') *c = ' ';
-    size_t n = strlen(f.words);
-    while (!utf8_valid(f.words, n)) n--; /* where it was cut */
-    f.words[n] = 0;
+    f.words[shown(f.words, strlen(f.words), sizeof f.words)] = 0; /* SQLite's may be too long */
     l->each(l->arg, &f);
 }
 
@@ -260,7 +265,7 @@ static void lint_names(struct linter *l, const struct statement *s) {
         if (name_is(t, "temp") || name_is(t, "noise") || (l->m->noise && name_is(t, "main")))
             tell(l, line_at(s, t.at), true, "database",
                  "%.*s.: a migration of %s names what is in its own file, without the file's name",
-                 (int)(t.length < 20 ? t.length : 20), t.at, l->m->noise ? "noise" : "main");
+                 shown(t.at, t.length, 20), t.at, l->m->noise ? "noise" : "main");
     }
 }
 
@@ -277,7 +282,7 @@ static void lint_target(struct linter *l, const struct statement *s, struct toke
     struct token first = token_next(&at);
     if (is_history(name))
         tell(l, line_at(s, name.at), true, "history", "%.*s: such tables are written by Holdfast",
-             (int)(name.length < 60 ? name.length : 60), name.at);
+             shown(name.at, name.length, 60), name.at);
     if (name_is(name, "DBX") && (token_is(first, "DROP") || token_is(first, "ALTER")))
         tell(l, line_at(s, name.at), false, "store", "DBX is the table of the store's keys");
 }
@@ -312,13 +317,13 @@ static void lint_parameters(struct linter *l, const struct section *s, const str
         hi |= is_hi;
         if (!backfill || (!is_lo && !is_hi))
             tell(l, line_at(st, t.at), true, "parameter", "%.*s: nothing gives it a value",
-                 (int)(t.length < 60 ? t.length : 60), t.at);
+                 shown(t.at, t.length, 60), t.at);
     }
     if (backfill && (!lo || !hi))
         tell(l, st->line, true, "parameter",
-             "a backfill is run for a part of the table at a time: WHERE %.60s > :lo AND %.60s <= "
+             "a backfill is run for a part of the table at a time: WHERE %.*s > :lo AND %.*s <= "
              ":hi",
-             s->key, s->key);
+             shown(s->key, strlen(s->key), 60), s->key, shown(s->key, strlen(s->key), 60), s->key);
 }
 
 /* Does a word stand in it outside of parentheses? */
@@ -443,9 +448,11 @@ static void lint_rebuild(struct linter *l, const struct statement *s) {
     if (strcasecmp(r->table, "DBX") == 0)
         tell(l, s->line, false, "store", "DBX is the table of the store's keys");
     if (strncasecmp(r->table, "holdfast_", 9) == 0)
-        tell(l, s->line, true, "history", "%.60s: such tables are Holdfast's", r->table);
+        tell(l, s->line, true, "history", "%.*s: such tables are Holdfast's",
+             shown(r->table, strlen(r->table), 60), r->table);
     tell(l, s->line, false, "rewrite",
-         "%.60s is written anew: others cannot write for as long as that takes", r->table);
+         "%.*s is written anew: others cannot write for as long as that takes",
+         shown(r->table, strlen(r->table), 60), r->table);
 }
 
 /* ---- warnings ---- */
@@ -585,7 +592,8 @@ static void lint_migration(struct linter *l) {
     const bool sync = migration_has(m, SECTION_SYNC), backfill = migration_has(m, SECTION_BACKFILL);
     for (size_t i = 0; i < m->passed_count; i++)
         tell(l, m->passed[i].line, false, "passed-over",
-             "%.60s is not run: a step is one transaction, without foreign keys", m->passed[i].sql);
+             "%.*s is not run: a step is one transaction, without foreign keys",
+             shown(m->passed[i].sql, strlen(m->passed[i].sql), 60), m->passed[i].sql);
     if (!runs_something(m) && !contract)
         tell(l, 1, !foreign, "empty",
              foreign ? "it has nothing to run" : "it has nothing to run: write it, or remove it");

@@ -69,6 +69,9 @@ static const struct {
      "ordinary:1[CREATE TRIGGER t AFTER INSERT ON a BEGIN\n SELECT CASE WHEN 1 THEN 2 END;\n"
      "/* END; */ -- END;\n SELECT 'END;';\n SELECT CASE 1 WHEN 1 THEN CASE 2 WHEN 2 THEN 3 END "
      "END; END;@1][SELECT 1;@6]"},
+    {"CREATE TRIGGER t BEGIN SELECT 1; SELECT CASE 1 WHEN 1 THEN 2 END; END; SELECT 3;",
+     "ordinary:1[CREATE TRIGGER t BEGIN SELECT 1; SELECT CASE 1 WHEN 1 THEN 2 END; END;@1][SELECT "
+     "3;@1]"},
     {"create temporary trigger t begin select 1; end ; select 2",
      "ordinary:1[create temporary trigger t begin select 1; end ;@1][select 2;@1]"},
     {"CREATE TRIGGER t BEGIN SELECT 1; END", "ordinary:1[CREATE TRIGGER t BEGIN SELECT 1; END;@1]"},
@@ -293,6 +296,8 @@ static const struct {
     {"-- holdfast:rebuild a type=b\n", ":1: type=COLUMN:\"...\""},
     {"-- holdfast:rebuild a fill=:b\n", ":1: fill=COLUMN:\"...\""},
     {"-- holdfast:rebuild a add=\" \"\n", ":1: add=\"COLUMN TYPE ...\""},
+    {"-- holdfast:rebuild a add\n", ":1: add=\"COLUMN TYPE ...\""},
+    {"-- holdfast:rebuild a add=\"/* b */\"\n", ":1: add=\"COLUMN TYPE ...\""},
     {"-- holdfast:rebuild a\n", ":1: this rebuild changes nothing"},
     {"-- holdfast:rebuild a\n-- holdfast:down\n", ":1: this rebuild changes nothing"},
     {"-- holdfast:rebuild a\n-- holdfast:rebuild b strict\n", ":1: this rebuild changes nothing"},

@@ -492,6 +492,7 @@ START_TEST(a_text_of_ones_own_is_written_as_it_is) {
     free(path);
     path = NULL;
     CODE(set_new_file(env, dir, "node_4", false, "SELECT 'open", &path, e), RC_CORRUPT);
+    says("node_4.sql:1: the literal");
     ck_assert_ptr_null(path);
     ck_assert_int_eq(entries_of(env, dir), 2);
 }
@@ -547,6 +548,12 @@ FAULTY(list,
         struct err *e),
        (v, p, each, a, e))
 
+static rc no_remains(void *arg, const char *name, struct err *e) {
+    (void)arg, (void)e;
+    ck_assert_msg(*name != '.', "%s", name);
+    return ok();
+}
+
 /* Each effect of `new` fails once: an error, and the set that is there can be read, or its sum says
  * that a file is new. */
 START_TEST(a_new_file_is_there_whole_or_not_at_all) {
@@ -559,19 +566,20 @@ START_TEST(a_new_file_is_there_whole_or_not_at_all) {
     faulty.files = &files;
     for (fail_at = 1;; fail_at++) {
         char *path = NULL;
-        struct err e = {0};
+        struct err why = {0};
         struct set s = {0};
         temp_dir(dir);
         put("1_a.sql", "SELECT 1;");
         write_sum(true);
         effects = 0;
-        rc r = set_new_file(&faulty, dir, "b", true, NULL, &path, &e);
+        rc r = set_new_file(&faulty, dir, "b", true, NULL, &path, &why);
         ck_assert_int_eq(is_ok(r), effects < fail_at);
         ck_assert_int_eq(is_ok(r), path != NULL);
         free(path);
-        rc after = set_load(env, dir, &s, &e);
-        ck_assert_msg(is_ok(after) || strstr(e.text, "noise/2_b.sql is not in"), "%s", e.text);
+        rc after = set_load(env, dir, &s, &why);
+        ck_assert_msg(is_ok(after) || strstr(why.text, "noise/2_b.sql is not in"), "%s", why.text);
         set_deinit(&s);
+        OK(env->files->list(env, dir, no_remains, NULL, e));
         if (is_ok(r)) break;
     }
     ck_assert_int_gt(fail_at, 15);
