@@ -104,28 +104,43 @@ static const char *one_of(const char *file, const char *query, const char *arg) 
     "'sqlite%' AND name NOT LIKE 'holdfast%'"
 
 static const char *const shapes[] = {
-    "CREATE TABLE t%u(id INTEGER PRIMARY KEY, a TEXT, b INT)",
-    "CREATE TABLE \"t%u\" ( id INTEGER PRIMARY KEY AUTOINCREMENT, -- number\n a TEXT COLLATE "
+    "CREATE TABLE t#(id INTEGER PRIMARY KEY, a TEXT, b INT)",
+    "CREATE TABLE \"t#\" ( id INTEGER PRIMARY KEY AUTOINCREMENT, -- number\n a TEXT COLLATE "
     "NOCASE,"
     " b INT NOT NULL DEFAULT 7, CHECK (a <> 'x'))",
-    "CREATE TABLE t%u(id INT PRIMARY KEY, a TEXT, b INT) STRICT, WITHOUT ROWID",
-    "CREATE TABLE [t%u](id INTEGER, `a` text, b int, UNIQUE(a, b))",
+    "CREATE TABLE t#(id INT PRIMARY KEY, a TEXT, b INT) STRICT, WITHOUT ROWID",
+    "CREATE TABLE [t#](id INTEGER, `a` text, b int, UNIQUE(a, b))",
 };
 static const char *const columns[] = {
-    "TEXT",           "INT NOT NULL DEFAULT 0",      "TEXT COLLATE NOCASE", "REAL DEFAULT (1.5)",
-    "INT AS (b + 1)", "TEXT CHECK (length(c%u) < 9)"};
-static const char *const rebuilds[] = {"notnull=%s", "nullable=%s", "type=%s:TEXT",
-                                       "default=%s:\"'z'\"", "drop=%s"};
+    "TEXT",           "INT NOT NULL DEFAULT 0",     "TEXT COLLATE NOCASE", "REAL DEFAULT (1.5)",
+    "INT AS (b + 1)", "TEXT CHECK (length(c5) < 9)"};
+static const char *const rebuilds[] = {"notnull=#", "nullable=#", "type=#:TEXT",
+                                       "default=#:\"'z'\"", "drop=#"};
+
+/* The word in the place of each #. */
+static void with_word(char out[600], const char *pattern, const char *word) {
+    size_t n = 0;
+    for (; *pattern; pattern++) {
+        if (*pattern == '#') n += (size_t)snprintf(out + n, 600 - n, "%s", word);
+        else out[n++] = *pattern;
+    }
+    out[n] = 0;
+}
+
+static void with_number(char out[600], const char *pattern, unsigned number) {
+    char word[20];
+    snprintf(word, sizeof word, "%u", number);
+    with_word(out, pattern, word);
+}
 
 static void one_statement(char out[600]) {
     const char *table = one_of(path, NAMES("table"), NULL);
     const char *column = one_of(path, "SELECT name FROM pragma_table_info(?1)", table);
-    char part[100];
     switch (dice(11)) {
-    case 0: snprintf(out, 600, shapes[dice(4)], dice(90)); break;
+    case 0: with_number(out, shapes[dice(4)], dice(90)); break;
     case 1:
-        snprintf(part, sizeof part, columns[dice(6)], 5);
-        snprintf(out, 600, "ALTER TABLE %s ADD COLUMN c%u %s", table, dice(2) ? 5 : dice(90), part);
+        snprintf(out, 600, "ALTER TABLE %s ADD COLUMN c%u %s", table, dice(2) ? 5 : dice(90),
+                 columns[dice(6)]);
         break;
     case 2:
         snprintf(out, 600, "ALTER TABLE %s RENAME COLUMN \"%s\" TO \"d%s%u\"", table, column,
@@ -154,7 +169,7 @@ static void one_statement(char out[600]) {
 }
 
 static void one_migration(char out[600]) {
-    char statement[600], part[200];
+    char statement[600], part[600];
     const char *table = one_of(path, NAMES("table"), NULL);
     const char *column =
         one_of(path, "SELECT name FROM pragma_table_info(?1) WHERE name NOT LIKE '% %'", table);
@@ -167,8 +182,8 @@ static void one_migration(char out[600]) {
                  statement, dice(90));
         break;
     case 1:
-        snprintf(part, sizeof part, rebuilds[dice(5)], column);
-        snprintf(out, 600, "-- holdfast:rebuild %s %s\n", table, part);
+        with_word(part, rebuilds[dice(5)], column);
+        snprintf(out, 600, "-- holdfast:rebuild %s %.500s\n", table, part);
         break;
     default: snprintf(out, 600, "%.590s;\n", statement);
     }
@@ -180,7 +195,7 @@ static void make_set(void) {
     count = 0;
     for (int tries = 0; count < 18 && tries < 200; tries++) {
         struct err e;
-        if (count < 2) snprintf(text, sizeof text, shapes[dice(4)], count);
+        if (count < 2) with_number(text, shapes[dice(4)], (unsigned)count);
         else one_migration(text);
         if (count < 2) strcat(text, ";");
         add(text);
@@ -208,6 +223,65 @@ START_TEST(whichever_way_it_was_applied_it_is_what_the_files_say) {
             OK(apply(steps, o, e));
             ck_assert_msg(!*drift(steps), "seed %d, at %d: %s", _i, version, drift(steps));
         }
+}
+END_TEST
+
+/* ---- as somebody would have typed it ---- */
+
+static const struct {
+    const char *first, *then, *typed;
+} hand_made[] = {
+    {"CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT DEFAULT 'x', b);",
+     "-- holdfast:rebuild t notnull=a drop=b\n",
+     "CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT NOT NULL DEFAULT 'x')"},
+    {"CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT NOT NULL CHECK (a <> ''));",
+     "-- holdfast:rebuild t nullable=a strict\n",
+     "create table T(id integer primary key, a text check (a <> '')) strict"},
+    {"CREATE TABLE t(id INT PRIMARY KEY, a TEXT, UNIQUE(a, id));",
+     "-- holdfast:rebuild t type=a:BLOB default=a:\"1 + 1\" without-rowid\n",
+     "CREATE TABLE t(id INT PRIMARY KEY, a BLOB DEFAULT (1 + 1), UNIQUE(a, id)) WITHOUT ROWID"},
+    {"CREATE TABLE t(id INTEGER PRIMARY KEY, a);\nCREATE INDEX i ON t(a);\n"
+     "CREATE VIEW v AS SELECT a FROM t;\n"
+     "CREATE TRIGGER g AFTER INSERT ON t BEGIN DELETE FROM t WHERE a = new.a; END;",
+     "-- holdfast:rebuild t add=\"b TEXT NOT NULL DEFAULT 'y'\"\n",
+     "CREATE TABLE t(id INTEGER PRIMARY KEY, a, b TEXT NOT NULL DEFAULT 'y');"
+     "CREATE INDEX i ON t(a); CREATE VIEW v AS SELECT a FROM t;"
+     "CREATE TRIGGER g AFTER INSERT ON t BEGIN DELETE FROM t WHERE a = new.a; END"},
+    {"CREATE TABLE t(id INTEGER PRIMARY KEY, a);\nCREATE INDEX i ON t(a);",
+     "-- holdfast:rebuild t fill=b:\"a + 1\"\nCREATE TABLE t(b INT, a, id INTEGER PRIMARY KEY);\n",
+     "CREATE TABLE t(b INT, a, id INTEGER PRIMARY KEY); CREATE INDEX i ON t(a)"},
+    {"CREATE TABLE u(id INTEGER PRIMARY KEY, \"old name\" TEXT);\nCREATE INDEX i ON u(\"old "
+     "name\");",
+     "ALTER TABLE u RENAME TO t;\nALTER TABLE t RENAME COLUMN \"old name\" TO name;\n"
+     "ALTER TABLE t ADD COLUMN more INT DEFAULT 3 NOT NULL;",
+     "CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT, more INT NOT NULL DEFAULT 3);"
+     "CREATE INDEX i ON t(name)"},
+};
+
+static rc tell(void *arg, const char *type, const char *name, const char *what, const char *should,
+               const char *is, struct err *e) {
+    (void)arg, (void)e;
+    ck_abort_msg("%s %s %s: %s / %s", what, type, name, should, is);
+    return ok();
+}
+
+START_TEST(same_that_was_typed_by_hand_is_the_same) {
+    sqlite3 *db;
+    struct shape *should, *is;
+    count = 0;
+    add(hand_made[_i].first);
+    add(hand_made[_i].then);
+    OK(apply(path, (struct run_options){0}, e));
+    hf_schema *s = opened(path);
+    OK(shape_of_files(s, false, &should, e));
+    schema_close(s);
+    ck_assert_int_eq(sqlite3_open(":memory:", &db), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_exec(db, hand_made[_i].typed, NULL, NULL, NULL), SQLITE_OK);
+    OK(shape_read(db, &is, e));
+    OK(shape_compare(should, is, tell, NULL, e));
+    shape_free(should);
+    shape_free(is);
+    sqlite3_close(db);
 }
 END_TEST
 
@@ -336,6 +410,7 @@ int main(void) {
     tcase_add_unchecked_fixture(t, temp_setup, temp_teardown);
     tcase_add_checked_fixture(t, setup, NULL);
     tcase_add_loop_test(t, whichever_way_it_was_applied_it_is_what_the_files_say, 0, 8);
+    ADD_ROWS(t, same_that_was_typed_by_hand_is_the_same, hand_made);
     ADD_ROWS(t, what_was_changed_beside_the_files_is_named, injected);
     tcase_add_test(t, half_of_a_migration_is_what_the_files_say_so_far);
     tcase_add_test(t, migrations_may_lean_on_the_table_of_the_store);
