@@ -164,6 +164,7 @@ rc sconn_begin(struct sconn *c, struct err *e) {
     c->waited = 0;
     c->violations = -1;
     c->deadline_ns = env->mono_ns(env) + c->schema->options.lock_ms * 1000000;
+    sconn_rollback(c); /* of one whose end found no memory */
     TRY(begin_checked(c, e));
     TRY(sconn_exec(c, "BEGIN IMMEDIATE", e));
     c->began_ns = env->mono_ns(env);

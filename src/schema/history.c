@@ -128,7 +128,8 @@ rc history_read(sqlite3 *db, struct records *out, struct err *e) {
     bool own = sqlite3_get_autocommit(db) != 0; /* all of one moment */
     int code = own ? sqlite3_exec(db, "BEGIN", NULL, NULL, NULL) : SQLITE_OK;
     rc r = code == SQLITE_OK ? read_all(db, &got, e) : sql_error(e, db, code, "the history");
-    if (own && !sqlite3_get_autocommit(db)) sqlite3_exec(db, "COMMIT", NULL, NULL, NULL);
+    if (own && !sqlite3_get_autocommit(db)) code = sqlite3_exec(db, "COMMIT", NULL, NULL, NULL);
+    if (is_ok(r) && code != SQLITE_OK) r = sql_error(e, db, code, "the history");
     if (is_ok(r)) *out = got;
     else records_deinit(&got);
     return r;

@@ -1,6 +1,8 @@
 /* Who is waited for, and the way back. */
 #include "engine.h"
 
+#include "schema/lock.h"
+
 #include <sys/wait.h>
 
 static void setup(void) {
@@ -167,6 +169,56 @@ START_TEST(what_breaks_older_programs_waits_for_them_and_refuses_them_afterwards
 }
 END_TEST
 
+/* ---- the turn ---- */
+
+static struct lock *hold_turn(void) {
+    struct lock *lock;
+    OK(lock_open(store_env(), app, &lock, e));
+    OK(lock_take(lock, LOCK_TURN, false, e));
+    return lock;
+}
+
+START_TEST(the_turn_is_waited_for_by_who_has_something_to_do) {
+    struct run_options o = {0};
+    json_t *answer;
+    with_rows();
+    struct lock *lock = hold_turn();
+    applies(first); /* nothing to do: it is not even asked for */
+    ck_assert_int_eq(events_with("schema.turn"), 0);
+    hf_schema *s = open_schema(split);
+    s->options.timeout_ms = 250;
+    CODE(apply_run(s, &o, &answer, e), RC_TIMEOUT);
+    says("another process has been changing the schema");
+    CODE(revert_run(s, &o, &answer, e), RC_TIMEOUT);
+    ck_assert_int_eq(events_with("schema.turn"), 2);
+    ROWS(app, PHASES, "1|done");
+    lock_close(lock);
+    OK(apply_run(s, &o, &answer, e));
+    json_decref(answer);
+    schema_close(s);
+    ROWS(app, PHASES, "1|done;2|done");
+}
+END_TEST
+
+static void stop_it(void *arg, const char *name, const char *const *pairs, int count) {
+    (void)pairs, (void)count;
+    if (strcmp(name, "schema.turn") == 0) atomic_store(&(*(hf_schema **)arg)->stop, true);
+}
+
+START_TEST(one_who_waits_for_the_turn_can_be_told_to_stop) {
+    struct run_options o = {0};
+    json_t *answer;
+    applies(first);
+    struct lock *lock = hold_turn();
+    hf_schema *s = open_schema(split);
+    s->options.event = stop_it;
+    s->options.event_arg = &s;
+    CODE(apply_run(s, &o, &answer, e), RC_CANCELLED);
+    schema_close(s);
+    lock_close(lock);
+}
+END_TEST
+
 /* ---- the way back ---- */
 
 START_TEST(down_undoes_what_is_done_and_lets_older_programs_in_again) {
@@ -278,6 +330,8 @@ int main(void) {
     tcase_add_test(t, the_way_back_is_the_newest_first_and_says_what_it_lacks);
     tcase_add_test(t, the_way_back_waits_for_programs_that_know_it);
     tcase_add_loop_test(t, only_triggers_that_sync_made_are_dropped_whatever_they_are_called, 0, 2);
+    tcase_add_test(t, the_turn_is_waited_for_by_who_has_something_to_do);
+    tcase_add_test(t, one_who_waits_for_the_turn_can_be_told_to_stop);
     suite_add_tcase(suite, t);
     return run_suite(suite);
 }
