@@ -56,7 +56,7 @@ struct run {
     bool paced, replicated;
     int64_t size, target_us, page_size;
     int64_t log_pages; /* after the last commit */
-    int64_t unsafe_bytes;
+    int64_t unsafe_bytes, pages_written;
     uint32_t *locks; /* of each batch, in microseconds */
     struct backfill_report report;
 };
@@ -327,11 +327,14 @@ static rc batch_in_transaction(struct run *b, bool more, bool last, int64_t *row
     return save(b, more ? b->hi : b->done, b->rows + *rows, last, e);
 }
 
-/* What this connection has written to the log since it was asked last. */
-static int64_t written_bytes(const struct run *b) {
+/* What this connection has written to the log since it was asked last. Not by setting SQLite's
+ * figure back: the step counts by it, too. */
+static int64_t written_bytes(struct run *b) {
     int pages = 0, ignored;
-    sqlite3_db_status(b->c->db, SQLITE_DBSTATUS_CACHE_WRITE, &pages, &ignored, 1);
-    return pages * (b->page_size + 24);
+    sqlite3_db_status(b->c->db, SQLITE_DBSTATUS_CACHE_WRITE, &pages, &ignored, 0);
+    int64_t since = pages - b->pages_written;
+    b->pages_written = pages;
+    return since * (b->page_size + 24);
 }
 
 static rc count_batch(struct run *b, int64_t lock_us, int64_t rows, struct err *e) {

@@ -45,6 +45,19 @@ START_TEST(step_uploads_what_it_changes_and_not_the_rest) {
 }
 END_TEST
 
+START_TEST(log_of_a_backfill_is_that_of_all_its_batches) {
+    on(path, "CREATE TABLE big(id INTEGER PRIMARY KEY, b);"
+             "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200) "
+             "INSERT INTO big(b) SELECT randomblob(3000) FROM n");
+    OPEN({"1_a", "-- holdfast:backfill table=big key=id batch=20\n"
+                 "UPDATE big SET b = randomblob(3000) WHERE id > :lo AND id <= :hi;\n"});
+    json_t *all = rehearsed("live");
+    ck_assert_int_eq(json_integer_value(part(all, "steps", 0, "rows")), 200);
+    ck_assert_int_gt(json_integer_value(part(all, "steps", 0, "wal_bytes")), 600000);
+    json_decref(all);
+}
+END_TEST
+
 START_TEST(nothing_pending_is_nothing_to_do) {
     json_t *all;
     OPEN({"20260901120000_a", "CREATE TABLE a(x);"});
@@ -312,6 +325,7 @@ int main(void) {
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, each_step_is_measured_and_both_ways_back_are_tried);
     tcase_add_test(t, step_uploads_what_it_changes_and_not_the_rest);
+    tcase_add_test(t, log_of_a_backfill_is_that_of_all_its_batches);
     tcase_add_test(t, nothing_pending_is_nothing_to_do);
     tcase_add_test(t, both_files_are_rehearsed_in_the_order_of_their_versions);
     tcase_add_test(t, what_was_begun_goes_on_and_its_way_back_is_only_run);
