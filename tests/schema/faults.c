@@ -91,14 +91,14 @@ static bool do_one_step(void) {
     hf_schema *s = NULL;
     struct run_options o = {0};
     json_t *answer = NULL;
-    struct err e;
+    struct err why;
     hf_schema_options options = options_of(every);
     options.event = stop_behind_a_step;
     options.event_arg = &s;
     OK(schema_open(app, noise, NULL, &options, &s, e));
-    rc r = apply_run(s, &o, &answer, &e);
+    rc r = apply_run(s, &o, &answer, &why);
     bool did = r.code == RC_CANCELLED || json_array_size(json_object_get(answer, "applied"));
-    ck_assert_msg(is_ok(r) || r.code == RC_CANCELLED, "%s", e.text);
+    ck_assert_msg(is_ok(r) || r.code == RC_CANCELLED, "%s", why.text);
     json_decref(answer);
     schema_close(s);
     return did;
