@@ -407,14 +407,28 @@ typedef struct hf_schema_options {
     size_t size;
     const char *dir;                /* the migrations: files in a directory, */
     const hf_migration *migrations; /* or an array, ended by a name that is NULL */
-    const char *app;                /* how this program is called to others: "control 41" */
-    int64_t timeout_ms;             /* how long to wait for others that change the schema: 10 min */
-    int64_t lock_ms;                /* for the database's write lock: 10 s */
-    int64_t target_ms; /* how long a batch of a backfill should hold the write lock: 5 */
-    int64_t wait_ms;   /* for a restore point to be safe elsewhere: 60 s */
+    const char *app;    /* how this program is called to others: "control 41"; NULL: its own name */
+    int64_t timeout_ms; /* how long to wait for others that change the schema: 10 min */
+    int64_t lock_ms;    /* for the database's write lock: 10 s */
+    int64_t target_ms;  /* how long a batch of a backfill should hold the write lock: 5 */
+    int64_t wait_ms;    /* for a restore point to be safe elsewhere: 60 s */
     void (*event)(void *arg, const char *name, const char *const *pairs, int count);
     void *event_arg;
 } hf_schema_options;
+
+/* Of a database by its path, or of a store, whose files are then those. Nothing is written. `noise`:
+ * NULL: none; HF_NOTFOUND: no database. HF_CORRUPT: a migration cannot be read: file and line.
+ * HF_USAGE: migrations of noise, and no noise. A store must outlive its handle. */
+HF_API int hf_schema_open(const char *path, const char *noise, const hf_schema_options *,
+                          hf_schema **out);
+HF_API int hf_schema_of(hf_store *, const hf_schema_options *, hf_schema **out);
+HF_API void hf_schema_close(hf_schema *); /* NULL is fine */
+
+/* From now until the close this program counts as a client that knows the newest of its migrations:
+ * no contract of a newer one passes meanwhile. HF_UNFIT: the schema is newer than this program may
+ * write. Where the handle is of a store each write transaction asks that again. One row is written,
+ * in noise where there is one. */
+HF_API int hf_schema_join(hf_schema *);
 
 typedef struct hf_schema_run {
     size_t size;
@@ -428,7 +442,29 @@ typedef struct hf_schema_run {
     int discard;      /* undo: 1: lose the commits made since */
     const char *from; /* rehearse: "replica", "live", or a replica's URL; undo: a URL; NULL: the
                             replica where there is one */
+    const char *keep; /* rehearse: a directory in which the copies stay; NULL: they are removed */
 } hf_schema_run;
+
+/* Each gives one object of JSON, to be freed with hf_free; docs/schema.md 6 has their members. `json`
+ * may be NULL.
+ *
+ * Applies what is not applied, in order. One process does, and others wait for it. HF_OK though a
+ * contract waits: "waits" says for what. HF_CONFLICT: a file was edited, is missing or out of order;
+ * a verification failed; rows would lose their parents. HF_UNFIT: the database is newer than this
+ * program. HF_TIMEOUT, HF_FULL, ... : the database is as it was before the step that failed. */
+HF_API int hf_schema_apply(hf_schema *, const hf_schema_run *, char **json);
+HF_API int hf_schema_revert(hf_schema *, const hf_schema_run *, char **json); /* before contract */
+HF_API int hf_schema_down(hf_schema *, const hf_schema_run *, char **json);   /* after it */
+HF_API int hf_schema_undo(hf_schema *, const hf_schema_run *, char **json); /* the restore point */
+HF_API int hf_schema_baseline(hf_schema *, const hf_schema_run *, char **json);
+HF_API int hf_schema_rehearse(hf_schema *, const hf_schema_run *, char **json);
+HF_API int hf_schema_status(hf_schema *, char **json);
+HF_API int hf_schema_history(hf_schema *, char **json);
+HF_API int hf_schema_plan(hf_schema *, char **json);
+HF_API int hf_schema_drift(hf_schema *,
+                           char **json); /* HF_CONFLICT: it differs; json has in what */
+HF_API int hf_schema_clients(hf_schema *, char **json);
+HF_API int hf_schema_lint(hf_schema *, char **json); /* HF_CORRUPT: errors; json has them */
 
 /* ---- for tests ---- */
 

@@ -21,6 +21,7 @@ enum {
     EXIT_TIMED_OUT = 8,
     EXIT_BUSY = 9,
     EXIT_UNFIT = 10,
+    EXIT_WAITS = 11, /* of schema apply: all is done that may be; a contract waits */
 };
 
 int cmd_replicate(int argc, char **argv);
@@ -32,6 +33,7 @@ int cmd_sync(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_kv(int argc, char **argv);
+int cmd_schema(int argc, char **argv);
 int cmd_promote(int argc, char **argv);
 
 /* "holdfast: words" on stderr; the exit code for the result. */

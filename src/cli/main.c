@@ -22,6 +22,7 @@ static const struct {
     {"verify", cmd_verify, "read a whole replica and prove it"},
     {"doctor", cmd_doctor, "try what a store can do"},
     {"kv", cmd_kv, "keys and values of a database, from and to a file of JSON"},
+    {"schema", cmd_schema, "change the schema under running programs: migrations"},
     {"promote", cmd_promote, "make a table of the keys under a prefix"},
 };
 #define COMMAND_COUNT (sizeof commands / sizeof *commands)

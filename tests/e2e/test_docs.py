@@ -12,9 +12,9 @@ import pytest
 from box import COMMAND, ROOT
 from places import NO_REPLICA
 
-COMMANDS = ["replicate", "wait", "sync", "restore", "status", "list", "verify", "kv", "promote"]
+COMMANDS = ["replicate", "wait", "sync", "restore", "status", "list", "verify", "kv", "schema", "promote"]
 MAN = (ROOT / "docs/holdfast.1.scd").read_text()
-CITES = re.compile(r"docs/format\.md (\d(?:\.\d+)?(?:, \d(?:\.\d+)?)*)")
+CITES = re.compile(r"docs/(format|schema)\.md (\d(?:\.\d+)?(?:, \d(?:\.\d+)?)*)")
 
 
 def options_of_help(box, command):
@@ -64,7 +64,7 @@ def test_readme_samples_run(box):
     (bin_dir / "python3").symlink_to(sys.executable)
     (box.path / "build").symlink_to(pathlib.Path(COMMAND).parent)
     blocks = re.findall(r"^```(sh|python)\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
-    assert [kind for kind, _ in blocks] == ["sh"] * 6 + ["python"] * 2 and blocks[0][1].endswith("&\n")
+    assert [kind for kind, _ in blocks] == ["sh"] * 6 + ["python"] * 2 + ["sh"] * 2 and blocks[0][1].endswith("&\n")
     run = {"sh": ["bash", "-ec"], "python": [sys.executable, "-c"]}
     with tempfile.TemporaryDirectory() as short:  # others than we have no long paths for sockets
         env = {**box.env(short), "PATH": f"{bin_dir}:{os.environ['PATH']}"}
@@ -86,7 +86,7 @@ def test_readme_samples_run(box):
 
 def test_links_and_paths_of_the_documents_exist():
     for name in ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "docs/design.md", "docs/format.md",
-                 "docs/service.md", "docs/tuning.md", "docs/benchmarks.md"]:
+                 "docs/service.md", "docs/tuning.md", "docs/schema.md", "docs/benchmarks.md"]:
         text = (ROOT / name).read_text()
         for link in re.findall(r"\]\(([^)#]+)\)", text):
             assert (ROOT / name).parent.joinpath(link).exists(), f"{name}: {link}"
@@ -95,14 +95,15 @@ def test_links_and_paths_of_the_documents_exist():
 
 
 def test_sections_that_the_code_cites_exist():
-    sections = set(re.findall(r"^##+ (\d(?:\.\d+)?) ", (ROOT / "docs/format.md").read_text(), re.M))
+    sections = {name: set(re.findall(r"^##+ (\d(?:\.\d+)?) ", (ROOT / f"docs/{name}.md").read_text(), re.M))
+                for name in ["format", "schema"]}
     design = (ROOT / "docs/design.md").read_text().lower()
     cited = 0
     for path in [*ROOT.glob("src/*/*.[ch]"), *ROOT.glob("tests/*/*.[ch]")]:
         text = re.sub(r"\s*\n\s*\*?\s*", " ", path.read_text())
-        for numbers in CITES.findall(text):
+        for name, numbers in CITES.findall(text):
             for number in numbers.split(", "):
-                assert number in sections, f"{path}: docs/format.md {number}"
+                assert number in sections[name], f"{path}: docs/{name}.md {number}"
                 cited += 1
         for words in re.findall(r'docs/design\.md "([^"]+)"', text):
             assert re.search(rf"^##+ .*{re.escape(words.lower())}", design, re.M), f"{path}: docs/design.md {words}"

@@ -68,7 +68,8 @@ def test_manual_has_the_codes_of_the_header_in_their_order():
     assert re.findall(r"^\|  \*(HF_\w+)\*$", section("ERRORS"), re.M) == re.findall(r"HF_\w+", enum)
 
 
-@pytest.mark.parametrize("struct", ["hf_store_options", "hf_replicate_options", "hf_wait_options"])
+@pytest.mark.parametrize("struct", ["hf_store_options", "hf_replicate_options", "hf_wait_options", "hf_schema_options",
+                                    "hf_schema_run"])
 def test_manual_has_the_options_of_the_header_and_no_others(struct):
     table = re.search(rf"^Members of \*{struct}\*[^:]*:\n\n(.*?)\n\n", MAN, re.M | re.S).group(1)
     assert sorted(rows_of(table)) == sorted(set(members(struct)) - {"size"})
@@ -112,8 +113,33 @@ def test_manual_has_the_members_of_the_status(box):
 
 def test_manuals_have_the_functions_of_the_extension():
     table = re.findall(r'{"(holdfast_\w+)", \d, sql_', (ROOT / "src/ext/holdfast.c").read_text())
+    table += re.findall(r'_function_v2\(db, "(holdfast_\w+)"', (ROOT / "src/ext/join.c").read_text())
     for page in MAN, (ROOT / "docs/holdfast.1.scd").read_text():
         assert set(re.findall(r"^\*(holdfast_\w+)\*\(", page, re.M)) == set(table) != set()
+
+
+def test_migrations_of_the_manual_are_applied_at_each_start(box):
+    sample = next(b for b in BLOCKS if "hf_migration migrations[]" in b)
+    compile_in(box.path, f"""#include <stdio.h>
+{sample}
+int main(void) {{
+    hf_store *s = NULL;
+    hf_schema *schema = NULL;
+    char *json = NULL;
+    int code = hf_store_open("app.db", NULL, &s);
+    if (!code) code = prepare(s, &schema);
+    if (!code) code = hf_schema_clients(schema, &json);
+    puts(code ? hf_errmsg() : json);
+    hf_free(json);
+    hf_schema_close(schema);
+    return hf_store_close(s) || code;
+}}
+""")
+    for _ in range(2):
+        (client,) = json.loads(run_in(box))["clients"]
+        assert client["app"] == "control 41" and client["version"] == 2 and client["alive"]
+    assert box.sql("SELECT count(*) FROM holdfast_step") == [(2,)]
+    assert [row[1] for row in box.sql("PRAGMA table_info(node)")] == ["name", "address", "seen"]
 
 
 def test_program_of_the_service_document_runs(box):

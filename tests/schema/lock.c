@@ -232,6 +232,13 @@ START_TEST(a_file_that_was_removed_is_told_and_the_next_is_another) {
     lock_id(next, before);
     ck_assert_str_eq(before, after);
     lock_close(next);
+    for (int i = 0; i < 3; i++) { /* with nobody who has it open its number is free for the next */
+        ck_assert_int_eq(unlink(file), 0);
+        next = opened();
+        lock_id(next, after);
+        lock_close(next);
+        ck_assert_str_ne(before, after);
+    }
 }
 END_TEST
 
