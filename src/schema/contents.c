@@ -226,14 +226,25 @@ static rc each_table(sqlite3 *db, json_t *all, struct digest *d, struct err *e) 
     return r;
 }
 
+/* The end is prepared before the begin: without memory none could be, and a transaction would stay
+ * open. */
+static rc in_one_moment(sqlite3 *db, json_t *all, struct digest *d, struct err *e) {
+    sqlite3_stmt *end = NULL;
+    TRY(prepare(db, sqlite3_mprintf("RELEASE holdfast_contents"), &end, e));
+    int code = sqlite3_exec(db, "SAVEPOINT holdfast_contents", NULL, NULL, NULL);
+    rc r = code == SQLITE_OK ? each_table(db, all, d, e) : said(db, code, e);
+    if (code == SQLITE_OK && (code = sqlite3_step(end)) != SQLITE_DONE && is_ok(r))
+        r = said(db, code, e);
+    sqlite3_finalize(end);
+    return r;
+}
+
 rc contents_tables(sqlite3 *db, json_t **out, struct err *e) {
     struct digest d = {.failed = false};
     json_t *all = json_object();
     if (!all) return err_set(e, RC_NOMEM, "no memory");
     buf_init(&d.pending, HEX + FOLD_BYTES + 1);
-    int code = sqlite3_exec(db, "SAVEPOINT holdfast_contents", NULL, NULL, NULL);
-    rc r = code == SQLITE_OK ? each_table(db, all, &d, e) : said(db, code, e);
-    if (code == SQLITE_OK) sqlite3_exec(db, "RELEASE holdfast_contents", NULL, NULL, NULL);
+    rc r = in_one_moment(db, all, &d, e);
     buf_deinit(&d.pending);
     if (is_ok(r)) *out = all;
     else json_decref(all);

@@ -46,7 +46,7 @@ struct reader {
     sqlite3_stmt *objects, *known, *known_anywhere, *columns, *owner;
     const char *table; /* of the object at hand: whose columns its text may name; NULL: of any */
     const char *view;  /* the object at hand, if it is one: its own columns, too */
-    bool failed;
+    int failed;        /* SQLite's code; 0: nothing has */
 };
 
 static const char objects_sql[] =
@@ -89,45 +89,68 @@ static rc said(struct reader *r, int code, struct err *e) {
     return sconn_error(&c, code, NULL, 0, e);
 }
 
-static bool ask(struct reader *r, sqlite3_stmt *st, const char *first, const char *second) {
-    sqlite3_bind_text(st, 1, first, -1, SQLITE_STATIC);
-    if (second) sqlite3_bind_text(st, 2, second, -1, SQLITE_STATIC);
-    bool row = sqlite3_step(st) == SQLITE_ROW, yes = row && sqlite3_column_int(st, 0);
-    if (!row) r->failed = true;
+static int bind(sqlite3_stmt *st, int i, const char *text) {
+    return text ? sqlite3_bind_text(st, i, text, -1, SQLITE_STATIC) : SQLITE_OK;
+}
+
+static void rewind_it(sqlite3_stmt *st) {
     sqlite3_reset(st);
     sqlite3_clear_bindings(st);
+}
+
+static int step(sqlite3_stmt *st, const char *first, const char *second, bool *yes) {
+    int code = bind(st, 1, first);
+    if (code == SQLITE_OK) code = bind(st, 2, second);
+    if (code == SQLITE_OK) code = sqlite3_step(st);
+    *yes = code == SQLITE_ROW && sqlite3_column_int(st, 0);
+    rewind_it(st);
+    return code;
+}
+
+static bool ask(struct reader *r, sqlite3_stmt *st, const char *first, const char *second) {
+    bool yes;
+    int code = step(st, first, second, &yes);
+    if (code != SQLITE_ROW && !r->failed) r->failed = code;
     return yes;
 }
 
 /* A view that does not compile has no columns. */
+static bool does_not_compile(int code) {
+    return (code & 0xff) == SQLITE_ERROR;
+}
+
 static bool is_of_view(struct reader *r, const char *word) {
-    bool failed = r->failed, yes = r->view && ask(r, r->known, r->view, word);
-    r->failed = failed;
+    bool yes;
+    int code = step(r->known, r->view, word, &yes);
+    if (code != SQLITE_ROW && !does_not_compile(code) && !r->failed) r->failed = code;
     return yes;
 }
 
 static bool is_known(void *arg, const char *word) {
     struct reader *r = arg;
     if (r->table) return ask(r, r->known, r->table, word);
-    return ask(r, r->known_anywhere, NULL, word) || is_of_view(r, word);
+    return ask(r, r->known_anywhere, NULL, word) || (r->view && is_of_view(r, word));
 }
 
-/* As programs see them. A view that does not compile has none. */
+/* As programs see them. */
 static void put_columns(struct reader *r, const char *table, struct buf *out) {
-    sqlite3_bind_text(r->columns, 1, table, -1, SQLITE_STATIC);
-    while (sqlite3_step(r->columns) == SQLITE_ROW) {
+    int code = bind(r->columns, 1, table);
+    while (code == SQLITE_OK || code == SQLITE_ROW) {
+        code = sqlite3_step(r->columns);
+        if (code != SQLITE_ROW) break;
         const char *name = (const char *)sqlite3_column_text(r->columns, 0);
         buf_text(out, "\n");
         if (name) buf_text(out, name);
         else out->failed = true;
     }
-    sqlite3_reset(r->columns);
-    sqlite3_clear_bindings(r->columns);
+    if (code != SQLITE_DONE && !does_not_compile(code) && !r->failed) r->failed = code;
+    rewind_it(r->columns);
 }
 
+/* None of them is NULL. */
 static char *text_of(struct reader *r, int i) {
     const char *text = (const char *)sqlite3_column_text(r->objects, i);
-    return strdup(text ? text : "");
+    return text ? strdup(text) : NULL;
 }
 
 static char *form_of(struct reader *r, const struct object *o, const char *table) {
@@ -180,7 +203,8 @@ static rc read_objects(struct reader *r, struct shape *s, struct err *e) {
     int code;
     while ((code = sqlite3_step(r->objects)) == SQLITE_ROW && !r->failed)
         if (!read_object(r, s)) return err_set(e, RC_NOMEM, "no memory for the schema");
-    if (r->failed || code != SQLITE_DONE) return said(r, code, e);
+    if (r->failed) code = r->failed;
+    if (code != SQLITE_DONE) return said(r, code, e);
     if (s->count) qsort(s->at, s->count, sizeof *s->at, by_name);
     return ok();
 }

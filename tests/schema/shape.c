@@ -357,6 +357,71 @@ START_TEST(what_is_typed_by_hand_is_told) {
 }
 END_TEST
 
+/* ---- memory that ends ---- */
+
+static sqlite3_mem_methods plain;
+static int allocations; /* until one fails; 0: none does */
+static bool fired;
+
+static bool allocation_fails(void) {
+    if (!allocations || --allocations) return false;
+    return fired = true;
+}
+
+static void *alloc(int n) {
+    return allocation_fails() ? NULL : plain.xMalloc(n);
+}
+
+static void *resize(void *p, int n) {
+    return allocation_fails() ? NULL : plain.xRealloc(p, n);
+}
+
+static void take_allocator(void) {
+    ck_assert_int_eq(sqlite3_config(SQLITE_CONFIG_GETMALLOC, &plain), SQLITE_OK);
+    sqlite3_mem_methods ours = plain;
+    ours.xMalloc = alloc;
+    ours.xRealloc = resize;
+    ck_assert_int_eq(sqlite3_config(SQLITE_CONFIG_LOOKASIDE, 0, 0), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_config(SQLITE_CONFIG_MALLOC, &ours), SQLITE_OK);
+}
+
+static rc read_both(sqlite3 *db, char shape[65], char contents[65], struct err *e) {
+    struct shape *s;
+    TRY(shape_read(db, &s, e));
+    rc r = shape_hash(s, shape, e);
+    shape_free(s);
+    return is_ok(r) ? contents_hash(db, contents, NULL, e) : r;
+}
+
+START_TEST(without_memory_there_is_no_answer_and_not_another_one) {
+    char base[4000], shape[65], contents[65], as_shape[65], as_contents[65];
+    int refused = 0;
+    take_allocator();
+    put_in_place(BASE, "STRICT_", "", base);
+    sqlite3 *db = made_by(base);
+    sql(db, "CREATE VIEW w AS SELECT \"id\", \"other\" AS \"other\" FROM p; CREATE VIEW x AS "
+            "SELECT \"y\" FROM gone; INSERT INTO p VALUES (1, 2), (2, 'x')");
+    OK(read_both(db, shape, contents, e));
+    for (int n = 1;; n++) {
+        struct err e = {.code = RC_OK};
+        fired = false;
+        allocations = n;
+        rc r = read_both(db, as_shape, as_contents, &e);
+        allocations = 0;
+        ck_assert_msg(r.code == RC_NOMEM || r.code == RC_OK, "allocation %d: %s", n, e.text);
+        if (is_ok(r)) {
+            ck_assert_msg(strcmp(shape, as_shape) == 0, "allocation %d: another shape", n);
+            ck_assert_msg(strcmp(contents, as_contents) == 0, "allocation %d: other contents", n);
+        }
+        refused += !is_ok(r);
+        ck_assert_msg(sqlite3_get_autocommit(db), "allocation %d: a transaction is open", n);
+        if (!fired) break;
+    }
+    ck_assert_int_gt(refused, 100);
+    sqlite3_close(db);
+}
+END_TEST
+
 /* ---- contents ---- */
 
 static const char *hash_of(const char *text) {
@@ -482,6 +547,7 @@ int main(void) {
     tcase_add_test(t, view_that_does_not_compile_is_compared_by_its_text);
     tcase_add_test(t, schema_written_otherwise_is_the_same);
     ADD_ROWS(t, what_is_typed_by_hand_is_told, injected);
+    tcase_add_test(t, without_memory_there_is_no_answer_and_not_another_one);
     ADD_ROWS(t, same_contents_have_the_same_hash, same_contents);
     ADD_ROWS(t, other_contents_have_another_hash, other_contents);
     tcase_add_test(t, contents_are_told_by_table);
