@@ -34,6 +34,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 static const char *const rung_names[RUNGS] = {"none",   "index", "view",
                                               "shadow", "table", "retired"};
@@ -60,7 +61,7 @@ enum rung ladder_rung_of(const char *name, const char *file) {
     base = base ? base + 1 : file;
     base += strspn(base, "0123456789");
     size_t n = strlen(name);
-    if (base[0] != '_' || strncmp(base + 1, name, n) != 0) return RUNG_NONE;
+    if (base[0] != '_' || strncasecmp(base + 1, name, n) != 0) return RUNG_NONE;
     for (int i = 1; i < RUNGS; i++) {
         char rest[32];
         snprintf(rest, sizeof rest, "_%d_%s.sql", i, rung_names[i]);

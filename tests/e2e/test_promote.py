@@ -1,0 +1,256 @@
+"""holdfast promote: keys become rows, both are written, and neither loses anything, up the ladder and down."""
+import json
+import random
+import re
+import sqlite3
+
+import pytest
+
+from places import NO_REPLICA
+from promotion import COLUMNS, SPEC, awkward, loads, run_section, run_up, same, sections, value
+
+pytestmark = NO_REPLICA
+
+KEYS = [f"/node/{i}" for i in range(6)] + ["/node/a/b", "/node/", "/node", "/node0", "/other", "/node/ü", "/node/a\0b"]
+IDS = ["0", "1", "2", "3", "4", "5", "7", "a/b", "", "ü", "x\0y"]
+RUNGS = ["index", "view", "shadow", "table", "retired"]
+
+
+def written(box, spec, *rungs):
+    """The migrations of these rungs, by name, in their sections."""
+    (box.path / "a.promote").write_text(spec)
+    texts = {}
+    for rung in rungs:
+        file = box.holdfast("promote", "write", "-dir", "m", "a.promote", rung).out.strip()
+        texts[rung] = sections((box.path / file).read_text())
+    return texts
+
+
+def memory(recursive=False):
+    c = sqlite3.connect(":memory:", isolation_level=None)
+    c.execute("CREATE TABLE DBX(Key TEXT PRIMARY KEY, Value TEXT)")
+    c.execute(f"PRAGMA recursive_triggers={int(recursive)}")
+    return c
+
+
+def keys_of(c):
+    return dict(c.execute("SELECT Key, Value FROM DBX"))
+
+
+def check(c, what):
+    """Invariant 3 of ladder.c, and that each row gives back what its key has."""
+    assert c.execute("SELECT * FROM node_differs").fetchall() == [], what
+    for key, given in c.execute("SELECT kv_key, kv_value FROM node_value"):
+        kept, = c.execute("SELECT Value FROM DBX WHERE Key=?", (key,)).fetchone()
+        assert same(loads(kept), loads(given)), (what, key, kept, given)
+
+
+class Walk:
+    """Random writes to both sides, each looked at; `rung` is where it is."""
+
+    def __init__(self, seed, texts):
+        self.r, self.texts, self.seed = random.Random(seed), texts, seed
+        self.c = memory(recursive=self.r.random() < 0.5)
+        self.c.executemany("INSERT INTO DBX VALUES(?,?)", [(k, value(self.r)) for k in KEYS if self.r.random() < 0.6])
+        run_up(self.c, texts["shadow"])
+        self.rung, self.op = "shadow", None
+
+    def do(self, sql, args=()):
+        self.op = (self.seed, self.rung, sql, args)
+        self.c.execute(sql, args)
+
+    # ---- keys: a put never fails, and is there as it was put ----
+
+    def put(self):
+        key, v = self.r.choice(KEYS), value(self.r)
+        expected = keys_of(self.c)
+        there, kind = key in expected, self.r.randrange(6)
+        if kind == 0:
+            self.do("INSERT OR REPLACE INTO DBX VALUES(?,?)", (key, v))
+        elif kind == 1:
+            self.do("INSERT INTO DBX VALUES(?,?) ON CONFLICT(Key) DO UPDATE SET Value=excluded.Value", (key, v))
+        elif kind == 2:
+            self.do("INSERT OR IGNORE INTO DBX VALUES(?,?)", (key, v))
+            v = expected.get(key, v)
+        elif kind == 3:
+            self.do("UPDATE DBX SET Value=? WHERE Key=?", (v, key))
+        elif kind == 4:
+            self.do("DELETE FROM DBX WHERE Key=?", (key,))
+        else:
+            return self.move_key(key, expected)
+        if kind == 4:
+            expected.pop(key, None)
+        elif kind != 3 or there:
+            expected[key] = str(v) if isinstance(v, (int, float)) else v
+        assert keys_of(self.c) == expected, self.op
+
+    def move_key(self, key, expected):
+        to = self.r.choice(KEYS)
+        self.do("UPDATE OR REPLACE DBX SET Key=? WHERE Key=?", (to, key))
+        if key in expected:
+            expected[to] = expected.pop(key)
+        assert keys_of(self.c) == expected, self.op
+
+    # ---- rows: a write is there as it was written, or refused and nothing has changed ----
+
+    def row(self):
+        pick = self.r.choice
+        columns = (pick(["n", "ü", "", "it's", "a\0b", None]), pick(["1", None]), pick([0, 1, None, 5]),
+                   pick([0.1, 1e300, 9e999, -0.0, 5, None, 0.1 + 0.2]), pick([1, 2**63 - 1, None]), pick(["u", None]),
+                   pick(["o", None]))
+        extra = pick(["{}", "{}", '{ "a" : 1 }', '{"ip":null}', '{"ip":"z"}', '{"user":5}', '{"user":{}}', '{"user":null}', "[]",
+                      "nope", '{"a":1,"a":2}', '{"big":12345678901234567890}'])
+        return columns, extra
+
+    def write_row(self):
+        before = keys_of(self.c)
+        rejected = [k for k, in self.c.execute("SELECT key FROM holdfast_reject")]
+        columns, extra = self.row()
+        one, other = self.r.choice(IDS), self.r.choice(IDS)
+        places = ",".join("?" * 9)
+        kind, sql, args = self.r.choice([
+            ("all", f"INSERT INTO node(id, {COLUMNS}, extra) VALUES({places})", (one, *columns, extra)),
+            ("all", f"INSERT OR REPLACE INTO node(id, {COLUMNS}, extra) VALUES({places})", (one, *columns, extra)),
+            ("some", f"INSERT INTO node(id, {COLUMNS}, extra) VALUES({places}) ON CONFLICT(id) DO UPDATE "
+             "SET name=excluded.name, extra=excluded.extra", (one, *columns, extra)),
+            ("seen", "UPDATE node SET seen=seen+1 WHERE id=?", (one,)),
+            ("all", f"UPDATE node SET ({COLUMNS}, extra)=({places[2:]}) WHERE id=?", (*columns, extra, one)),
+            ("gone", "DELETE FROM node WHERE id=?", (one,)),
+            ("moved", "UPDATE node SET id=? WHERE id=?", (other, one)),
+            ("moved", "UPDATE OR REPLACE node SET id=? WHERE id=?", (other, one)),
+            ("some", "UPDATE node SET name=?, ip=? WHERE id IN (?,?)", (*columns[:2], one, other)),
+        ])
+        there = self.c.execute("SELECT count(*) FROM node WHERE id=?", (one,)).fetchone()[0]
+        try:
+            self.do(sql, args)
+            done = True
+        except sqlite3.Error:
+            done = False
+        after = keys_of(self.c)
+        changed = {k for k in {*before, *after} if before.get(k) != after.get(k)}
+        assert self.rung == "table" and done or not changed, self.op
+        assert all(after[k] == before[k] for k in rejected), (self.op, "a reject is lost")
+        assert changed <= {f"/node/{one}", f"/node/{other}"}, (self.op, changed)
+        if done and self.rung == "table" and (there or sql.startswith("INSERT")):
+            self.look_at(kind, one, columns, extra, before, after)
+
+    def look_at(self, kind, one, columns, extra, before, after):
+        key = f"/node/{one}"
+        if kind == "all":
+            assert self.c.execute(f"SELECT {COLUMNS} FROM node WHERE id=?", (one,)).fetchone() == columns, self.op
+            wanted = {k: v for k, v in loads(extra).items() if v is not None}
+            assert all(k == "user" or same(loads(after[key]).get(k), v) for k, v in wanted.items()), self.op
+        elif kind == "gone":
+            assert key not in after, self.op
+        elif kind == "seen" and same(loads(before[key]).get("seen"), None) is False:
+            a, b = loads(before[key]), loads(after[key])
+            assert b.pop("seen") == a.pop("seen") + 1 and same(a, b), (self.op, before[key], after[key])
+
+    # ---- and between ----
+
+    def rolled_back(self):
+        before, rows = keys_of(self.c), self.c.execute("SELECT * FROM node").fetchall()
+        self.c.execute("BEGIN")
+        for _ in range(3):
+            self.c.execute("INSERT OR REPLACE INTO DBX VALUES(?,?)", (self.r.choice(KEYS), value(self.r)))
+        self.c.execute("ROLLBACK")
+        assert (before, rows) == (keys_of(self.c), self.c.execute("SELECT * FROM node").fetchall())
+
+    def change_rung(self):
+        up = self.rung == "shadow"
+        run_section(self.c, self.texts["table"]["contract" if up else "down"][0])
+        self.rung = "table" if up else "shadow"
+
+    def step(self):
+        ways, weights = [self.put, self.write_row, self.rolled_back, self.change_rung], [10, 10, 1, 1]
+        self.r.choices(ways, weights)[0]()
+        check(self.c, self.op)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_both_sides_agree_after_each_write(box, seed):
+    walk = Walk(seed, written(box, SPEC, "shadow", "table"))
+    check(walk.c, "the backfill")
+    for _ in range(250):
+        walk.step()
+
+
+# ---- specs of all kinds ----
+
+PATHS = ["$.a", "$.b", "$.user.name", "$.user.id", '$.user."the name"', '$."it\'s"', "$.ü", "$.deep.er.still", "$.key", "$.why",
+         "$.select", '$."a.b"', *[f"$.c{i}" for i in range(45)]]
+TYPICAL = {
+    "TEXT": ['"x"', '""', '"it\'s"', r'"q\"q\\"', r'"\u00fc\ud83d\ude00"', '"ü€"', r'"\n\t"', '"5"', '"null"'],
+    "INT": ["0", "-1", "9223372036854775807", "-9223372036854775808", "7"],
+    "REAL": ["0.1", "5", "-0.0", "1e300", "0.30000000000000004", "1E-7", "9007199254740992"],
+    "BOOL": ["true", "false"],
+}
+
+
+def random_spec(r):
+    """The text, and (path, type, notnull) of each member's column, and (literal or type of a part) of the key."""
+    chosen = [(p, r.choice([*TYPICAL]), r.random() < 0.3) for p in r.sample(PATHS, r.choice([0, 1, 3, 8, 30, len(PATHS)]))]
+    key = r.choice(["{}", "{}/{}", "{}.{}-{}", "x{}/y/{}/end", "{}/end"])
+    types = [r.choice(["TEXT", "INT"]) for _ in range(key.count("{"))]
+    names = [f"k{i}" for i in range(len(types))]
+    lines = [f'-- holdfast:promote {r.choice(["t", "order", "Group"])} prefix=/p/ key=/p/{key.format(*["{" + n + "}" for n in names])}']
+    lines += [f"-- col {n} {t} key" for n, t in zip(names, types)]
+    for i, (path, kind, notnull) in enumerate(chosen):
+        name = ["select", "value", "key", "why", "name", "order", "from"][i % 7] if i < 7 else f"m{i}"
+        lines.append(f"-- col {name} {kind} {path}{' notnull' if notnull else ''}{r.choice(['', ' index'])}")
+    return "\n".join([*lines, "-- rest rest", ""]), chosen, key, types
+
+
+def value_for(r, columns):
+    """Mostly as the spec has it, as a text of JSON."""
+    tree = {}
+    for path, kind, notnull in columns:
+        if r.random() > (0.999 if notnull else 0.7):
+            continue
+        text = awkward(r) if r.random() < 0.005 else "null" if not notnull and r.random() < 0.1 else r.choice(TYPICAL[kind])
+        names, at = [a or b for a, b in re.findall(r'\.(?:"([^"]*)"|([^."]+))', path)], tree
+        for name in names[:-1]:
+            at = at.setdefault(name, {})
+        at[names[-1]] = text
+    if r.random() < 0.3:
+        tree.setdefault(r.choice(["z", "user", "zz", "deep"]), awkward(r))
+    members = list(tree.items())
+    r.shuffle(members)
+    return written_json(dict(members))
+
+
+def written_json(v):
+    """Its leaves are texts of JSON already."""
+    return v if isinstance(v, str) else "{" + ",".join(f"{json.dumps(k, ensure_ascii=False)}:{written_json(x)}" for k, x in v.items()) + "}"
+
+
+def key_for(r, key, types):
+    good = {"TEXT": ["a", "ü", "007", "a b"], "INT": ["0", "-5", "123", "9223372036854775807"]}
+    return "/p/" + key.format(*[r.choice(["", "a/b", "007", "x"] if r.random() < 0.03 else good[t]) for t in types])
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_what_a_row_gives_back_is_its_value(box, seed):
+    """Any spec, any value: project, regenerate, project is the identity, or the key is a reject."""
+    r = random.Random(seed)
+    spec, columns, key, types = random_spec(r)
+    name = spec.split()[2]
+    texts = written(box, spec, "shadow", "table")
+    c = memory(recursive=seed % 2)
+    keys = {}
+    for _ in range(80):
+        keys[key_for(r, key, types)] = value_for(r, columns)
+    c.executemany("INSERT INTO DBX VALUES(?,?)", keys.items())
+    run_up(c, texts["shadow"])
+    run_section(c, texts["table"]["contract"][0])
+    given = c.execute(f"SELECT kv_key, kv_value FROM {name}_value").fetchall()
+    rejects = dict(c.execute("SELECT key, why FROM holdfast_reject"))
+    assert keys_of(c) == keys and {k for k, _ in given}.isdisjoint(rejects) and len(given) + len(rejects) == len(keys)
+    assert len(given) > len(keys) / 2, rejects
+    for k, v in given:
+        assert same(loads(keys[k]), loads(v)), (spec, k, keys[k], v)
+    rows = c.execute(f'SELECT * FROM "{name}" ORDER BY 1, 2').fetchall()
+    c.executemany("INSERT OR REPLACE INTO DBX VALUES(?,?)", given)
+    assert c.execute(f'SELECT * FROM "{name}" ORDER BY 1, 2').fetchall() == rows
+    assert keys_of(c) == {**keys, **dict(given)}
+    assert c.execute(f"SELECT * FROM {name}_differs").fetchall() == []
