@@ -138,7 +138,7 @@ rc statement_add(struct parser *p, char *sql, struct rebuild *r, int line) {
     struct migration *m = p->m;
     struct section *s = section_now(p);
     struct statement one = {sql, r, line};
-    bool passed = sql && (m->form == FORM_DBMATE || m->form == FORM_GOOSE) && passes_over(sql);
+    bool passed = sql && (m->form == FORM_DBMATE || m->form == FORM_GOOSE) && passes_over(m, sql);
     if (passed ? append(&m->passed, &m->passed_count, one) : append(&s->statements, &s->count, one))
         return ok();
     free(sql);

@@ -85,6 +85,7 @@ struct migration {
     enum effect effect; /* -- holdfast:compatible, -- holdfast:breaking */
     struct section *sections;
     size_t count;
+    bool legacy_alter;        /* theirs: PRAGMA legacy_alter_table=ON, a RENAME compiles no view */
     struct statement *passed; /* of dbmate's and goose's: BEGIN, COMMIT, and the pragmas that the */
     size_t passed_count;      /* runner has set already; they are not run */
     char sha256[65];          /* of the text, CR LF taken for LF */

@@ -7,9 +7,11 @@
  *     -- +goose NO TRANSACTION
  *     -- +goose StatementBegin ... -- +goose StatementEnd
  *
- * A step is one transaction here, whatever they say about it, and foreign keys are off in it: so
- * BEGIN, COMMIT and the three pragmas that go with them are passed over. goose's markers around a
- * statement are not needed to see where it ends, but the last one of a block needs no semicolon.
+ * A step is one transaction here, whatever they say about it, foreign keys are off in it, and what
+ * they would have refused is looked at before its COMMIT: so BEGIN, COMMIT and the pragmas that go
+ * with them are passed over. legacy_alter_table is set for the steps of its file. goose's markers
+ * around a statement are not needed to see where it ends, but the last one of a block needs no
+ * semicolon.
  */
 #include "schema/file_parts.h"
 
@@ -98,13 +100,25 @@ rc goose_directive(struct parser *p, struct token rest, int line) {
     return unknown_word(p, line, "+goose ", word, known);
 }
 
-bool passes_over(const char *sql) {
-    static const char *const pragmas[] = {"foreign_keys", "defer_foreign_keys",
+/* The value of "PRAGMA name = value;" */
+static bool sets_on(const char *at) {
+    static const char *const on[] = {"1", "ON", "TRUE", "YES"};
+    token_next(&at); /* "=" or "(" */
+    struct token value = token_next(&at);
+    for (size_t i = 0; i < sizeof on / sizeof *on; i++)
+        if (token_is(value, on[i])) return true;
+    return false;
+}
+
+bool passes_over(struct migration *m, const char *sql) {
+    static const char *const pragmas[] = {"foreign_keys", "defer_foreign_keys", "foreign_key_check",
                                           "legacy_alter_table"};
     struct token first = token_next(&sql), second = token_next(&sql);
     if (token_is(first, "BEGIN") || token_is(first, "COMMIT") || token_is(first, "END"))
         return true;
-    for (size_t i = 0; token_is(first, "PRAGMA") && i < sizeof pragmas / sizeof *pragmas; i++)
+    if (!token_is(first, "PRAGMA")) return false;
+    if (token_is(second, "legacy_alter_table")) m->legacy_alter |= sets_on(sql);
+    for (size_t i = 0; i < sizeof pragmas / sizeof *pragmas; i++)
         if (token_is(second, pragmas[i])) return true;
     return false;
 }

@@ -60,7 +60,7 @@ MUST_USE rc holdfast_directive(struct parser *, struct token rest, int line); /*
 MUST_USE rc dbmate_directive(struct parser *, struct token rest, int line);   /* file_forms.c */
 MUST_USE rc goose_directive(struct parser *, struct token rest, int line);
 /* Of dbmate's and goose's files: what the runner does by itself. */
-bool passes_over(const char *sql);
+bool passes_over(struct migration *, const char *sql);
 /* The first word of `rest`, cut off of it, to compare with names and to be shown. */
 #define WORD_SIZE 64
 void word_take(struct token *rest, char out[WORD_SIZE]);

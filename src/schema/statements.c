@@ -9,23 +9,12 @@
  */
 #include "schema/statements.h"
 #include "schema/guard.h"
+#include "schema/lint.h"
 #include "schema/rebuild.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Where in the text of the statement SQLite stopped, where it says so. */
-static int line_of(struct sconn *c, const struct statement *s) {
-    int line = s->line;
-#if SQLITE_VERSION_NUMBER >= 3038000
-    int at = sqlite3_error_offset(c->db);
-    for (int i = 0; i < at && s->sql[i]; i++) line += s->sql[i] == '\n';
-#else
-    (void)c;
-#endif
-    return line;
-}
 
 static rc still_open(struct sconn *c, const struct migration *m, const struct statement *s,
                      struct err *e) {
@@ -58,7 +47,8 @@ static rc run_sql(struct sconn *c, const struct migration *m, const struct state
     unsigned before = (unsigned)sqlite3_total_changes(c->db);
     guard_set(c, &g);
     int code = run_text(c, s->sql);
-    rc r = code == SQLITE_OK ? ok() : guard_error(c, &g, code, m, line_of(c, s), e);
+    rc r =
+        code == SQLITE_OK ? ok() : guard_error(c, &g, code, m, statement_error_line(c->db, s), e);
     guard_lift(c);
     *rows += (unsigned)sqlite3_total_changes(c->db) - before; /* an int that wraps */
     return is_ok(r) ? still_open(c, m, s, e) : r;
@@ -72,13 +62,21 @@ static rc run_rebuild(struct sconn *c, const struct migration *m, const struct s
     return ok();
 }
 
-rc statements_run(struct sconn *c, const struct migration *m, const struct section *section,
-                  int64_t *rows, struct err *e) {
+static rc run_each(struct sconn *c, const struct migration *m, const struct section *section,
+                   int64_t *rows, struct err *e) {
     for (size_t i = 0; i < section->count; i++) {
         const struct statement *s = &section->statements[i];
         TRY(s->rebuild ? run_rebuild(c, m, s, rows, e) : run_sql(c, m, s, rows, e));
     }
     return ok();
+}
+
+rc statements_run(struct sconn *c, const struct migration *m, const struct section *section,
+                  int64_t *rows, struct err *e) {
+    if (m->legacy_alter) sqlite3_db_config(c->db, SQLITE_DBCONFIG_LEGACY_ALTER_TABLE, 1, NULL);
+    rc r = run_each(c, m, section, rows, e);
+    if (m->legacy_alter) sqlite3_db_config(c->db, SQLITE_DBCONFIG_LEGACY_ALTER_TABLE, 0, NULL);
+    return r;
 }
 
 /* ---- verification ---- */
@@ -120,7 +118,7 @@ static rc verify_one(struct sconn *c, const struct migration *m, const struct st
     if (code == SQLITE_OK) r = check_form(st, m, s, e);
     if (code == SQLITE_OK && is_ok(r)) r = take_value(st, m, s, expect, &code, e);
     if (is_ok(r) && code != SQLITE_OK && code != SQLITE_DONE)
-        r = guard_error(c, &g, code, m, line_of(c, s), e);
+        r = guard_error(c, &g, code, m, statement_error_line(c->db, s), e);
     sqlite3_finalize(st);
     guard_lift(c);
     return r;

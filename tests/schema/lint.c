@@ -203,7 +203,7 @@ START_TEST(words_are_cut_between_characters) {
         json_t *j = lint_json(&(struct set){.at = &m, .count = 1}, &errors);
         ck_assert_uint_eq(json_array_size(j), 2);
         const char *words = json_string_value(json_object_get(json_array_get(j, 1), "words"));
-        ck_assert_msg(strstr(words, " is not run: a step is one transaction"), "%s", words);
+        ck_assert_msg(strstr(words, " is not run: the runner does"), "%s", words);
         words = json_string_value(json_object_get(json_array_get(j, 0), "words"));
         ck_assert_msg(strlen(words) > 290, "%s", words);
         json_decref(j);
