@@ -255,6 +255,58 @@ static bool run_and_kill_after(int64_t more, int later) {
     return WIFEXITED(status);
 }
 
+/* Its own process, at the beginning or the end of its nth statement. */
+static int events_left;
+static int kill_self(unsigned event, void *arg, void *a, void *b) {
+    (void)event, (void)arg, (void)a, (void)b;
+    if (--events_left == 0) kill(getpid(), SIGKILL);
+    return 0;
+}
+
+static bool run_and_die_at(int n) {
+    int status;
+    sqlite3_close(app);
+    pid_t child = fork();
+    if (child == 0) {
+        static hf_schema its;
+        static struct sconn its_conn;
+        struct err e;
+        box_open(&its, store_env());
+        rc r = sconn_open(&its, false, &its_conn, &e);
+        events_left = n;
+        sqlite3_trace_v2(its_conn.db, SQLITE_TRACE_STMT | SQLITE_TRACE_PROFILE, kill_self, NULL);
+        if (is_ok(r)) r = backfill_run(&its_conn, &migration, &section, 0, &report, &e);
+        _exit(is_ok(r) ? 0 : 1);
+    }
+    waitpid(child, &status, 0);
+    app_open();
+    ck_assert(WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
+    return WIFEXITED(status);
+}
+
+START_TEST(killed_at_each_statement_a_row_and_its_checkpoint_are_one) {
+    int n = 1;
+    sconn_close(&conn);
+    sql("CREATE TABLE k(id INTEGER PRIMARY KEY, n)");
+    write_backfill("k", "id", NULL, 10);
+    section.target_ms = 60000;
+    for (bool ended = false; !ended; n++) {
+        sql("DELETE FROM k; DROP TABLE IF EXISTS holdfast_backfill;"
+            "DROP TABLE IF EXISTS holdfast_schema");
+        sql(SEQUENCE "INSERT INTO k SELECT i, 0 FROM s WHERE i < -20");
+        ended = run_and_die_at(n);
+        if (number(app, "SELECT count(*) FROM sqlite_master WHERE name = 'holdfast_backfill'"))
+            ck_assert_msg(number(app, "SELECT (SELECT sum(n) FROM k) ="
+                                      " coalesce((SELECT rows FROM holdfast_backfill), 0)"),
+                          "at %d", n);
+        else ck_assert_int_eq(number(app, "SELECT sum(n) FROM k"), 0);
+        if (!ended) ck_assert(run_and_die_at(0));
+        ck_assert_int_eq(number(app, "SELECT count(*) FROM k WHERE n = 1"), 40);
+    }
+    ck_assert_int_gt(n, 50);
+}
+END_TEST
+
 START_TEST(killed_anywhere_it_goes_on_behind_the_last_batch) {
     sql("CREATE TABLE k(id TEXT PRIMARY KEY, n DEFAULT 0, x)");
     sql("WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < 10000)"
@@ -269,13 +321,13 @@ START_TEST(killed_anywhere_it_goes_on_behind_the_last_batch) {
     unsigned seed = 1;
     for (;;) {
         seed = seed * 1103515245 + 12345;
-        if (run_and_kill_after(1 + seed / 65536 % 500, (int)(seed / 65536 % 97))) break;
+        if (run_and_kill_after(1 + seed / 65536 % 150, (int)(seed / 65536 % 397))) break;
         kills++;
         ck_assert_int_eq(number(app, "SELECT rows FROM holdfast_backfill"),
                          number(app, "SELECT sum(n) FROM k"));
         ck_assert_int_le(number(app, "SELECT max(n) FROM k"), 1);
     }
-    ck_assert_int_ge(kills, 10);
+    ck_assert_int_ge(kills, 20);
     ck_assert_int_eq(number(app, "SELECT count(*) FROM k WHERE n = 1"), 10000);
 }
 END_TEST
@@ -353,6 +405,7 @@ int main(void) {
     tcase_add_unchecked_fixture(t, temp_setup, temp_teardown);
     tcase_add_checked_fixture(t, box_setup, box_teardown);
     tcase_add_test(t, writers_go_on_beside_it);
+    tcase_add_test(t, killed_at_each_statement_a_row_and_its_checkpoint_are_one);
     tcase_add_test(t, killed_anywhere_it_goes_on_behind_the_last_batch);
     tcase_add_test(t, told_to_stop_it_ends_between_two_batches);
     tcase_add_test(t, a_batch_that_fails_leaves_those_before_it);

@@ -197,6 +197,35 @@ START_TEST(pins_that_cannot_be_read_are_not_written_over) {
 }
 END_TEST
 
+/* Retention that had read the pins before: it takes the newest state when the pin is written. */
+static struct env raced;
+static struct env_files raced_files;
+static rc rename_and_take(struct env *env, const char *from, const char *to, bool replace,
+                          struct err *e) {
+    char command[TEMP_PATH * 2];
+    snprintf(command, sizeof command, "cd '%s/ltx/0' && rm \"$(ls | tail -1)\"", replica);
+    if (strstr(to, "pins.json")) ck_assert_int_eq(system(command), 0);
+    return store_env()->files->rename(env, from, to, replace, e);
+}
+
+START_TEST(a_state_that_retention_has_just_taken_is_no_restore_point) {
+    struct restore_point p;
+    to_directory();
+    for (int i = 0; i < 10; i++) {
+        sql("INSERT INTO t VALUES (1)");
+        OK(safety_wait(&box, true, 10000, e));
+    }
+    raced = *store_env();
+    raced_files = *raced.files;
+    raced_files.rename = rename_and_take;
+    raced.files = &raced_files;
+    box.env = &raced;
+    CODE(restore_point_make(&conn, "before-1-run", &p, e), RC_NOTFOUND);
+    says("restore point before-1-run at file://");
+    end_replication();
+}
+END_TEST
+
 static int level0_count(struct store *store) {
     struct listing l = {0};
     int n = 0;
@@ -262,6 +291,7 @@ int main(void) {
     tcase_add_test(t, pins_of_others_are_left_and_old_pairs_go);
     ADD_ROWS(t, pins_that_cannot_be_read_are_not_written_over, broken_pins);
     tcase_add_test(t, retention_leaves_a_restore_point);
+    tcase_add_test(t, a_state_that_retention_has_just_taken_is_no_restore_point);
     suite_add_tcase(s, t);
     return run_suite(s);
 }

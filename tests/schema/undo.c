@@ -313,6 +313,24 @@ START_TEST(a_lock_that_is_never_free_is_not_waited_for_for_ever) {
 }
 END_TEST
 
+START_TEST(it_takes_turns_with_who_changes_the_schema) {
+    struct lock *its;
+    fill(100);
+    to_directory();
+    migrate("a");
+    OK(lock_open(store_env(), app_path, &its, e));
+    OK(lock_take(its, LOCK_TURN, false, e));
+    box.options.timeout_ms = 20;
+    undo_is_refused(RC_TIMEOUT, "");
+    lock_close(its);
+    undo_is_done(false);
+    OK(lock_open(store_env(), app_path, &its, e));
+    OK(lock_take(its, LOCK_TURN, false, e)); /* it is given back */
+    lock_close(its);
+    end_replication();
+}
+END_TEST
+
 static void damage(const char *what) {
     char command[TEMP_PATH * 2];
     snprintf(command, sizeof command,
@@ -436,6 +454,7 @@ int main(void) {
     tcase_add_test(t, without_a_restore_point_there_is_nothing_to_undo);
     tcase_add_test(t, a_commit_between_the_look_and_the_lock_is_seen);
     tcase_add_test(t, a_lock_that_is_never_free_is_not_waited_for_for_ever);
+    tcase_add_test(t, it_takes_turns_with_who_changes_the_schema);
     ADD_ROWS(t, a_replica_that_is_damaged_harms_nothing, damages);
     tcase_add_test(t, without_room_nothing_is_begun);
     tcase_add_test(t, killed_anywhere_it_is_the_old_or_the_new);
