@@ -370,6 +370,17 @@ START_TEST(a_generated_column_takes_no_value) {
 }
 END_TEST
 
+/* A false alarm of 3.40.0 to 3.41.0: where the key of a table WITHOUT ROWID is not its first
+ * column, integrity_check looks at the wrong one for NOT NULL and for STRICT. */
+START_TEST(integrity_check_may_be_wrong_about_tables_without_rowid) {
+    run("CREATE TABLE t(a NOT NULL, k PRIMARY KEY) WITHOUT ROWID; INSERT INTO t VALUES (1, 2)");
+    int version = sqlite3_libversion_number();
+    ck_assert_int_eq(strcmp(gives_on(db, "PRAGMA integrity_check"), "ok") != 0,
+                     version >= 3040000 && version < 3041001);
+    GIVES("SELECT * FROM t", "1 2");
+}
+END_TEST
+
 /* ---- triggers ---- */
 
 static void with_log(void) {
@@ -500,6 +511,7 @@ int main(void) {
     tcase_add_test(t, a_rowid_is_kept_only_when_it_is_copied);
     tcase_add_test(t, vacuum_gives_other_rowids_where_no_column_is_called_so);
     tcase_add_test(t, a_generated_column_takes_no_value);
+    tcase_add_test(t, integrity_check_may_be_wrong_about_tables_without_rowid);
     tcase_add_test(t, replace_fires_delete_triggers_only_with_recursive_triggers);
     tcase_add_test(t, through_a_view_no_changes_are_counted);
     tcase_add_test(t, two_tables_that_keep_each_other_write_once_too_often);
