@@ -518,7 +518,9 @@ static void lint_replace(struct linter *l, const struct statement *s) {
          before = t, t = token_next(&at)) {
         const char *next = at;
         if (!token_is(t, "REPLACE")) continue;
-        if (!token_is(before, "OR") && !token_is(token_next(&next), "INTO")) continue;
+        const struct token then = token_next(&next);
+        const bool calls = then.length == 1 && *then.at == '('; /* the function */
+        if (!token_is(then, "INTO") && (!token_is(before, "OR") || calls)) continue;
         tell(l, line_at(s, t.at), false, "replace",
              "it deletes rows without DELETE triggers: INSERT ... ON CONFLICT DO UPDATE does not");
         return;

@@ -152,6 +152,8 @@ static const struct {
     {"INSERT INTO a VALUES ((SELECT 1));", ""},
     {"INSERT OR REPLACE INTO a VALUES (1);", "1:replace"},
     {"REPLACE INTO a VALUES (1);", "1:replace"},
+    {"UPDATE OR REPLACE a SET b = 1 WHERE b = 2;", "1:replace"},
+    {"CREATE VIEW v AS SELECT a OR replace(a, 'x', '') FROM t;", ""},
     {"SELECT replace(a, b, c);", ""},
     {"CREATE TRIGGER t AFTER INSERT ON a BEGIN\nREPLACE INTO b VALUES (1); END;", "2:replace"},
     {"CREATE UNIQUE INDEX a ON b(c);", "1:unique"},
