@@ -416,18 +416,18 @@ typedef struct hf_schema_options {
     void *event_arg;
 } hf_schema_options;
 
-/* Of a database by its path, or of a store, whose files are then those. Nothing is written. `noise`:
- * NULL: none; HF_NOTFOUND: no database. HF_CORRUPT: a migration cannot be read: file and line.
- * HF_USAGE: migrations of noise, and no noise. A store must outlive its handle. */
+/* Of a database by its path, or of a store, whose files are then those. Nothing is written.
+ * `noise`: NULL: none; HF_NOTFOUND: no database. HF_CORRUPT: a migration cannot be read: file and
+ * line. HF_USAGE: migrations of noise, and no noise. A store must outlive its handle. */
 HF_API int hf_schema_open(const char *path, const char *noise, const hf_schema_options *,
                           hf_schema **out);
 HF_API int hf_schema_of(hf_store *, const hf_schema_options *, hf_schema **out);
 HF_API void hf_schema_close(hf_schema *); /* NULL is fine */
 
-/* From now until the close this program counts as a client that knows the newest of its migrations:
- * no contract of a newer one passes meanwhile. HF_UNFIT: the schema is newer than this program may
- * write. Where the handle is of a store each write transaction asks that again. One row is written,
- * in noise where there is one. */
+/* From now until the close this program counts as a client that knows the newest of its migrations
+ * (none yet: an array that is empty): no contract of a newer one passes meanwhile. HF_UNFIT: the
+ * schema is newer than this program may write. Where the handle is of a store each write
+ * transaction asks that again. One row is written, in noise where there is one. */
 HF_API int hf_schema_join(hf_schema *);
 
 typedef struct hf_schema_run {
@@ -445,13 +445,14 @@ typedef struct hf_schema_run {
     const char *keep; /* rehearse: a directory in which the copies stay; NULL: they are removed */
 } hf_schema_run;
 
-/* Each gives one object of JSON, to be freed with hf_free; docs/schema.md 6 has their members. `json`
- * may be NULL.
+/* Each gives one object of JSON, to be freed with hf_free; docs/schema.md 6 has their members.
+ * `json` may be NULL.
  *
  * Applies what is not applied, in order. One process does, and others wait for it. HF_OK though a
- * contract waits: "waits" says for what. HF_CONFLICT: a file was edited, is missing or out of order;
- * a verification failed; rows would lose their parents. HF_UNFIT: the database is newer than this
- * program. HF_TIMEOUT, HF_FULL, ... : the database is as it was before the step that failed. */
+ * contract waits: "waits" says for what. HF_CONFLICT: a file was edited, is missing or out of
+ * order; a verification failed; rows would lose their parents. HF_UNFIT: the database is newer than
+ * this program. HF_TIMEOUT, HF_FULL, ... : the database is as it was before the step that
+ * failed. */
 HF_API int hf_schema_apply(hf_schema *, const hf_schema_run *, char **json);
 HF_API int hf_schema_revert(hf_schema *, const hf_schema_run *, char **json); /* before contract */
 HF_API int hf_schema_down(hf_schema *, const hf_schema_run *, char **json);   /* after it */

@@ -133,10 +133,10 @@ static rc take_arguments(sqlite3_value **values, struct client_of *out, struct e
                        "holdfast_schema_join(app, version): app is a text, as the"
                        " program is called to others");
     out->version = sqlite3_value_int64(values[1]);
-    if (sqlite3_value_type(values[1]) != SQLITE_INTEGER || out->version <= 0)
+    if (sqlite3_value_type(values[1]) != SQLITE_INTEGER || out->version < 0)
         return err_set(e, RC_USAGE,
                        "holdfast_schema_join(app, version): version is a number, that"
-                       " of the newest migration that the program knows");
+                       " of the newest migration that the program knows; 0: none yet");
     snprintf(out->app, sizeof out->app, "%s", app);
     return ok();
 }

@@ -37,7 +37,7 @@ void hf_schema_close(hf_schema *s) {
 static rc join(hf_schema *s, struct err *e) {
     int64_t version = set_newest(&s->set);
     if (s->presence) return err_set(e, RC_USAGE, "%s: this handle has joined already", s->path);
-    if (!version)
+    if (!s->has_migrations)
         return err_set(e, RC_USAGE,
                        "%s: a program without migrations knows no schema: set .dir or"
                        " .migrations",

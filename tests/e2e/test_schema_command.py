@@ -218,7 +218,7 @@ def test_an_older_program_is_refused_before_its_first_write_and_while_it_runs(bo
     ("SELECT holdfast_schema_join('', 5)", "usage: holdfast_schema_join(app, version): app is a text"),
     ("SELECT holdfast_schema_join(5, 5)", "app is a text"),
     ("SELECT holdfast_schema_join('a', 'b')", "version is a number"),
-    ("SELECT holdfast_schema_join('a', 0)", "version is a number"),
+    ("SELECT holdfast_schema_join('a', -1)", "version is a number"),
     ("SELECT holdfast_schema_join('a')", "wrong number of arguments"),
     ("SELECT holdfast_schema_join('another', 9)", "this connection has joined as 'control 40'"),
     ("SELECT holdfast_schema_join('control 40', 9)", "which knows 20260820090000"),

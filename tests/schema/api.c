@@ -170,6 +170,23 @@ START_TEST(without_migrations_it_can_be_looked_and_not_changed) {
 }
 END_TEST
 
+/* The release before the first migration: later ones must not take away what it needs. */
+START_TEST(who_has_no_migrations_yet_can_join) {
+    static const hf_migration none[] = {{NULL, NULL}}, drop[] = {{"1_t", "CREATE TABLE t(a);"},
+                                                                 {"2_drop", "DROP TABLE t;"},
+                                                                 {NULL, NULL}};
+    hf_schema *s = opened(none, "the first"), *next = opened(drop, "the second");
+    FINE(hf_schema_join(s));
+    ck_assert_int_eq(applied(next, NULL), 1); /* the other one waits */
+    hf_schema_close(s);
+    ck_assert_int_eq(applied(next, NULL), 1);
+    s = opened(none, "the first");
+    SAYS(hf_schema_join(s), HF_UNFIT, "newer");
+    hf_schema_close(s);
+    hf_schema_close(next);
+}
+END_TEST
+
 /* ---- what they give ---- */
 
 START_TEST(each_start_of_a_program_applies_what_is_new_and_writes_nothing_else) {
@@ -366,6 +383,7 @@ int main(void) {
     tcase_add_test(c, arguments_that_cannot_be_are_named);
     ADD_ROWS(c, a_run_that_cannot_be_does_nothing, runs);
     tcase_add_test(c, without_migrations_it_can_be_looked_and_not_changed);
+    tcase_add_test(c, who_has_no_migrations_yet_can_join);
     tcase_add_test(c, each_start_of_a_program_applies_what_is_new_and_writes_nothing_else);
     tcase_add_test(c, a_run_ends_at_the_phase_that_was_asked_for_and_can_be_reverted);
     tcase_add_test(c, what_differs_is_given_with_the_error);
