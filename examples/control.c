@@ -10,17 +10,20 @@
  *     POST   /seen    {"node": "n1", "rx": 100, "tx": 20}                 204
  *     GET    /stats                                                       200 {"records": ...}
  *
- * Records (nodes, keys, policies) are JSON in the key-value table of the main database, under
- * KIND/ID. What may be lost (when a node was last seen, what it sent) is a table of noise, which is
- * never uploaded: after a restore it begins empty.
+ * Records (keys, policies) are JSON in the key-value table of the main database, under KIND/ID.
+ * Nodes have been that, too, and have become rows of a table while the service ran: see RELEASE.
+ * What may be lost (when a node was last seen, what it sent) is a table of noise, which is never
+ * uploaded: after a restore it begins empty.
  *
  * Why each answer to a change waits, a refusal too: it says what is in the database, and somebody
  * will rely on that. By then it is at the destinations, and the machine may burn at the next
  * instruction. Whoever got no answer sends the request again: the same record twice is one record.
  */
+#include "control_schema.h"
 #include "http.h"
 
 #include <holdfast.h>
+#include <pthread.h>
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -35,7 +38,21 @@
 #define BAD_REQUEST -1 /* beside the codes of holdfast.h */
 #define COUNT(array) (int)(sizeof(array) / sizeof(array)[0])
 
+/* How the nodes came to be a table: three releases after one that knew only keys, each with the
+ * migration of its number. A new one is started beside the old one, on the same database, and then
+ * that one is ended; so each must bear what the releases beside it write.
+ *
+ *     0  nodes are keys
+ *     1  the same; triggers keep a table of them, which SQL may read
+ *     2  nodes are rows; triggers keep the keys, for a release 1 that still runs
+ *     3  the same; the keys are deleted, once nobody runs that would write them
+ */
+#ifndef RELEASE
+#define RELEASE 3
+#endif
+
 static hf_store *store;
+static hf_schema *schema;
 
 struct request {
     struct http *http;
@@ -108,11 +125,90 @@ static int add_by_field(struct request *r, const char *prefix, const char *path,
     return hf_kv_find(r->tx, &find, add_record, r);
 }
 
+/* ---- nodes as rows ---- */
+
+#define IS_ROWS(kind) (RELEASE >= 2 && (kind) == &kinds[0])
+#define NODE "SELECT v.kv_value FROM main.node JOIN main.node_value AS v USING (name) "
+
+static int add_nodes(struct request *r, json_t *out, const char *sql, const char *value) {
+    sqlite3_stmt *row;
+    int code = hf_query(r->tx, &row, sql, value ? "s" : "", value);
+    while (!code && (code = hf_step(r->tx, row)) == HF_ROW) {
+        json_t *node = json_loads((const char *)sqlite3_column_text(row, 0), 0, NULL);
+        code = json_array_append_new(out, node) == 0 ? HF_OK : HF_NOMEM;
+    }
+    return code;
+}
+
+/* Into `out`; there is one, or none. */
+static int find_node(struct request *r, json_t *out, const char *name) {
+    char key[KEY_MAX];
+    int code = make_key(r, key, "node/", name);
+    if (!code) code = add_nodes(r, out, NODE "WHERE node.name = ?", name);
+    if (code || json_array_size(out)) return code;
+    return refuse(r, HF_NOTFOUND, "there is no %s", key);
+}
+
+static int get_nodes(struct request *r) {
+    const char *field = r->http->field, *value = r->http->value;
+    if (!field) return add_nodes(r, r->http->out, NODE "ORDER BY node.name LIMIT 1000", NULL);
+    if (strcmp(field, "name") == 0) return find_node(r, r->http->out, value);
+    if (strcmp(field, "ip") == 0)
+        return add_nodes(r, r->http->out, NODE "WHERE node.ip = ?", value);
+    if (strcmp(field, "user") == 0)
+        return add_nodes(r, r->http->out, NODE "WHERE node.user = ? LIMIT 1000", value);
+    return refuse(r, BAD_REQUEST, "there is no index on '%.50s'", field);
+}
+
+/* Two members have columns; what else a node says of itself is kept as JSON. */
+static int insert_node(struct request *r) {
+    static const char *const columns[] = {"ip", "user"};
+    json_t *rest = json_copy(r->http->in);
+    int code = HF_OK;
+    for (int i = 0; i < COUNT(columns); i++) {
+        const json_t *member = json_object_get(rest, columns[i]);
+        if (json_is_string(member)) json_object_del(rest, columns[i]);
+        else if (member && !json_is_null(member))
+            code = refuse(r, BAD_REQUEST, "%s: not a text", columns[i]);
+    }
+    char *extra = json_dumps(rest, JSON_COMPACT | JSON_SORT_KEYS);
+    if (!code)
+        code = extra ? hf_run(r->tx,
+                              "INSERT INTO main.node(name, ip, user, extra) VALUES (?, ?, ?, ?)",
+                              "ssss", text_of(r->http->in, "name"), text_of(r->http->in, "ip"),
+                              text_of(r->http->in, "user"), extra)
+                     : HF_NOMEM;
+    free(extra);
+    json_decref(rest);
+    return code;
+}
+
+static int put_node(struct request *r) {
+    json_t *there = json_array();
+    int code = find_node(r, there, text_of(r->http->in, "name"));
+    if (code == HF_NOTFOUND) {
+        r->http->error[0] = 0;
+        code = insert_node(r);
+    } else if (!code && !json_equal(json_array_get(there, 0), r->http->in))
+        code =
+            refuse(r, HF_CONFLICT, "node/%s is there, and differs", text_of(r->http->in, "name"));
+    json_decref(there);
+    return code;
+}
+
+static int delete_node(struct request *r) {
+    int code = hf_run(r->tx, "DELETE FROM main.node WHERE name = ?", "s", r->http->value);
+    return code || hf_changes(r->tx)
+               ? code
+               : refuse(r, HF_NOTFOUND, "there is no node/%s", r->http->value);
+}
+
 /* ---- requests: each runs in a transaction of its route's scope, which commits if it is 0 ---- */
 
 static int get_records(struct request *r) {
     hf_scan all = {.size = sizeof all, .prefix = r->kind->prefix, .limit = PAGE};
     r->http->out = json_array();
+    if (IS_ROWS(r->kind)) return get_nodes(r);
     if (!r->http->field) return hf_kv_scan(r->tx, &all, add_record, r);
     if (strcmp(r->http->field, r->kind->id) == 0)
         return add_by_id(r, r->kind->prefix, r->http->value);
@@ -125,9 +221,12 @@ static int get_records(struct request *r) {
 static int node_exists(struct request *r, const char *name) {
     char key[KEY_MAX], *value = NULL;
     size_t bytes;
+    json_t *there = json_array();
     int code = make_key(r, key, "node/", name);
-    if (!code) code = hf_kv_get(r->tx, key, &value, &bytes);
+    if (!code && RELEASE >= 2) code = find_node(r, there, name);
+    else if (!code) code = hf_kv_get(r->tx, key, &value, &bytes);
     hf_free(value);
+    json_decref(there);
     return code == HF_NOTFOUND ? refuse(r, code, "there is no %s", key) : code;
 }
 
@@ -148,10 +247,11 @@ static int put_record(struct request *r) {
     int code = make_key(r, key, r->kind->prefix, text_of(r->http->in, r->kind->id));
     if (!code && r->kind->of_node) code = node_exists(r, text_of(r->http->in, "node"));
     if (code) return code;
+    r->http->out = json_incref(r->http->in);
+    if (IS_ROWS(r->kind)) return put_node(r);
     char *text = json_dumps(r->http->in, JSON_COMPACT | JSON_SORT_KEYS);
     code = text ? put_once(r, key, text) : HF_NOMEM;
     free(text);
-    r->http->out = json_incref(r->http->in);
     return code;
 }
 
@@ -161,7 +261,7 @@ static int delete_record(struct request *r) {
     if (!r->http->field || strcmp(r->http->field, r->kind->id) != 0)
         return refuse(r, BAD_REQUEST, "say which one: ?%s=", r->kind->id);
     int code = make_key(r, key, r->kind->prefix, r->http->value);
-    if (!code) code = hf_kv_delete(r->tx, key);
+    if (!code) code = IS_ROWS(r->kind) ? delete_node(r) : hf_kv_delete(r->tx, key);
     for (int i = 0; !code && r->kind == &kinds[0] && i < COUNT(kinds); i++)
         if (kinds[i].of_node)
             code = hf_run(r->tx,
@@ -208,8 +308,11 @@ static int get_stats(struct request *r) {
                              "transactions", labels);
     if (!r->http->out) return HF_NOMEM;
     int code = add_numbers(r, records,
-                           "SELECT substr(Key, 1, instr(Key, '/') - 1), count(*)"
-                           " FROM main.DBX GROUP BY 1");
+                           RELEASE >= 2 ? "SELECT substr(Key, 1, instr(Key, '/') - 1), count(*)"
+                                          " FROM main.DBX WHERE Key NOT LIKE 'node/%' GROUP BY 1"
+                                          " UNION ALL SELECT 'node', count(*) FROM main.node"
+                                        : "SELECT substr(Key, 1, instr(Key, '/') - 1), count(*)"
+                                          " FROM main.DBX GROUP BY 1");
     if (!code)
         code = add_numbers(r, traffic,
                            "SELECT 'nodes', count(*) FROM noise.seen UNION ALL"
@@ -242,6 +345,88 @@ static int serve(hf_tx *tx, void *arg) {
     return r->route->serve(r);
 }
 
+/* ---- beside the release before ---- */
+
+/* Two things must wait until that one has ended: it replicates the database, and only one can; and
+ * what it needs of the schema cannot be taken away. */
+static struct {
+    const char *const *urls; /* where to replicate; ends with NULL */
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool replicates, ending; /* under the lock */
+} turn = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+
+static void print_event(void *arg, const char *name, const char *const *pairs, int count) {
+    (void)arg;
+    flockfile(stderr);
+    fprintf(stderr, "%s", name);
+    for (int i = 0; i + 1 < count; i += 2) fprintf(stderr, " %s=%s", pairs[i], pairs[i + 1]);
+    fprintf(stderr, "\n");
+    funlockfile(stderr);
+}
+
+static struct timespec in_ms(int64_t ms) {
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    ms += t.tv_nsec / 1000000;
+    return (struct timespec){t.tv_sec + ms / 1000, ms % 1000 * 1000000};
+}
+
+/* Before a change is answered: what was committed beside the other one is shipped by this one. */
+static int wait_for_turn(void) {
+    struct timespec end = in_ms(30000);
+    int code = HF_OK;
+    pthread_mutex_lock(&turn.lock);
+    while (!code && !turn.replicates)
+        if (pthread_cond_timedwait(&turn.changed, &turn.lock, &end)) code = HF_TIMEOUT;
+    pthread_mutex_unlock(&turn.lock);
+    return code;
+}
+
+/* HF_BUSY: the other one does. */
+static int replicate(void) {
+    hf_replicate_options o = {.size = sizeof o, .socket = 1, .event = print_event};
+    if (!*turn.urls || hf_store_source(store)) return HF_OK;
+    int code = hf_store_replicate(store, turn.urls, &o);
+    if (code) return code;
+    pthread_mutex_lock(&turn.lock);
+    turn.replicates = true;
+    pthread_cond_broadcast(&turn.changed);
+    pthread_mutex_unlock(&turn.lock);
+    return HF_OK;
+}
+
+/* HF_BUSY: something has to wait for the other one. */
+static int take_turn(bool at_start) {
+    char *json = NULL;
+    int code = replicate(), busy = code == HF_BUSY ? HF_BUSY : HF_OK;
+    if (busy && !at_start) return busy;
+    if (!code || busy) code = hf_schema_apply(schema, NULL, &json);
+    json_t *said = json ? json_loads(json, 0, NULL) : NULL;
+    if (json_array_size(json_object_get(said, "waits"))) busy = HF_BUSY;
+    json_decref(said);
+    hf_free(json);
+    return code ? code : busy;
+}
+
+static void *take_turn_later(void *arg) {
+    int code = HF_BUSY;
+    pthread_mutex_lock(&turn.lock);
+    while ((code == HF_BUSY || code == HF_TIMEOUT) && !turn.ending) {
+        struct timespec again = in_ms(200);
+        pthread_cond_timedwait(&turn.changed, &turn.lock, &again);
+        pthread_mutex_unlock(&turn.lock);
+        code = take_turn(false);
+        pthread_mutex_lock(&turn.lock);
+    }
+    pthread_mutex_unlock(&turn.lock);
+    if (code && code != HF_BUSY && code != HF_TIMEOUT) {
+        fprintf(stderr, "control: %s\n", hf_errmsg());
+        kill(getpid(), SIGTERM);
+    }
+    return arg;
+}
+
 /* The request in a transaction, and until all that it saw is safe. */
 static int run(struct request *r) {
     int scope = r->route->scope;
@@ -249,8 +434,10 @@ static int run(struct request *r) {
                      : hf_read(store, r->route->why, serve, r);
     if (code && !r->http->error[0])
         snprintf(r->http->error, sizeof r->http->error, "%s", hf_errmsg());
-    if (!(scope & HF_MAIN) || !hf_store_source(store)) return code;
-    int lost = hf_wait(store, NULL, &(hf_wait_options){sizeof(hf_wait_options), .flush = 1});
+    if (!(scope & HF_MAIN) || !*turn.urls) return code;
+    int lost = wait_for_turn();
+    if (lost) return refuse(r, lost, "the release before this one does not end");
+    lost = hf_wait(store, NULL, &(hf_wait_options){sizeof(hf_wait_options), .flush = 1});
     if (!lost) return code;
     snprintf(r->http->error, sizeof r->http->error, "%s", hf_errmsg());
     if (lost == HF_FENCED) kill(getpid(), SIGTERM); /* another process is the service now */
@@ -262,8 +449,8 @@ static unsigned status_of(const struct request *r, int code) {
         int code;
         unsigned status;
     } refusals[] = {
-        {BAD_REQUEST, 400}, {HF_NOTFOUND, 404}, {HF_CONFLICT, 409},
-        {HF_TIMEOUT, 504},  {HF_FENCED, 503},   {HF_FULL, 507},
+        {BAD_REQUEST, 400}, {HF_NOTFOUND, 404}, {HF_CONFLICT, 409}, {HF_TIMEOUT, 504},
+        {HF_FENCED, 503},   {HF_UNFIT, 503},    {HF_FULL, 507},
     };
     for (int i = 0; i < COUNT(refusals); i++)
         if (refusals[i].code == code) return refusals[i].status;
@@ -293,16 +480,19 @@ static unsigned answer(struct http *h) {
 
 /* ---- start and end ---- */
 
-static void print_event(void *arg, const char *name, const char *const *pairs, int count) {
-    (void)arg;
-    flockfile(stderr);
-    fprintf(stderr, "%s", name);
-    for (int i = 0; i + 1 < count; i += 2) fprintf(stderr, " %s=%s", pairs[i], pairs[i + 1]);
-    fprintf(stderr, "\n");
-    funlockfile(stderr);
+/* From now on no later release takes away what this one needs; and is what it needs there yet? */
+static int join_schema(void) {
+    hf_migration known[COUNT(migrations)] = {{0}};
+    memcpy(known, migrations, RELEASE * sizeof *known);
+    hf_schema_options o = {.size = sizeof o, .migrations = known, .event = print_event};
+    char app[30];
+    snprintf(app, sizeof app, "control %d", RELEASE);
+    o.app = app;
+    int code = hf_schema_of(store, &o, &schema);
+    return code ? code : hf_schema_join(schema);
 }
 
-static int open_store(const char *path, const char *const *urls) {
+static int open_store(const char *path) {
     hf_replicate_options replication = {.size = sizeof replication, .event = print_event};
     hf_store_options options = {
         .size = sizeof options,
@@ -312,12 +502,27 @@ static int open_store(const char *path, const char *const *urls) {
         .event = print_event,
     };
     int code = HF_OK, restored;
-    if (*urls) code = hf_restore_if_missing(path, urls, &replication, &restored);
+    if (*turn.urls) code = hf_restore_if_missing(path, turn.urls, &replication, &restored);
     if (!code) code = hf_store_open(path, &options, &store);
-    if (!code && *urls) code = hf_store_replicate(store, urls, &replication);
-    for (const struct kind *k = kinds; k < kinds + COUNT(kinds); k++)
+    if (!code) code = join_schema();
+    for (const struct kind *k = kinds + (RELEASE >= 3); k < kinds + COUNT(kinds); k++)
         for (int i = 0; !code && i < COUNT(k->index) && k->index[i].path; i++)
             code = hf_kv_index(store, k->prefix, k->index[i].path, k->index[i].flags | HF_ABSENT);
+    return code;
+}
+
+static int serve_until(int port, const sigset_t *stop) {
+    pthread_t later;
+    int code = take_turn(true);
+    if (code && code != HF_BUSY) return code;
+    bool begun = code == HF_BUSY && pthread_create(&later, NULL, take_turn_later, NULL) == 0;
+    code = http_serve(port, stop, answer) ? HF_IO : HF_OK;
+    if (!begun) return code;
+    pthread_mutex_lock(&turn.lock);
+    turn.ending = true;
+    pthread_cond_broadcast(&turn.changed);
+    pthread_mutex_unlock(&turn.lock);
+    pthread_join(later, NULL);
     return code;
 }
 
@@ -331,9 +536,12 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: control DB PORT [URL...]\n");
         return 2;
     }
-    int code = open_store(argv[1], (const char *const *)argv + 3);
-    int failed = code || http_serve(atoi(argv[2]), &stop, answer);
-    if (!code) code = hf_store_close(store); /* ships what is left */
-    if (code) fprintf(stderr, "control: %s\n", hf_errmsg());
-    return code || failed;
+    turn.urls = (const char *const *)argv + 3;
+    int failed = open_store(argv[1]);
+    if (!failed) failed = serve_until(atoi(argv[2]), &stop);
+    if (failed) fprintf(stderr, "control: %s\n", hf_errmsg());
+    hf_schema_close(schema);
+    int code = hf_store_close(store); /* ships what is left */
+    if (code && !failed) fprintf(stderr, "control: %s\n", hf_errmsg());
+    return code ? code : failed;
 }

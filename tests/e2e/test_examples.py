@@ -270,8 +270,8 @@ def test_control_ends_at_sigterm_with_everything_shipped(box, control):
     play(control, GOOD)
     control.process.send_signal(signal.SIGTERM)
     control.end(0)
-    rows = box.sql("SELECT Key FROM DBX ORDER BY Key", db=box.restore())
-    assert [key for (key,) in rows] == ["key/k2", "node/n2", "node/n3", "policy/p1"]
+    rows = box.sql("SELECT Key FROM DBX UNION ALL SELECT name FROM node ORDER BY 1", db=box.restore())
+    assert [key for (key,) in rows] == ["key/k2", "n2", "n3", "policy/p1"]
 
 
 @NO_REPLICA
