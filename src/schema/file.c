@@ -148,12 +148,11 @@ rc statement_add(struct parser *p, char *sql, struct rebuild *r, int line) {
 
 /* CREATE TABLE of that name, and no IF NOT EXISTS, TEMP or AS SELECT. */
 static bool creates_table(const char *sql, const char *table) {
+    char name[256];
     const char *at = sql;
     if (!token_is(token_next(&at), "CREATE") || !token_is(token_next(&at), "TABLE")) return false;
-    char *name = token_identifier(token_next(&at));
-    bool same = name && strcasecmp(name, table) == 0 && token_is(token_next(&at), "(");
-    free(name);
-    return same;
+    return token_plain(token_next(&at), name, sizeof name) == strlen(table) &&
+           strcasecmp(name, table) == 0 && token_is(token_next(&at), "(");
 }
 
 static rc statement_end(struct parser *p) {

@@ -115,8 +115,11 @@ struct token {
     size_t length;
 };
 struct token token_next(const char **at);
-bool token_is(struct token, const char *word); /* in any case */
+bool token_is(struct token, const char *word);             /* in any case */
+bool token_is_one(struct token, const char *const *words); /* of those, ended by NULL */
 /* An identifier without its quotes; NULL: no memory. */
 char *token_identifier(struct token);
+/* The same, cut where `size` ends; how long it is. */
+size_t token_plain(struct token, char *out, size_t size);
 
 #endif

@@ -103,17 +103,26 @@ bool token_is(struct token t, const char *word) {
     return strlen(word) == t.length && strncasecmp(t.at, word, t.length) == 0;
 }
 
-char *token_identifier(struct token t) {
-    char *out = malloc(t.length + 1);
-    if (!out) return NULL;
-    size_t n = 0;
+bool token_is_one(struct token t, const char *const *words) {
+    while (*words && !token_is(t, *words)) words++;
+    return *words != NULL;
+}
+
+size_t token_plain(struct token t, char *out, size_t size) {
     const bool is_quoted = t.length > 1 && strchr("'\"`[", *t.at);
-    const char quote = *t.at == '[' ? 0 : *t.at;
-    for (size_t i = is_quoted; i < t.length - is_quoted; i++) {
-        out[n++] = t.at[i];
+    const char quote = is_quoted && *t.at != '[' ? *t.at : 0;
+    size_t n = 0;
+    for (size_t i = is_quoted; i < t.length - is_quoted; i++, n++) {
+        if (n + 1 < size) out[n] = t.at[i];
         if (is_quoted && t.at[i] == quote) i++; /* doubled */
     }
-    out[n] = 0;
+    out[n < size ? n : size - 1] = 0;
+    return n;
+}
+
+char *token_identifier(struct token t) {
+    char *out = malloc(t.length + 1);
+    if (out) token_plain(t, out, t.length + 1);
     return out;
 }
 

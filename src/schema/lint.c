@@ -36,7 +36,7 @@
  */
 #include "schema/lint.h"
 
-#include "schema/file_parts.h"
+#include "schema/deeds.h"
 #include "store/kv.h"
 
 #include <sqlite3.h>
@@ -56,6 +56,7 @@ struct linter {
     json_t *created; /* by the migration so far */
     bool faulty;     /* the statement has an error */
     int told[2];     /* warnings, errors */
+    bool no_memory;
 };
 
 /* A text of the migration as words show it: no longer than `most` bytes, and no half characters. */
@@ -87,134 +88,10 @@ static int line_at(const struct statement *s, const char *at) {
     return line;
 }
 
-static bool is_one_of(struct token t, const char *const *words) {
-    while (*words && !token_is(t, *words)) words++;
-    return *words != NULL;
-}
-
 /* Of an identifier, in quotes or not. */
 static bool name_is(struct token t, const char *name) {
-    char *plain = t.length ? token_identifier(t) : NULL;
-    bool same = plain && strcasecmp(plain, name) == 0;
-    free(plain);
-    return same;
-}
-
-/* ---- what a statement makes or takes away ---- */
-
-struct deed {
-    enum { DOES_ELSE, CREATES, DROPS, ALTERS } verb;
-    struct token kind, name, then; /* TABLE; user; what follows */
-    bool maybe;                    /* IF NOT EXISTS */
-};
-
-static struct deed deed_of(const char *sql) {
-    static const char *const between[] = {"IF", "NOT", "EXISTS", NULL};
-    static const char *const kinds[] = {"TABLE", "INDEX", "VIEW", "TRIGGER", NULL};
-    struct deed d = {.verb = DOES_ELSE};
-    struct token t = token_next(&sql);
-    if (token_is(t, "CREATE")) d.verb = CREATES;
-    if (token_is(t, "DROP")) d.verb = DROPS;
-    if (token_is(t, "ALTER")) d.verb = ALTERS;
-    if (d.verb == DOES_ELSE) return d;
-    do d.kind = token_next(&sql);
-    while (d.kind.length && !is_one_of(d.kind, kinds) && !token_is(d.kind, ";"));
-    do {
-        d.name = token_next(&sql);
-        d.maybe |= token_is(d.name, "NOT");
-    } while (is_one_of(d.name, between));
-    d.then = token_next(&sql);
-    if (token_is(d.then, ".")) {
-        d.name = token_next(&sql);
-        d.then = token_next(&sql);
-    }
-    return d;
-}
-
-/* By kind and name: "table user". */
-static bool key_of(struct token kind, struct token name, char out[200]) {
-    char *plain = name.length ? token_identifier(name) : NULL;
-    bool fits = plain && strlen(plain) < 150;
-    if (fits)
-        snprintf(out, 200, "%.*s %s", kind.length < 20 ? (int)kind.length : 20, kind.at, plain);
-    for (char *c = out; fits && *c; c++)
-        if (*c >= 'A' && *c <= 'Z') *c = (char)(*c - 'A' + 'a');
-    free(plain);
-    return fits;
-}
-
-/* What the migration itself made is nobody else's. */
-static void remember(json_t *created, const struct statement *s) {
-    char key[200];
-    if (!s->sql) return;
-    struct deed d = deed_of(s->sql);
-    const bool renames = d.verb == ALTERS && token_is(d.then, "RENAME");
-    if (d.verb == CREATES && !d.maybe && key_of(d.kind, d.name, key))
-        json_object_set_new(created, key, json_true());
-    if (!renames || !key_of(d.kind, d.name, key) || !json_object_get(created, key)) return;
-    const char *at = d.then.at + d.then.length;
-    if (token_is(token_next(&at), "TO") && key_of(d.kind, token_next(&at), key))
-        json_object_set_new(created, key, json_true());
-}
-
-static bool is_own(const json_t *created, const struct statement *s) {
-    char key[200];
-    if (!s->sql) return false;
-    struct deed d = deed_of(s->sql);
-    return key_of(d.kind, d.name, key) && json_object_get(created, key);
-}
-
-static bool adds_required(const struct rebuild_op *op) {
-    bool required = false, given = false;
-    for (const char *at = op->value;;) {
-        struct token t = token_next(&at);
-        if (!t.length) return required && !given;
-        required |= token_is(t, "NULL");
-        given |= token_is(t, "DEFAULT");
-    }
-}
-
-static bool rebuild_breaks(const struct rebuild *r) {
-    if (r->create) return true; /* nobody knows what it had */
-    for (size_t i = 0; i < r->op_count; i++) switch (r->ops[i].kind) {
-        case REBUILD_DROP:
-        case REBUILD_NOTNULL:
-        case REBUILD_TYPE:
-        case REBUILD_STRICT:
-        case REBUILD_WITHOUT_ROWID: return true;
-        case REBUILD_ADD:
-            if (adds_required(&r->ops[i])) return true;
-            break;
-        case REBUILD_NULLABLE:
-        case REBUILD_DEFAULT:
-        case REBUILD_FILL: break;
-        }
-    return false;
-}
-
-bool statement_breaks(const struct statement *s) {
-    if (s->rebuild) return rebuild_breaks(s->rebuild);
-    struct deed d = deed_of(s->sql);
-    if (d.verb == DROPS) return !token_is(d.kind, "INDEX");
-    if (d.verb != ALTERS) return false;
-    const char *at = d.then.at + d.then.length;
-    return !token_is(d.then, "ADD") || token_is(token_next(&at), "CONSTRAINT");
-}
-
-bool migration_breaks(const struct migration *m) {
-    if (m->effect != EFFECT_JUDGED) return m->effect == EFFECT_BREAKING;
-    const struct section *contract = migration_section(m, SECTION_CONTRACT, NULL);
-    if (contract) return !contract->compatible;
-    json_t *created = json_object();
-    bool breaks = false;
-    for (size_t i = 0; i < m->count && m->sections[i].kind < SECTION_REVERT; i++)
-        for (size_t k = 0; k < m->sections[i].count; k++) {
-            const struct statement *s = &m->sections[i].statements[k];
-            breaks |= statement_breaks(s) && !is_own(created, s);
-            remember(created, s);
-        }
-    json_decref(created);
-    return breaks;
+    char plain[64];
+    return token_plain(t, plain, sizeof plain) == strlen(name) && strcasecmp(plain, name) == 0;
 }
 
 /* ---- errors ---- */
@@ -259,7 +136,7 @@ static void lint_names(struct linter *l, const struct statement *s) {
         if (token_is(t, "load_extension"))
             tell(l, line_at(s, t.at), true, "extension", "a migration loads no code");
         if (!token_is(token_next(&next), ".")) continue;
-        bool object = is_one_of(before, before_object) && !token_is(two_before, "DISTINCT");
+        bool object = token_is_one(before, before_object) && !token_is(two_before, "DISTINCT");
         token_next(&next);
         if (!object && !token_is(token_next(&next), ".")) continue;
         if (name_is(t, "temp") || name_is(t, "noise") || (l->m->noise && name_is(t, "main")))
@@ -270,11 +147,10 @@ static void lint_names(struct linter *l, const struct statement *s) {
 }
 
 static bool is_history(struct token t) {
-    char *name = token_identifier(t);
-    bool is = name && strncasecmp(name, "holdfast_", 9) == 0 &&
-              strcasecmp(name, "holdfast_reject") != 0; /* promote's */
-    free(name);
-    return is;
+    char plain[64];
+    token_plain(t, plain, sizeof plain);
+    return strncasecmp(plain, "holdfast_", 9) == 0 &&
+           !name_is(t, "holdfast_reject"); /* promote's */
 }
 
 static void lint_target(struct linter *l, const struct statement *s, struct token name) {
@@ -296,7 +172,7 @@ static void lint_targets(struct linter *l, const struct statement *s) {
     bool expects = false;
     for (; t.length; before = t, t = token_next(&at)) {
         const char *next = at;
-        if (expects && !is_one_of(t, between)) {
+        if (expects && !token_is_one(t, between)) {
             expects = token_is(token_next(&next), ".") || token_is(t, ".");
             if (!expects) lint_target(l, s, t);
         }
@@ -340,7 +216,7 @@ static bool writes_rows(const char *sql) {
     static const char *const verbs[] = {"INSERT", "UPDATE", "DELETE", "REPLACE", NULL};
     const char *at = sql;
     struct token first = token_next(&at);
-    if (!token_is(first, "WITH")) return is_one_of(first, verbs);
+    if (!token_is(first, "WITH")) return token_is_one(first, verbs);
     for (size_t i = 0; verbs[i]; i++)
         if (has_top(at, verbs[i])) return true;
     return false;
@@ -352,7 +228,7 @@ static void lint_kind(struct linter *l, const struct section *s, const struct st
     struct token first = token_next(&at);
     if (s->kind == SECTION_BACKFILL && !writes_rows(st->sql))
         tell(l, st->line, true, "backfill", "a backfill is an INSERT, an UPDATE or a DELETE");
-    if (s->kind == SECTION_VERIFY && (!is_one_of(first, queries) || writes_rows(st->sql)))
+    if (s->kind == SECTION_VERIFY && (!token_is_one(first, queries) || writes_rows(st->sql)))
         tell(l, st->line, true, "verify", "what verifies is a query, with one value");
     if (s->kind == SECTION_SYNC && !token_is(deed_of(st->sql).kind, "TRIGGER"))
         tell(l, st->line, false, "sync", "no trigger: contract does not take it away");
@@ -361,13 +237,13 @@ static void lint_kind(struct linter *l, const struct section *s, const struct st
 /* A view or trigger that the section makes again. */
 static bool is_made_again(const struct section *s, size_t k) {
     struct deed d = deed_of(s->statements[k].sql);
-    char key[200], other[200];
+    char key[DEED_KEY_SIZE], other[DEED_KEY_SIZE];
     if (!token_is(d.kind, "VIEW") && !token_is(d.kind, "TRIGGER")) return false;
-    if (!key_of(d.kind, d.name, key)) return false;
+    if (!deed_key(d.kind, d.name, key)) return false;
     while (++k < s->count) {
         if (!s->statements[k].sql) continue;
         d = deed_of(s->statements[k].sql);
-        if (d.verb == CREATES && key_of(d.kind, d.name, other) && strcmp(key, other) == 0)
+        if (d.verb == CREATES && deed_key(d.kind, d.name, other) && strcmp(key, other) == 0)
             return true;
     }
     return false;
@@ -376,7 +252,7 @@ static bool is_made_again(const struct section *s, size_t k) {
 static void lint_additive(struct linter *l, const struct section *s, size_t k) {
     const struct statement *st = &s->statements[k];
     if ((s->kind != SECTION_EXPAND && s->kind != SECTION_SYNC) || !statement_breaks(st)) return;
-    if (is_own(l->created, st) || (st->sql && is_made_again(s, k))) return;
+    if (deed_is_own(l->created, st) || (st->sql && is_made_again(s, k))) return;
     tell(l, st->line, true, "expand",
          "older programs go on in '%s', and this takes something away from them: it belongs into "
          "'contract'",
@@ -424,10 +300,12 @@ static void lint_syntax(struct linter *l, const struct statement *s, const char 
                         const char *part, const char *after) {
     static const char *const words[] = {"syntax error", "incomplete input", "unrecognized token"};
     char *sql = l->db ? sqlite3_mprintf("%s%s%s", before, part, after) : NULL;
+    l->no_memory |= !sql;
     if (!sql) return;
     int code = prepare(l->db, sql);
     if (code == SQLITE_ERROR && put_up_missing(l->db, sql)) code = prepare(l->db, sql);
     const char *said = sqlite3_errmsg(l->db);
+    l->no_memory |= code == SQLITE_NOMEM;
     for (size_t i = 0; code == SQLITE_ERROR && i < sizeof words / sizeof *words; i++)
         if (strstr(said, words[i]))
             tell(l, statement_error_line(l->db, s), true, "syntax", "%s", said);
@@ -563,7 +441,7 @@ static void lint_section(struct linter *l, const struct section *s) {
         lint_syntax(l, &(struct statement){.line = s->line}, "SELECT 1 WHERE (", s->where, "\n)");
     for (size_t k = 0; k < s->count; k++) {
         lint_statement(l, s, k);
-        if (s->kind < SECTION_REVERT) remember(l->created, &s->statements[k]);
+        if (s->kind < SECTION_REVERT) l->no_memory |= !deed_remember(l->created, &s->statements[k]);
     }
 }
 
@@ -573,23 +451,10 @@ static bool runs_something(const struct migration *m) {
     return false;
 }
 
-/* The line of the first thing that is taken away for good; 0: none. */
-static int first_loss(const struct migration *m) {
-    json_t *created = json_object();
-    int line = 0;
-    for (size_t i = 0; i < m->count && m->sections[i].kind < SECTION_REVERT; i++)
-        for (size_t k = 0; k < m->sections[i].count; k++) {
-            const struct statement *s = &m->sections[i].statements[k];
-            if (!line && statement_breaks(s) && !is_own(created, s)) line = s->line;
-            remember(created, s);
-        }
-    json_decref(created);
-    return line;
-}
-
 static void lint_migration(struct linter *l) {
     const struct migration *m = l->m;
     const struct section *contract = migration_section(m, SECTION_CONTRACT, NULL);
+    const int loss = first_break(m, &l->no_memory);
     const bool foreign = m->form == FORM_DBMATE || m->form == FORM_GOOSE;
     const bool sync = migration_has(m, SECTION_SYNC), backfill = migration_has(m, SECTION_BACKFILL);
     for (size_t i = 0; i < m->passed_count; i++)
@@ -609,21 +474,19 @@ static void lint_migration(struct linter *l) {
     if ((sync || migration_has(m, SECTION_EXPAND)) && !migration_has(m, SECTION_REVERT))
         tell(l, m->sections[0].line, false, "no-revert",
              "no section 'revert': before 'contract' there is no way back");
-    if (first_loss(m) && !migration_has(m, SECTION_DOWN))
-        tell(l, first_loss(m), false, "no-down",
+    if (loss && !migration_has(m, SECTION_DOWN))
+        tell(l, loss, false, "no-down",
              "something is taken away, and no section 'down' brings it back");
 }
 
-void lint(const struct migration *m, lint_each *each, void *arg) {
+rc lint(const struct migration *m, lint_each *each, void *arg, struct err *e) {
     struct linter l = {.m = m, .each = each, .arg = arg, .created = json_object()};
-    if (sqlite3_open(":memory:", &l.db) != SQLITE_OK) {
-        sqlite3_close(l.db);
-        l.db = NULL;
-    }
+    l.no_memory = sqlite3_open(":memory:", &l.db) != SQLITE_OK || !l.created;
     for (size_t i = 0; i < m->count; i++) lint_section(&l, &m->sections[i]);
     lint_migration(&l);
     sqlite3_close(l.db);
     json_decref(l.created);
+    return l.no_memory ? err_set(e, RC_NOMEM, "%s: no memory", m->name) : ok();
 }
 
 static void keep_first(void *arg, const struct finding *f) {
@@ -633,10 +496,17 @@ static void keep_first(void *arg, const struct finding *f) {
 
 rc lint_check(const struct migration *m, struct err *e) {
     struct finding f = {0};
-    lint(m, keep_first, &f);
+    TRY(lint(m, keep_first, &f, e));
     if (!f.error) return ok();
     return err_set(e, RC_CORRUPT, "%s%s:%d: %s", m->noise ? "noise/" : "", m->name, f.line,
                    f.words);
+}
+
+json_t *finding_json(const struct finding *f) {
+    char file[LIMIT_MIGRATION_NAME + 8];
+    snprintf(file, sizeof file, "%s%s", f->migration->noise ? "noise/" : "", f->migration->name);
+    return json_pack("{s:s, s:i, s:s, s:s, s:s}", "file", file, "line", f->line, "severity",
+                     f->error ? "error" : "warning", "rule", f->rule, "words", f->words);
 }
 
 struct listing {
@@ -646,12 +516,8 @@ struct listing {
 
 static void list(void *arg, const struct finding *f) {
     struct listing *l = arg;
-    char file[LIMIT_MIGRATION_NAME + 8];
-    snprintf(file, sizeof file, "%s%s", f->migration->noise ? "noise/" : "", f->migration->name);
-    json_t *one = json_pack("{s:s, s:i, s:s, s:s, s:s}", "file", file, "line", f->line, "severity",
-                            f->error ? "error" : "warning", "rule", f->rule, "words", f->words);
     *l->errors |= f->error;
-    if (l->all && one && json_array_append_new(l->all, one) == 0) return;
+    if (l->all && json_array_append_new(l->all, finding_json(f)) == 0) return;
     json_decref(l->all);
     l->all = NULL;
 }
@@ -659,6 +525,9 @@ static void list(void *arg, const struct finding *f) {
 json_t *lint_json(const struct set *s, bool *errors) {
     struct listing l = {json_array(), errors};
     *errors = false;
-    for (size_t i = 0; i < s->count; i++) lint(s->at[i], list, &l);
-    return l.all;
+    bool whole = true;
+    for (size_t i = 0; i < s->count; i++) whole &= is_ok(lint(s->at[i], list, &l, NULL));
+    if (whole) return l.all;
+    json_decref(l.all);
+    return NULL;
 }

@@ -19,7 +19,8 @@ struct finding {
     char words[300];
 };
 typedef void lint_each(void *arg, const struct finding *);
-void lint(const struct migration *, lint_each *, void *arg);
+/* RC_NOMEM: not all of it was looked at. */
+MUST_USE rc lint(const struct migration *, lint_each *, void *arg, struct err *e);
 /* The first error as an error; what apply asks. */
 MUST_USE rc lint_check(const struct migration *, struct err *e);
 
@@ -33,7 +34,9 @@ bool migration_breaks(const struct migration *);
  * that is known, else the statement's first. */
 int statement_error_line(sqlite3 *db, const struct statement *);
 
-/* [{"file":,"line":,"severity":"error","rule":,"words":}]; NULL: no memory. */
+/* {"file":,"line":,"severity":"error","rule":,"words":}; NULL: no memory. */
+json_t *finding_json(const struct finding *);
+/* An array of them; NULL: no memory. */
 json_t *lint_json(const struct set *, bool *errors);
 
 #endif

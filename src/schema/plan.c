@@ -119,17 +119,14 @@ static rc add_step(struct run *r, const struct migration *m, enum step step, jso
 }
 
 static void add_finding(void *arg, const struct finding *f) {
-    json_t *item =
-        json_pack("{ss si ss ss ss}", "file", f->migration->name, "line", f->line, "severity",
-                  f->error ? "error" : "warning", "rule", f->rule, "words", f->words);
-    if (item) json_array_append_new(arg, item);
+    json_array_append_new(arg, finding_json(f));
 }
 
 static rc add_migration(struct run *r, const struct migration *m, json_t *steps, json_t *findings,
                         struct err *e) {
     enum step step;
     enum phase phase = run_phase(r, m);
-    if (phase != PHASE_DONE) lint(m, add_finding, findings);
+    if (phase != PHASE_DONE) TRY(lint(m, add_finding, findings, e));
     for (; step_next(m, phase, &step); phase = step_phase(m, step))
         TRY(add_step(r, m, step, steps, e));
     return ok();

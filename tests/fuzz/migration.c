@@ -62,7 +62,7 @@ static void check_lint(struct migration *m, const char *text, size_t size) {
     struct set set = {.at = &m, .count = 1};
     struct err e;
     bool errors;
-    lint(m, check_finding, &seen);
+    MUST(is_ok(lint(m, check_finding, &seen, &e)));
     json_t *j = lint_json(&set, &errors);
     MUST(json_array_size(j) == (size_t)seen.count && errors == (seen.errors > 0));
     MUST(is_ok(lint_check(m, &e)) == !errors);

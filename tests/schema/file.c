@@ -144,9 +144,9 @@ START_TEST(sixteen_megabytes_are_read_and_one_more_byte_is_not) {
     ck_assert_uint_eq(m->sections[0].count, 1);
     migration_free(m);
     m = NULL;
-    for (size_t i = 0; i + 2 <= LIMIT_MIGRATION; i += 2) memcpy(text + i, "x;", 2);
+    for (size_t i = 0; i + 16 <= LIMIT_MIGRATION; i += 16) memcpy(text + i, "SELECT 1 AS one;", 16);
     OK(migration_parse(NAME, false, text, LIMIT_MIGRATION, &m, e));
-    ck_assert_uint_eq(m->sections[0].count, LIMIT_MIGRATION / 2);
+    ck_assert_uint_eq(m->sections[0].count, LIMIT_MIGRATION / 16);
     migration_free(m);
     CODE(migration_parse(NAME, false, text, LIMIT_MIGRATION + 1, &m, e), RC_CORRUPT);
     says("at most 16777216");

@@ -19,7 +19,7 @@ static void add(void *arg, const struct finding *f) {
 static void finds_in(bool noise, const char *text, const char *expected) {
     char out[2000] = "";
     struct migration *m = parsed(text, noise);
-    lint(m, add, out);
+    OK(lint(m, add, out, e));
     ck_assert_msg(strcmp(out, expected) == 0, "%s: '%s', not '%s'", text, out, expected);
     struct err e;
     ck_assert_int_eq(lint_check(m, &e).code, strchr(expected, '!') ? RC_CORRUPT : RC_OK);
