@@ -81,18 +81,38 @@ static rc add_backfills(struct run *r, bool noise, json_t *list, struct err *e) 
     return is_ok(result) && code != SQLITE_OK ? sconn_error(c, code, NULL, 0, e) : result;
 }
 
-/* What would stop an apply, as far as that can be seen without a lock: whoever comes meanwhile is
- * seen by the contract itself. */
+/* Is there a lock file? Where it is not, nobody has ever joined, and to look must not make one. */
+static bool may_have_clients(hf_schema *s) {
+    char path[LIMIT_PATH + 8];
+    struct file_stat st;
+    snprintf(path, sizeof path, "%s-schema", s->path);
+    return is_ok(s->env->files->stat(s->env, path, &st, NULL));
+}
+
+/* What would stop an apply, as far as that can be seen without the gate: whoever comes meanwhile is
+ * seen by the step itself. */
+static rc see_gates(struct run *r, const struct migration *m, enum step step, char why[GATE_WHY],
+                    struct err *e) {
+    const struct record *record = records_find(&r->side[m->noise].records, m->version);
+    if (step == STEP_CONTRACT) gate_soak(r->schema, m, record, why);
+    if (why[0] || !step_breaks(m, step) || !may_have_clients(r->schema)) return ok();
+    struct err who;
+    rc asked = clients_check(r->schema, m->version, &who);
+    if (asked.code == RC_CONFLICT) snprintf(why, GATE_WHY, "%.*s", GATE_WHY - 1, who.text);
+    else if (!is_ok(asked)) return err_set(e, asked.code, "%s", who.text);
+    return ok();
+}
+
 static rc add_waits(struct run *r, const struct migration *m, struct err *e) {
     struct side *side = &r->side[m->noise];
     char why[GATE_WHY] = "";
     enum step step;
     if (!step_next(m, run_phase(r, m), &step)) return ok();
+    if (side->behind) snprintf(why, sizeof why, "it is behind %.200s", side->behind->name);
+    else TRY(see_gates(r, m, step, why, e));
+    if (!why[0]) return ok();
     if (!side->behind) side->behind = m;
-    if (side->behind != m) snprintf(why, sizeof why, "it is behind %.200s", side->behind->name);
-    else if (step == STEP_CONTRACT)
-        gate_soak(r->schema, m, records_find(&side->records, m->version), why);
-    return why[0] ? run_wait(r, m, why, e) : ok();
+    return run_wait(r, m, why, e);
 }
 
 static rc add_all(struct run *r, json_t *databases, json_t *migrations, json_t *backfills,

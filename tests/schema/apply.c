@@ -229,6 +229,10 @@ static const struct refusal {
      {{"2_a.sql", "CREATE TABLE a(x,\n  y,\n  PRIMARY KYE(x));"}},
      RC_CORRUPT,
      "2_a.sql:3: near \"KYE\""},
+    {"no such column inside",
+     {{"2_a.sql", "CREATE TABLE a(x);\nINSERT INTO a\n  SELECT nope\n  FROM user;"}},
+     RC_USAGE,
+     "2_a.sql:3: no such column: nope"},
     {"no such table",
      {{"2_a.sql", "CREATE TABLE a(x);\nINSERT INTO b VALUES (1);"}},
      RC_USAGE,
@@ -424,14 +428,14 @@ START_TEST(status_plan_and_history_say_where_it_is_and_write_nothing) {
                                         END};
     json_t *answer;
     with_rows();
-    to_phase(list, PHASE_BACKFILLED);
+    to_phase(list, PHASE_VERIFIED);
     hf_schema *s = open_schema(list);
     uint64_t wal = file_bytes(app, "-wal");
     OK(status_run(s, &answer, e));
     char *text = json_dumps(answer, JSON_COMPACT);
     const char *parts[] = {
-        "\"name\":\"2_split.sql\",\"phase\":\"backfilled\"",
-        "\"next\":\"verify\"",
+        "\"name\":\"2_split.sql\",\"phase\":\"verified\"",
+        "\"next\":\"contract\"",
         "\"pending\":2",
         "\"version\":4,\"name\":\"4_a.sql\",\"why\":\"it is behind 2_split.sql\"",
         "\"part\":0,\"rows\":5,\"done\":true",
@@ -441,11 +445,11 @@ START_TEST(status_plan_and_history_say_where_it_is_and_write_nothing) {
     free(text);
     json_decref(answer);
     OK(history_run(s, &answer, e));
-    ck_assert_uint_eq(json_array_size(json_object_get(answer, "steps")), 5);
+    ck_assert_uint_eq(json_array_size(json_object_get(answer, "steps")), 6);
     json_decref(answer);
     OK(plan_run(s, &answer, e));
     json_t *steps = json_object_get(answer, "steps");
-    ck_assert_uint_eq(json_array_size(steps), 3);
+    ck_assert_uint_eq(json_array_size(steps), 2);
     text = json_dumps(steps, JSON_COMPACT);
     ck_assert_ptr_nonnull(
         strstr(text, "\"gated\":true,\"soak_ms\":3600000,\"reversible\":\"lossy\""));

@@ -169,6 +169,48 @@ START_TEST(what_breaks_older_programs_waits_for_them_and_refuses_them_afterwards
 }
 END_TEST
 
+START_TEST(nothing_is_held_behind_a_run) {
+    struct run_options o = {0};
+    json_t *answer;
+    struct other older;
+    with_rows();
+    start_client(&older, first);
+    hf_schema *s = open_schema(split);
+    for (int i = 0; i < 2; i++) { /* it waits; it is done */
+        struct lock *lock;
+        OK(apply_run(s, &o, &answer, e));
+        ck_assert_int_eq(why_waits(answer)[0] == 0, i);
+        json_decref(answer);
+        OK(lock_open(store_env(), app, &lock, e));
+        OK(lock_take(lock, LOCK_GATE, true, e));
+        OK(lock_take(lock, LOCK_TURN, false, e));
+        lock_close(lock);
+        if (i == 0) end_client(&older);
+    }
+    schema_close(s);
+}
+END_TEST
+
+START_TEST(status_says_who_is_waited_for) {
+    json_t *answer;
+    struct other older;
+    with_rows();
+    to_phase(split, PHASE_VERIFIED);
+    unlink(below(dir, "app.db-schema"));
+    for (int i = 0; i < 3; i++) {
+        if (i == 1) start_client(&older, first);
+        if (i == 2) end_client(&older);
+        hf_schema *s = open_schema(split);
+        OK(status_run(s, &answer, e));
+        ck_assert_int_eq(strstr(why_waits(answer), "a test") != NULL, i == 1);
+        json_decref(answer);
+        schema_close(s);
+        if (i == 0) ck_assert_uint_eq(file_bytes(app, "-schema"), 0);
+        if (i == 0) ck_assert_int_ne(access(below(dir, "app.db-schema"), F_OK), 0);
+    }
+}
+END_TEST
+
 /* ---- the turn ---- */
 
 static struct lock *hold_turn(void) {
@@ -220,6 +262,27 @@ START_TEST(one_who_waits_for_the_turn_can_be_told_to_stop) {
 END_TEST
 
 /* ---- the way back ---- */
+
+START_TEST(the_way_down_drops_the_triggers_of_a_sync_without_contract) {
+    static const hf_migration list[] = {
+        FIRST,
+        {"2_a.sql", "-- holdfast:expand\nCREATE TABLE log(x);\n"
+                    "-- holdfast:sync\nCREATE TRIGGER logs AFTER INSERT ON user BEGIN\n"
+                    "  INSERT INTO log VALUES (new.id); END;\n"
+                    "-- holdfast:verify\nSELECT 0;\n"
+                    "-- holdfast:revert\nDROP TABLE log;\n-- holdfast:down\nDROP TABLE log;"},
+        END};
+    with_rows();
+    applies(list);
+    sql(app, "INSERT INTO user(name) VALUES ('f')");
+    ROWS(app, "SELECT * FROM log", "6"); /* it lives on: nothing has ended it */
+    struct run_options of_2 = {.to_version = 2};
+    RUNS(run_with(_i ? down_run : revert_run, list, &of_2, NULL), RC_OK);
+    ROWS(app, "SELECT name FROM sqlite_master WHERE name IN ('log', 'logs')", "");
+    sql(app, "INSERT INTO user(name) VALUES ('g')");
+    ROWS(app, PHASES, "1|done");
+}
+END_TEST
 
 START_TEST(down_undoes_what_is_done_and_lets_older_programs_in_again) {
     struct run_options lossy = {.accept_lossy = true};
@@ -332,6 +395,9 @@ int main(void) {
     tcase_add_loop_test(t, only_triggers_that_sync_made_are_dropped_whatever_they_are_called, 0, 2);
     tcase_add_test(t, the_turn_is_waited_for_by_who_has_something_to_do);
     tcase_add_test(t, one_who_waits_for_the_turn_can_be_told_to_stop);
+    tcase_add_test(t, nothing_is_held_behind_a_run);
+    tcase_add_test(t, status_says_who_is_waited_for);
+    tcase_add_loop_test(t, the_way_down_drops_the_triggers_of_a_sync_without_contract, 0, 2);
     suite_add_tcase(suite, t);
     return run_suite(suite);
 }
