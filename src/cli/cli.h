@@ -2,6 +2,7 @@
 #ifndef CLI_CLI_H
 #define CLI_CLI_H
 
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/rc.h"
 
@@ -51,6 +52,9 @@ int cli_bad_value(const char *help, const char *name, const char *value, const c
 #define A_DURATION "a number with ms, s, m, h or d, like 250ms or 24h"
 /* 0, or what is wrong with the arguments behind the options: too few, too many, an empty one. */
 int cli_arguments(const char *help, int argc, char **argv, int least, int most, const char *needs);
+
+/* The noise that main remembers; *out "" if there is none, or it is not there. (schema.c) */
+void remembered_noise(const char *db, char out[LIMIT_PATH]);
 
 /* "250ms", "1s", "5m", "24h", "7d"; a bare number is seconds. To milliseconds. */
 bool parse_duration(const char *text, int64_t *ms);

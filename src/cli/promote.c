@@ -37,7 +37,7 @@ static const char help[] =
     "  -o FILE     analyze: the spec into a new file, and the report to the terminal\n"
     "  -dir DIR    write: where the migrations are (migrations)\n"
     "  -print      write: to the standard output, and no file\n"
-    "  -noise PATH the noise file of the database\n"
+    "  -noise PATH the noise file; none: without. Default: as the store remembers it\n"
     "  -json       machine-readable\n"
     "\n"
     "  holdfast promote analyze -name node -o node.promote app.db /node/\n"
@@ -60,6 +60,7 @@ struct call {
     struct env *env;
     const char *first, *second; /* the arguments; second NULL: none */
     const char *name, *key, *out, *dir, *noise;
+    char found[LIMIT_PATH]; /* the noise that the database remembers */
     bool json, print;
     struct reading files[2];
     size_t count;
@@ -70,7 +71,9 @@ struct call {
 static rc open_files(struct call *c, struct err *e) {
     TRY(reading_open(c->env, c->first, false, &c->files[0], e));
     c->count = 1;
-    if (!c->noise) return ok();
+    if (!c->noise) remembered_noise(c->first, c->found);
+    if (!c->noise) c->noise = c->found;
+    if (!*c->noise || strcmp(c->noise, "none") == 0) return ok();
     TRY(reading_open(c->env, c->noise, true, &c->files[1], e));
     c->count = 2;
     return ok();
@@ -94,7 +97,7 @@ static rc read_spec(struct call *c, const char *path, struct spec **out, struct 
 
 /* The file where the keys of the spec are. */
 static rc file_of(struct call *c, const struct spec *s, struct reading **out, struct err *e) {
-    if (s->noise && !c->noise)
+    if (s->noise && c->count < 2)
         return err_set(e, RC_USAGE, "%s: its keys are in noise: say -noise PATH", s->name);
     *out = &c->files[s->noise];
     return ok();

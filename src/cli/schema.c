@@ -278,8 +278,7 @@ static int lint_files(struct asked *a) {
 
 /* ---- of a database ---- */
 
-/* The noise that main remembers; *out "" if there is none, or it is not there. */
-static void remembered_noise(const char *db, char out[LIMIT_PATH]) {
+void remembered_noise(const char *db, char out[LIMIT_PATH]) {
     sqlite3 *c = NULL;
     sqlite3_stmt *st = NULL;
     char real[LIMIT_PATH];

@@ -1,4 +1,5 @@
-/* See the header. The connection is of its own, so that the settings of a store's do not matter. */
+/* See the header. The connection is of its own, so that the settings of a store's do not matter. It
+ * could write, as the last to close a database must tidy up behind it; query_only keeps it from it. */
 #include "promote/reading.h"
 
 #include "store/internal.h"
@@ -12,7 +13,7 @@ static rc begin(struct reading *r, struct err *e) {
     struct buf sql AUTO(buf_deinit);
     bool row;
     sqlite3_busy_timeout(r->db, LOCK_MS);
-    int code = sqlite3_exec(r->db, "BEGIN", NULL, NULL, NULL);
+    int code = sqlite3_exec(r->db, "PRAGMA query_only = ON; BEGIN", NULL, NULL, NULL);
     if (code != SQLITE_OK) return sql_error(e, r->db, code, r->path);
     buf_init(&sql, 200);
     buf_text(&sql,
@@ -27,7 +28,7 @@ rc reading_open(struct env *env, const char *path, bool noise, struct reading *o
     struct file_stat st;
     struct reading r = {.path = path, .noise = noise};
     TRY(env->files->stat(env, path, &st, e));
-    int code = sqlite3_open_v2(path, &r.db, SQLITE_OPEN_READONLY | SQLITE_OPEN_PRIVATECACHE, NULL);
+    int code = sqlite3_open_v2(path, &r.db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_PRIVATECACHE, NULL);
     rc did = code == SQLITE_OK ? begin(&r, e) : sql_error(e, r.db, code, path);
     if (is_ok(did)) *out = r;
     else reading_close(&r);

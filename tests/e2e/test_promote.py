@@ -3,9 +3,12 @@ import json
 import random
 import re
 import sqlite3
+import threading
+import time
 
 import pytest
 
+from box import PATIENCE, until
 from places import NO_REPLICA
 from promotion import COLUMNS, SPEC, awkward, loads, run_section, run_up, same, sections, value
 
@@ -254,3 +257,225 @@ def test_what_a_row_gives_back_is_its_value(box, seed):
     assert c.execute(f'SELECT * FROM "{name}" ORDER BY 1, 2').fetchall() == rows
     assert keys_of(c) == {**keys, **dict(given)}
     assert c.execute(f"SELECT * FROM {name}_differs").fetchall() == []
+
+
+# ---- the command, up the ladder and down, while others write ----
+
+ODD = ["nope", "[1]", '{"name":5}', '{"name":"a","name":"b"}', '{"ip":"no name"}', '{"name":"a","seen":12345678901234567890}']
+
+
+def node(r, i):
+    v = {"name": f"node{i}", "ip": f"10.0.{i >> 8}.{i & 255}", "up": r.random() < 0.9, "seen": r.randrange(1 << 40), "load": r.random(),
+         "user": {"name": f"u{i % 10}", "id": i}, "tags": ["a", "b"], "big": 2**70 + i}
+    if i % 7 == 0:
+        v["ip"] = None
+    if i % 3 == 0:
+        del v["load"]
+    return json.dumps(v, indent=r.choice([None, 1]))
+
+
+def begun(c):
+    """SQLite's own way to wait for a lock lets one of two writers starve."""
+    try:
+        c.execute("BEGIN IMMEDIATE")
+        return True
+    except sqlite3.OperationalError as e:
+        assert "locked" in str(e), e
+        time.sleep(random.random() / 1000)
+        return False
+
+
+class Writer(threading.Thread):
+    """Writes until it is told to stop, one row or key in each transaction; `kept` is what it has committed."""
+
+    def __init__(self, path, step, kept=()):
+        super().__init__(daemon=True)
+        self.path, self.step, self.over, self.count, self.error, self.kept = path, step, threading.Event(), 0, None, dict(kept)
+        self.begun = threading.Event()
+        self.start()
+        assert self.begun.wait(PATIENCE)
+
+    def run(self):
+        c = sqlite3.connect(self.path, isolation_level=None, timeout=0)
+        c.execute("PRAGMA synchronous=OFF")
+        r = random.Random(7)
+        try:
+            while not self.over.is_set():
+                if not begun(c):
+                    continue
+                done = self.step(c, r)
+                c.execute("COMMIT")
+                self.kept.update(done)
+                self.count += 1
+                self.begun.set()
+        except Exception as e:
+            self.error = e
+        c.close()
+        self.begun.set()
+
+    def stop(self):
+        self.over.set()
+        self.join()
+        assert not self.error, self.error
+        return self.kept
+
+
+class Ladder:
+    """A database whose keys i % 4 == 0 are the KV writer's, == 1 the SQL writer's; nobody touches the others."""
+
+    def __init__(self, box, count):
+        self.box, self.count, r = box, count, random.Random(1)
+        c = box.app()
+        c.execute("PRAGMA journal_mode=WAL")
+        c.execute("CREATE TABLE DBX(Key TEXT PRIMARY KEY, Value TEXT)")
+        keys = {f"/node/{i}": r.choice(ODD) if r.random() < 0.01 else node(r, i) for i in range(count)}
+        c.execute("BEGIN")
+        c.executemany("INSERT INTO DBX VALUES(?,?)", keys.items())
+        c.execute("COMMIT")
+        self.c, self.keys, self.odd = c, keys, True
+
+    def put(self, c, r):
+        key = f"/node/{r.randrange(0, self.count, 4)}"
+        kind = r.random()
+        if kind < 0.1:
+            c.execute("DELETE FROM DBX WHERE Key=?", (key,))
+            return {key: None}
+        v = r.choice(ODD) if self.odd and kind < 0.15 else node(r, r.randrange(self.count))
+        how = r.choice(["INSERT OR REPLACE INTO DBX VALUES(?1,?2)",
+                        "INSERT INTO DBX VALUES(?1,?2) ON CONFLICT(Key) DO UPDATE SET Value=excluded.Value"])
+        c.execute(how, (key, v))
+        return {key: v}
+
+    def change_row(self, c, r):
+        one, seen = str(r.randrange(1, self.count, 4)), r.randrange(1 << 40)
+        if r.random() < 0.1:
+            c.execute("DELETE FROM node WHERE id=?", (one,))
+            return {one: None}
+        c.execute("INSERT INTO node(id, name, seen) VALUES(?1,?2,?3) ON CONFLICT(id) DO UPDATE SET seen=excluded.seen",
+                  (one, f"new{one}", seen))
+        return {one: seen}
+
+    def promote(self, verb, *args, code=0):
+        return self.box.holdfast("promote", verb, *args, code=code, patience=120)
+
+    def schema(self, verb, *args, code=0):
+        return self.box.holdfast("schema", verb, "-dir", "m", *args, "app.db", code=code, patience=120)
+
+    def up(self, rung):
+        self.promote("write", "-dir", "m", "a.promote", rung)
+        self.schema("apply", "-no-restore-point")
+
+    def verify(self, rung, lossy=0):
+        said = json.loads(self.promote("verify", "-json", "app.db", "a.promote").out)
+        assert said["rung"] == rung and said["differences"] == 0, said
+        status, = json.loads(self.promote("status", "-json", "app.db").out)
+        assert (status["rung"], status["key"]) == (rung, "/node/{id}")
+        return said
+
+    def untouched(self):
+        now = dict(self.c.execute("SELECT Key, Value FROM DBX"))
+        for i in range(self.count):
+            if i % 4 > 1:
+                assert now[f"/node/{i}"] == self.keys[f"/node/{i}"]
+        return now
+
+
+def climb(box, count, settle=lambda writers: None):
+    """All rungs up and down, with writers on both sides. `settle` lets them work a while."""
+    ladder = Ladder(box, count)
+    ladder.promote("analyze", "-name", "node", "-key", "/node/{id}", "-o", "a.promote", "app.db", "/node/")
+    spec = box.path / "a.promote"
+    spec.write_text(re.sub(r"^(-- col ip .*)$", r"\1 index", spec.read_text(), flags=re.M))
+    keys = Writer(box.db, ladder.put)
+    for rung in ("index", "view", "shadow"):
+        ladder.up(rung)
+        settle([keys])
+        ladder.verify(rung) if rung == "shadow" else None
+    assert ladder.verify("shadow")["rejects"] > 0
+    with pytest.raises(sqlite3.IntegrityError, match="node is kept from the keys under /node/"):
+        ladder.c.execute("UPDATE node SET seen = 5 WHERE id = '1'")
+
+    # Rejects keep the table from being written, and are named.
+    ladder.promote("write", "-dir", "m", "a.promote", "table")
+    failed = ladder.schema("apply", "-no-restore-point", code=5)
+    assert "the verification gives" in failed.err
+    assert ladder.verify("shadow")["rejects"] > 0
+    ladder.odd = False
+    put = keys.stop()
+    for reject in json.loads(ladder.promote("rejects", "-json", "app.db", "node").out):
+        number = int(reject["key"].rsplit("/", 1)[1])
+        repaired = node(random.Random(number), number)
+        with ladder.c:
+            ladder.c.execute("UPDATE DBX SET Value=? WHERE Key=?", (repaired, reject["key"]))
+        ladder.keys[reject["key"]] = repaired
+        if number % 4 == 0:
+            put[reject["key"]] = repaired
+    keys = Writer(box.db, ladder.put, put)
+    ladder.schema("apply", "-no-restore-point")
+    ladder.verify("table")
+
+    # Both sides write; odd values are rejects again, and their rows gone.
+    ladder.odd = True
+    rows = Writer(box.db, ladder.change_row)
+    settle([keys, rows])
+    ladder.verify("table")
+    changed, put = rows.stop(), keys.stop()
+    now = ladder.untouched()
+    for key, v in put.items():
+        assert now.get(key) == v, key
+    for one, seen in changed.items():
+        value_now = now.get(f"/node/{one}")
+        assert (value_now is None) if seen is None else loads(value_now)["seen"] == seen
+        if seen is not None and loads(value_now)["name"] == f"node{one}":  # what has no column, and is in no row, is kept
+            before = loads(ladder.keys[f"/node/{one}"])
+            assert same({**loads(value_now), "seen": 0}, {**before, "seen": 0})
+    verified = ladder.verify("table")
+    assert verified["rejects"] > 0 and verified["values"]["lossy"] == 0
+
+    # The keys go, but the rejects; the rows stay, and are written.
+    rejects = {r["key"] for r in json.loads(ladder.promote("rejects", "-json", "app.db").out)}
+    ladder.up("retired")
+    assert {k for k, in ladder.c.execute("SELECT Key FROM DBX")} == rejects
+    with pytest.raises(sqlite3.IntegrityError, match="the keys under /node/ are retired"):
+        ladder.c.execute("INSERT OR REPLACE INTO DBX VALUES('/node/1', '{}')")
+    rows = Writer(box.db, ladder.change_row)
+    settle([rows])
+    changed = rows.stop()
+    ladder.verify("retired")
+
+    # And back.
+    assert "lossy" in ladder.schema("down", "-no-restore-point", code=2).err
+    ladder.schema("down", "-no-restore-point", "-accept-lossy")
+    ladder.verify("table")
+    now = dict(ladder.c.execute("SELECT Key, Value FROM DBX"))
+    assert rejects <= now.keys()
+    for i in range(count):
+        key = f"/node/{i}"
+        if i % 4 > 1:
+            assert same(loads(now[key]), loads(ladder.keys[key])), key
+    for one, seen in changed.items():
+        assert (f"/node/{one}" not in now) if seen is None else loads(now[f"/node/{one}"])["seen"] == seen
+    keys, rows = Writer(box.db, ladder.put), Writer(box.db, ladder.change_row)
+    settle([keys, rows])
+    rows.stop()
+    ladder.schema("down", "-no-restore-point")
+    ladder.verify("shadow")
+    settle([keys])
+    for _ in range(3):
+        ladder.schema("down", "-no-restore-point")
+    put = keys.stop()
+    now = dict(ladder.c.execute("SELECT Key, Value FROM DBX"))
+    assert all(now.get(key) == v for key, v in put.items())
+    assert ladder.c.execute("SELECT name FROM sqlite_master WHERE name LIKE 'node%' OR name LIKE 'hf_kv%'").fetchall() == []
+    assert ladder.c.execute("SELECT count(*) FROM holdfast_reject").fetchone() == (0,)
+    return keys, rows
+
+
+def until_written(writers):
+    before = [w.count for w in writers]
+    for writer, count in zip(writers, before):
+        until(lambda: writer.error or writer.count >= count + 100, "writes")
+
+
+def test_up_the_ladder_and_down_while_both_sides_write(box):
+    climb(box, 3000, until_written)
