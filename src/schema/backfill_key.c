@@ -55,11 +55,11 @@ static rc ask(const struct search *b, const char *sql, const char *a, const char
 
 static rc ask_if(const struct search *b, const char *sql, const char *a, const char *second,
                  bool *out, struct err *e) {
-    char *text;
-    TRY(ask(b, sql, a, second, &text, e));
+    char *text = NULL;
+    rc r = ask(b, sql, a, second, &text, e);
     *out = text && strcmp(text, "0") != 0;
     free(text);
-    return ok();
+    return r;
 }
 
 static rc ask_of_rows(const struct search *b, const char *condition, bool *out, struct err *e) {
@@ -114,7 +114,7 @@ static rc refuse_key(const struct search *b, const char *why, struct err *e) {
  * so does one that may be anything, since numbers come before all else. */
 static bool is_text_type(const char *type) {
     char upper[64] = "";
-    for (size_t i = 0; type[i] && i < sizeof upper - 1; i++)
+    for (size_t i = 0; i < sizeof upper - 1 && type[i]; i++)
         upper[i] = (char)(type[i] >= 'a' && type[i] <= 'z' ? type[i] - 32 : type[i]);
     return !strstr(upper, "INT") &&
            (strstr(upper, "CHAR") || strstr(upper, "CLOB") || strstr(upper, "TEXT"));
@@ -158,7 +158,7 @@ static rc check_unique(const struct search *b, bool *alias, struct err *e) {
 
 static rc check_values(const struct search *b, struct err *e) {
     char why[200];
-    bool null, empty = false;
+    bool null = false, empty = false;
     TRY(ask_of_rows(b, "IS NULL", &null, e));
     snprintf(why, sizeof why, "column %.100s is NULL in a row", b->key);
     if (null) return refuse_key(b, why, e);

@@ -308,18 +308,24 @@ rc safety_url(hf_schema *s, char url[LIMIT_PATH], struct err *e) {
     return r;
 }
 
+static rc read_points(struct store *store, const char *url, struct restore_point **out,
+                      size_t *count, struct err *e) {
+    json_t *pins;
+    rc r = read_pins(store, &pins, e);
+    if (!is_ok(r)) return err_prefix(e, r, "%s", store->url);
+    r = take_points(pins, url, out, count, e);
+    json_decref(pins);
+    return r;
+}
+
 rc restore_points(hf_schema *s, const char *url, struct restore_point **out, size_t *count,
                   struct err *e) {
     char first[LIMIT_PATH];
     struct store *store;
-    json_t *pins;
     if (!url) TRY(safety_url(s, first, e));
     if (!url) url = first;
     TRY(destination_open(s->env, url, &store, e));
-    rc r = read_pins(store, &pins, e);
-    if (is_ok(r)) r = take_points(pins, url, out, count, e);
-    else r = err_prefix(e, r, "%s", store->url);
-    if (is_ok(r)) json_decref(pins);
+    rc r = read_points(store, url, out, count, e);
     store_free(store);
     return r;
 }

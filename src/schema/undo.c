@@ -80,8 +80,11 @@ static rc choose(struct undo *u, const struct restore_point *points, size_t coun
 static rc find_points(struct undo *u, const char *url, struct err *e) {
     struct restore_point *points;
     size_t count;
-    TRY(restore_points(u->s, url, &points, &count, e));
-    rc r = choose(u, points, count, e);
+    rc r = restore_points(u->s, url, &points, &count, e);
+    if (r.code == RC_NOTFOUND && !url)
+        return err_set(e, RC_NOTFOUND, "%.600s: name its replica: -replica URL", e->text);
+    TRY(r);
+    r = choose(u, points, count, e);
     free(points);
     return r;
 }

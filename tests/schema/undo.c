@@ -264,7 +264,7 @@ END_TEST
 
 START_TEST(without_a_restore_point_there_is_nothing_to_undo) {
     fill(10);
-    undo_is_refused(RC_NOTFOUND, "nobody replicates");
+    undo_is_refused(RC_NOTFOUND, "name its replica: -replica URL");
     to_directory();
     undo_is_refused(RC_NOTFOUND, "no restore point");
     end_replication();
