@@ -256,8 +256,10 @@ static rc take_members(struct work *w, struct err *e) {
 /* ---- the spec ---- */
 
 static void put_key_columns(struct work *w, struct buf *b) {
-    for (const char *at = strchr(w->key, '{'); at; at = strchr(at + 1, '{'))
-        buf_say(b, "-- col %.*s %s key\n", (int)strcspn(at + 1, "{}"), at + 1, w->key_type);
+    for (const char *at = strchr(w->key, '{'); at; at = strchr(at + 1, '{')) {
+        int n = (int)strcspn(at + 1, "{}");
+        if (n) buf_say(b, "-- col %.*s %s key\n", n, at + 1, w->key_type);
+    }
 }
 
 static rc make_spec(struct work *w, struct err *e) {

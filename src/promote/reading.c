@@ -1,5 +1,6 @@
 /* See the header. The connection is of its own, so that the settings of a store's do not matter. It
- * could write, as the last to close a database must tidy up behind it; query_only keeps it from it. */
+ * could write, as the last to close a database must tidy up behind it; query_only keeps it from
+ * that. */
 #include "promote/reading.h"
 
 #include "store/internal.h"

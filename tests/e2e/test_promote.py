@@ -479,3 +479,182 @@ def until_written(writers):
 
 def test_up_the_ladder_and_down_while_both_sides_write(box):
     climb(box, 3000, until_written)
+
+
+# ---- with the rest of the program ----
+
+
+def store(box, keys, db=None):
+    c = box.app(db or box.db)
+    c.execute("PRAGMA journal_mode=WAL")
+    c.execute("CREATE TABLE DBX(Key TEXT PRIMARY KEY, Value TEXT)")
+    c.execute("BEGIN")
+    c.executemany("INSERT INTO DBX VALUES(?,?)", keys.items())
+    c.execute("COMMIT")
+    return c
+
+
+def test_a_rehearsal_goes_up_and_down_all_rungs(box):
+    c = store(box, {f"/node/{i}": node(random.Random(i), i) for i in range(300)} | {"/other": "{}"})
+    (box.path / "a.promote").write_text(SPEC)
+    for rung in RUNGS:
+        box.holdfast("promote", "write", "-dir", "m", "a.promote", rung)
+    before = keys_of(c)
+    said = json.loads(box.holdfast("schema", "rehearse", "-json", "-from", "live", "-dir", "m", "app.db", patience=60).out)
+    assert said["ok"], said
+    shapes = [r["shape_equal"] for r in said["revert"] + said["down"]]
+    assert len(shapes) >= 5 and all(shapes), said
+    assert keys_of(c) == before and c.execute("SELECT count(*) FROM sqlite_master WHERE name LIKE 'node%'").fetchone() == (0,)
+    box.holdfast("schema", "lint", "-dir", "m")
+    box.holdfast("schema", "apply", "-dir", "m", "-no-restore-point", "app.db", patience=60)
+    assert "is what the migrations say" in box.holdfast("schema", "drift", "-dir", "m", "app.db").out
+
+
+def test_all_of_it_on_a_new_database(box):
+    """Of a program that carries its migrations; the store has not made its table yet."""
+    written(box, SPEC, *RUNGS)
+    box.holdfast("schema", "apply", "-create", "-dir", "m", "app.db", patience=60)
+    c = box.app()
+    c.execute("INSERT INTO node(id, name) VALUES('1', 'a')")
+    assert c.execute("SELECT id, name FROM node_v").fetchall() == [("1", "a")] and keys_of(c) == {}
+
+
+def test_keys_of_noise_become_a_table_of_noise(box):
+    store(box, {"/a": "{}"})
+    noise = box.path / "app-noise.db"
+    c = store(box, {"/seen/1": '{"at":5}', "/seen/2": "[]"}, noise)
+    said = box.holdfast("promote", "analyze", "-noise", noise, "-name", "seen", "-o", "s.promote", "app.db", "/seen/").out
+    assert said.startswith("2 keys in noise, 1 of them objects; 1 would not fit\n")
+    assert "db=noise\n" in (box.path / "s.promote").read_text()
+    assert box.holdfast("promote", "write", "-dir", "m", "s.promote", "3").out.startswith("m/noise/")
+    assert "say -noise PATH" in box.holdfast("promote", "verify", "app.db", "s.promote", code=2).err
+    box.holdfast("schema", "apply", "-noise", noise, "-dir", "m", "-no-restore-point", "app.db", patience=60)
+    assert c.execute("SELECT id, at, extra FROM seen").fetchall() == [(1, 5, "{}")]
+    box.holdfast("promote", "verify", "-noise", noise, "app.db", "s.promote")
+    status, = json.loads(box.holdfast("promote", "status", "-json", "-noise", noise, "app.db").out)
+    assert (status["database"], status["keys"], status["rows"], status["rejects"]) == ("noise", 2, 1, 1)
+    box.sql("INSERT INTO DBX VALUES('/seen/3', '{}')")
+    assert "has keys in main and in noise" in box.holdfast(
+        "promote", "analyze", "-noise", noise, "-name", "seen", "app.db", "/seen/", code=5).err
+
+
+def test_verify_finds_what_nobody_else_saw(box):
+    """What SQLite tells no trigger: a row that goes by REPLACE and another's UNIQUE; and tables edited by hand."""
+    c = store(box, {f"/node/{i}": f'{{"name":"n{i}","ip":"{i}"}}' for i in range(9)} | {"/node/x": "no"})
+    written(box, SPEC, "shadow", "table")
+    box.sql("DELETE FROM DBX WHERE Key='/node/x'")
+    box.holdfast("schema", "apply", "-dir", "m", "-no-restore-point", "app.db", patience=60)
+    box.holdfast("promote", "verify", "app.db", "a.promote")
+    c.execute("PRAGMA recursive_triggers=OFF")
+    c.execute("CREATE UNIQUE INDEX own ON node(ip)")
+    c.execute("INSERT OR REPLACE INTO node(id, name, ip) VALUES('20', 'a', '3')")
+    said = json.loads(box.holdfast("promote", "verify", "-json", "app.db", "a.promote", code=5).out)
+    assert said["differ"] == [{"key": "/node/3", "what": "the row is not that of the key"}] and said["differences"] == 1
+    c.execute("DELETE FROM DBX WHERE Key='/node/3'")
+    box.holdfast("promote", "verify", "app.db", "a.promote")
+    c.execute("INSERT INTO holdfast_reject VALUES('node', '/node/1', 'said so', 0)")
+    c.execute("DROP TRIGGER node_put_delete")
+    c.execute("DELETE FROM node WHERE id IN ('5', '6')")
+    out = box.holdfast("promote", "verify", "app.db", "a.promote", code=5).out
+    assert out.startswith("DIFFERS: node, rung table, 9 keys, 7 rows, 1 rejects\n") and "3 differences:\n" in out, out
+    for line in ("/node/1: it is called a reject, and is none", "/node/5: the row is not", "/node/6: the row is not"):
+        assert f"  {line}" in out, out
+
+
+def test_a_row_stays_who_others_refer_to(box):
+    """A put of a key updates its row: a child with ON DELETE CASCADE stays; a deleted key takes it along."""
+    c = store(box, {"/node/1": '{"name":"a"}', "/node/2": '{"name":"b"}'})
+    c.execute("PRAGMA foreign_keys=ON")
+    run_up(c, written(box, SPEC, "shadow")["shadow"])
+    c.execute("CREATE TABLE child(id INTEGER PRIMARY KEY, node TEXT NOT NULL REFERENCES node ON DELETE CASCADE)")
+    c.execute("INSERT INTO child(node) VALUES('1'), ('2')")
+    c.execute("INSERT OR REPLACE INTO DBX VALUES('/node/1', '{\"name\":\"c\"}')")
+    c.execute("INSERT INTO DBX VALUES('/node/1', '{\"name\":\"d\"}') ON CONFLICT(Key) DO UPDATE SET Value=excluded.Value")
+    assert c.execute("SELECT name, node FROM child JOIN node ON node.id = node").fetchall() == [("d", "1"), ("b", "2")]
+    c.execute("DELETE FROM DBX WHERE Key='/node/2'")
+    assert c.execute("SELECT node FROM child").fetchall() == [("1",)]
+
+
+# ---- analyze, and what is refused ----
+
+
+def test_analyze_counts_and_proposes(box):
+    values = {f"/node/{i}": node(random.Random(i), i) for i in range(100)}
+    values |= {"/node/a": "no JSON", "/node/b/c": '{"name":"x"}', "/node/d": '{"ip":1}', "/node/e": None}
+    store(box, values | {"/nodes": "{}"})
+    before = box.sql("SELECT * FROM DBX"), box.sql("PRAGMA data_version")
+    said = json.loads(box.holdfast("promote", "analyze", "-json", "-name", "node", "app.db", "/node/").out)
+    assert (said["keys"], said["objects"], said["key"], said["rejects"]) == (103, 102, "/node/{id}", 3)
+    members = {m["path"]: m for m in said["members"]}
+    assert {p: (m["column"], m["type"]) for p, m in members.items()} == {
+        "$.name": ("name", "TEXT"), "$.ip": ("ip", "TEXT"), "$.up": ("up", "BOOL"), "$.seen": ("seen", "INT"),
+        "$.load": ("load", "REAL"), "$.user": (None, None), "$.user.name": ("user_name", "TEXT"), "$.user.id": ("user_id", "INT"),
+        "$.tags": (None, None), "$.big": (None, None)}
+    assert members["$.big"]["beyond_64_bits"] == 100 and members["$.ip"]["nulls"] == 15 and members["$.ip"]["types"]["integer"] == 1
+    assert members["$.seen"]["missing"] == 2 and members["$.name"]["missing"] == 1
+    assert sorted(w["why"] for w in said["why"]) == [
+        "$.ip is integer, not TEXT", "the key is not like /node/{id}", "the value is not JSON"]
+    assert said["values"] == {"bytes": 0, "semantic": 100, "lossy": 0}
+    (box.path / "a.promote").write_text(said["spec"])
+    assert "node, rung none, 103 keys, no table yet" in box.holdfast("promote", "verify", "app.db", "a.promote").out
+    box.holdfast("promote", "analyze", "-name", "node", "-o", "b.promote", "app.db", "/node/")
+    text = (box.path / "b.promote").read_text()
+    assert text.startswith(said["spec"] + "--- 103 keys in main, 102 of them objects; 3 would not fit\n")
+    assert box.holdfast("promote", "write", "-print", "b.promote", "3").out.startswith("-- node, from the keys under /node/: rung 3")
+    assert not (box.path / "migrations").exists()
+    assert (box.sql("SELECT * FROM DBX"), box.sql("PRAGMA data_version")) == before
+
+
+def test_names_of_columns_are_made_of_any_members(box):
+    members = '{"id":1,"Id":2,"extra":3,"rowid":4,"kv_x":5,"a b":{"c.d":6},"ü":7,"9":8,"order":9,"%s":10}' % ("long" * 30)
+    store(box, {"/x/5": members, "/x/6": members})
+    box.holdfast("promote", "analyze", "-name", "x", "-o", "x.promote", "app.db", "/x/")
+    spec = (box.path / "x.promote").read_text()
+    names = re.findall(r"^-- col (\w+) ", spec, re.M)
+    assert names[:1] == ["id"] and {"id_2", "Id_3", "extra_2", "v_rowid", "v_kv_x", "a_b_c_d", "v_9", "order"} <= set(names), names
+    for rung in RUNGS[1:]:
+        box.holdfast("promote", "write", "-dir", "m", "x.promote", rung)
+    box.holdfast("schema", "apply", "-dir", "m", "-no-restore-point", "app.db", patience=60)
+    assert box.sql('SELECT id, id_2, "order" FROM x') == [(5, 1, 9), (6, 1, 9)]
+
+
+@pytest.mark.parametrize("arguments, code, words", [
+    ([], 2, "promote needs one of analyze, write"),
+    (["analyse", "DB", "/a/"], 2, "promote needs one of"),
+    (["analyze", "DB"], 2, "needs a database and a prefix"),
+    (["analyze", "DB", "/a/"], 2, "needs -name"),
+    (["analyze", "-name", "a-b", "DB", "/a/"], 2, "'a-b': a name is letters"),
+    (["analyze", "-name", "a", "-key", "/b/{id}", "DB", "/a/"], 2, "does not begin with the prefix"),
+    (["analyze", "-name", "a", "-key", "/a/{", "DB", "/a/"], 2, "a column in braces"),
+    (["analyze", "-name", "a", "DB", "/nobody/"], 3, "/nobody/: no key under it"),
+    (["analyze", "-name", "a", "DB", "/a\n"], 2, "a control character"),
+    (["analyze", "-name", "a", "none.db", "/a/"], 3, "none.db"),
+    (["analyze", "-name", "a", "text", "/a/"], 4, "text: file is not a database"),
+    (["analyze", "-name", "a", "-o", "text", "DB", "/a/"], 5, "text"),
+    (["analyze", "-name", "a", "-dir", "m", "DB", "/a/"], 2, "-dir is not an option of promote analyze"),
+    (["write", "-nmae", "a", "SPEC", "3"], 2, "did you mean -name?"),
+    (["write", "SPEC", "6"], 2, "rung 6: it is index, view"),
+    (["write", "SPEC", "4"], 2, "a_4_table: it stands on shadow, which is not there: write that first"),
+    (["write", "text", "3"], 4, "text:1: each line begins with --"),
+    (["write", "none", "3"], 3, "none"),
+    (["verify", "DB", "text"], 4, "text:1:"),
+    (["verify", "other.db", "SPEC"], 3, "it has no table DBX"),
+    (["status"], 2, "promote status needs a database"),
+    (["status", "none.db"], 3, "none.db"),
+    (["rejects", "DB", "a", "b"], 2, "one argument too many"),
+])
+def test_what_is_wrong_is_said(box, monkeypatch, arguments, code, words):
+    store(box, {"/a/1": "{}"})
+    box.sql("CREATE TABLE t(a)", db=box.path / "other.db")
+    (box.path / "text").write_text("not a database " * 100)
+    (box.path / "s.promote").write_text("-- holdfast:promote a prefix=/a/ key=/a/{id}\n-- col id TEXT key\n-- rest extra\n")
+    names = {"DB": "app.db", "SPEC": "s.promote"}
+    said = box.holdfast("promote", *[names.get(a, a) for a in arguments], code=code)
+    assert words in said.err and not (box.path / "migrations").exists()
+    assert (box.path / "text").read_text() == "not a database " * 100
+
+
+def test_a_database_without_promotions_says_so(box):
+    store(box, {})
+    assert box.holdfast("promote", "status", "app.db").out == "no promotion is in it\n"
+    assert json.loads(box.holdfast("promote", "rejects", "-json", "app.db").out) == []
