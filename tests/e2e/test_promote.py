@@ -1,14 +1,17 @@
 """holdfast promote: keys become rows, both are written, and neither loses anything, up the ladder and down."""
 import json
+import os
 import random
 import re
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
-from box import PATIENCE, until
+from box import COMMAND, PATIENCE, ROOT, until
 from places import NO_REPLICA
 from promotion import COLUMNS, SPEC, awkward, loads, run_section, run_up, same, sections, value
 
@@ -658,3 +661,38 @@ def test_a_database_without_promotions_says_so(box):
     store(box, {})
     assert box.holdfast("promote", "status", "app.db").out == "no promotion is in it\n"
     assert json.loads(box.holdfast("promote", "rejects", "-json", "app.db").out) == []
+
+
+# ---- the document ----
+
+NODES = """{"/node/1": {"name": "one", "ip": "10.0.0.1", "user": {"name": "kim"}, "tags": [1]},
+ "/node/2": {"name": "two", "user": {"name": "lee"}},
+ "/node/3": {"name": "three", "ip": "10.0.0.3"},
+ "/node/4": "no node"}
+"""
+SQLITE3 = """#!{python}
+import sqlite3, sys
+with sqlite3.connect(sys.argv[1]) as c:
+    for row in c.execute(sys.argv[2]):
+        print(*row, sep="|")
+"""
+
+
+def test_the_samples_of_the_document_run(box):
+    text = (ROOT / "docs/promote.md").read_text()
+    first, second = re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S)
+    spec = "".join(re.findall(r"^    (-- .*\n|--- .*\n)", text.partition("```\n\nWhat `analyze` found")[2].partition("Then old keys")[0], re.M))
+    (box.path / "nodes.json").write_text(NODES)
+    (box.path / "bin").mkdir()
+    (box.path / "bin/holdfast").symlink_to(COMMAND)
+    (box.path / "bin/sqlite3").write_text(SQLITE3.format(python=sys.executable))
+    (box.path / "bin/sqlite3").chmod(0o755)
+    env = {**box.env(), "PATH": f"{box.path / 'bin'}:{os.environ['PATH']}"}
+    said = [subprocess.run(["bash", "-ec", block], cwd=box.path, env=env, capture_output=True, text=True) for block in (first, second)]
+    assert [s.returncode for s in said] == [0, 0], said
+    assert (box.path / "node.promote").read_text().startswith(spec)
+    out = said[1].stdout.splitlines()
+    assert out[0:3] == ["None|1", "kim|1", "lee|1"] and "node  /node/4: the value is JSON, and not an object" in out[3], out
+    value_now, = [line for line in out if line.startswith("{")]
+    assert json.loads(value_now) == {"name": "one", "ip": "10.0.0.9", "user": {"name": "kim"}, "tags": [1]}
+    assert out[-1].split() == ["node", "main", "table", "3", "3", "0", "/node/{id}"]
