@@ -28,15 +28,24 @@ static void words_deinit(struct words *w) {
     free(w->at);
 }
 
+static bool has_room(struct words *w) {
+    if (w->count < w->capacity) return true;
+    size_t capacity = w->capacity ? w->capacity * 2 : 64;
+    char **at = realloc(w->at, capacity * sizeof *at);
+    if (!at) return false;
+    w->at = at;
+    w->capacity = capacity;
+    return true;
+}
+
 /* Takes the text; NULL: there was no memory for it. */
 static void add(struct words *w, char *text) {
-    if (text && w->count == w->capacity) {
-        size_t capacity = w->capacity ? w->capacity * 2 : 64;
-        char **at = realloc(w->at, capacity * sizeof *at);
-        if (at) w->at = at, w->capacity = capacity;
+    if (text && has_room(w)) {
+        w->at[w->count++] = text;
+        return;
     }
-    if (text && w->count < w->capacity) w->at[w->count++] = text;
-    else w->failed = true, free(text);
+    w->failed = true;
+    free(text);
 }
 
 static bool is(const struct words *w, size_t i, const char *word) {
@@ -52,10 +61,9 @@ static bool is_one_of(const struct words *w, size_t i, const char *const *list) 
 /* ---- words ---- */
 
 static char *in_capitals(const char *text, size_t n) {
-    char *out = malloc(n + 1);
-    for (size_t i = 0; out && i < n; i++)
-        out[i] = text[i] >= 'a' && text[i] <= 'z' ? (char)(text[i] - 32) : text[i];
-    if (out) out[n] = 0;
+    char *out = strndup(text, n);
+    for (char *c = out; c && *c; c++)
+        if (*c >= 'a' && *c <= 'z') *c = (char)(*c - 'a' + 'A');
     return out;
 }
 
@@ -188,7 +196,7 @@ static size_t next_constraint(const struct words *w, size_t from, size_t to) {
 }
 
 static void put_column(struct buf *out, const struct words *w, size_t from, size_t to) {
-    struct words parts AUTO(words_deinit) = {0};
+    struct words parts = {0};
     size_t at = next_constraint(w, from + 1, to);
     put_range(out, w, from, at);
     while (at < to) {
@@ -197,18 +205,20 @@ static void put_column(struct buf *out, const struct words *w, size_t from, size
         at = next;
     }
     put_sorted(out, &parts, "");
+    words_deinit(&parts);
 }
 
 /* ---- a table ---- */
 
 static void put_options(struct buf *out, const struct words *w, size_t from) {
-    struct words parts AUTO(words_deinit) = {0};
+    struct words parts = {0};
     while (from < w->count) {
         size_t to = find(w, from, w->count, ",");
         add(&parts, joined(w, from, to));
         from = to + 1;
     }
     put_sorted(out, &parts, ", ");
+    words_deinit(&parts);
 }
 
 static void put_table(struct buf *out, const struct words *w, size_t from) {
@@ -238,15 +248,17 @@ static size_t head_end(const struct words *w, size_t *kind) {
     return i < w->count ? i : w->count;
 }
 
+static void put_object(struct buf *out, const struct words *w) {
+    size_t kind, from = head_end(w, &kind);
+    put_range(out, w, 0, kind < w->count ? kind + 1 : kind);
+    if (is(w, kind, "TABLE") && is(w, from, "(") && !is(w, 1, "VIRTUAL")) put_table(out, w, from);
+    else put_range(out, w, from, w->count);
+}
+
 void canonical(const char *sql, canonical_known *known, void *arg, struct buf *out) {
-    struct words w AUTO(words_deinit) = {0};
-    size_t kind;
+    struct words w = {0};
     read_words(sql, known, arg, &w);
     if (w.failed) out->failed = true;
-    if (w.failed) return;
-    size_t from = head_end(&w, &kind);
-    put_range(out, &w, 0, kind < w.count ? kind + 1 : kind);
-    if (is(&w, kind, "TABLE") && is(&w, from, "(") && !is(&w, 1, "VIRTUAL"))
-        put_table(out, &w, from);
-    else put_range(out, &w, from, w.count);
+    else put_object(out, &w);
+    words_deinit(&w);
 }

@@ -252,7 +252,7 @@ rc contents_tables(sqlite3 *db, json_t **out, struct err *e) {
 }
 
 rc contents_hash(sqlite3 *db, char out[65], int64_t *rows, struct err *e) {
-    json_t *all, *table;
+    json_t *all = NULL, *table;
     const char *name;
     TRY(contents_tables(db, &all, e));
     char *text = json_dumps(all, JSON_SORT_KEYS | JSON_COMPACT);

@@ -168,7 +168,7 @@ static char *form_of(struct reader *r, const struct object *o, const char *table
 /* Takes `o` when it succeeds. */
 static bool add(struct shape *s, const struct object *o) {
     if (s->count == s->capacity) {
-        size_t capacity = s->capacity ? s->capacity * 2 : 64;
+        size_t capacity = s->capacity * 2;
         struct object *at = realloc(s->at, capacity * sizeof *at);
         if (!at) return false;
         s->at = at;
@@ -180,7 +180,7 @@ static bool add(struct shape *s, const struct object *o) {
 
 /* False: no memory. */
 static bool read_object(struct reader *r, struct shape *s) {
-    struct object o = {text_of(r, 0), text_of(r, 1), text_of(r, 3), NULL};
+    struct object o = {.type = text_of(r, 0), .name = text_of(r, 1), .sql = text_of(r, 3)};
     char *table = text_of(r, 2);
     bool whole = o.type && o.name && o.sql && table;
     bool skip = whole && strcmp(o.type, "table") == 0 && ask(r, r->owner, o.name, NULL);
@@ -230,8 +230,10 @@ rc shape_read(sqlite3 *db, struct shape **out, struct err *e) {
     TRY(prepare(&r, columns_sql, &r.columns, e));
     TRY(prepare(&r, owner_sql, &r.owner, e));
     struct shape *s = calloc(1, sizeof *s);
-    if (!s) return err_set(e, RC_NOMEM, "no memory for the schema");
-    rc result = read_objects(&r, s, e);
+    if (s) s->at = calloc(1, sizeof *s->at); /* never NULL */
+    if (s && s->at) s->capacity = 1;
+    rc result =
+        s && s->at ? read_objects(&r, s, e) : err_set(e, RC_NOMEM, "no memory for the schema");
     if (is_ok(result)) *out = s;
     else shape_free(s);
     return result;
@@ -260,9 +262,10 @@ rc shape_compare(const struct shape *should, const struct shape *is, shape_each 
                  struct err *e) {
     size_t i = 0, j = 0;
     while (i < should->count || j < is->count) {
-        const struct object *a = i < should->count ? &should->at[i] : NULL;
-        const struct object *b = j < is->count ? &is->at[j] : NULL;
-        int order = !a ? 1 : !b ? -1 : compare(a, b);
+        int order = i == should->count ? 1
+                    : j == is->count   ? -1
+                                       : compare(&should->at[i], &is->at[j]);
+        const struct object *a = &should->at[i], *b = &is->at[j];
         if (order <= 0) i++;
         if (order >= 0) j++;
         if (order < 0) TRY(each(arg, a->type, a->name, "missing", a->sql, NULL, e));
