@@ -314,6 +314,31 @@ static rc find_database(const struct asked *a, bool *made, struct err *e) {
     return ok();
 }
 
+static const char *value_of(const char *key, const char *const *pairs, int count) {
+    for (int i = 0; i + 1 < count; i += 2)
+        if (strcmp(pairs[i], key) == 0 && pairs[i + 1]) return pairs[i + 1];
+    return "";
+}
+
+/* Why it takes so long, for who looks on. */
+static void say(void *on_terminal, const char *name, const char *const *pairs, int count) {
+    const char *version = value_of("version", pairs, count), *why = value_of("err", pairs, count);
+    if (strcmp(name, "schema.turn") == 0)
+        fputs("holdfast: another process is changing the schema: waiting for it\n", stderr);
+    else if (strcmp(name, "backfill.waits") == 0)
+        fprintf(stderr, "holdfast: the backfill waits: %s\n", why);
+    else if (strcmp(name, "backfill.goes_on") == 0)
+        fputs("holdfast: the backfill goes on\n", stderr);
+    else if (strcmp(name, "schema.no_restore_point_after") == 0)
+        fprintf(stderr, "holdfast: no restore point behind it, which undo would compare with: %s\n",
+                why);
+    else if (on_terminal && strcmp(name, "schema.step") == 0)
+        fprintf(stderr, "%s %s: done\n", version, value_of("step", pairs, count));
+    else if (on_terminal && strcmp(name, "schema.rehearsed") == 0)
+        fprintf(stderr, "on the copy: %s %s: done\n", value_of("name", pairs, count),
+                value_of("step", pairs, count));
+}
+
 static hf_schema *running; /* what a signal stops */
 
 static void stop(int signal_number) {
@@ -334,6 +359,8 @@ static rc open_schema(struct asked *a, hf_schema **out, struct err *e) {
     else if (strcmp(a->noise, "none") != 0) snprintf(noise, sizeof noise, "%s", a->noise);
     a->options.size = sizeof a->options;
     a->options.app = "holdfast schema";
+    a->options.event = a->json ? NULL : say;
+    a->options.event_arg = isatty(STDERR_FILENO) ? a : NULL;
     a->options.dir = a->verb->id & NEEDS_NO_FILES ? NULL : a->dir;
     if (a->options.dir) TRY(check_dir(a, e));
     return result_of(hf_schema_open(a->db, *noise ? noise : NULL, &a->options, out), e);

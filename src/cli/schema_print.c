@@ -453,8 +453,7 @@ static void print_way_back(const json_t *all, const char *verb) {
         name_of(r, name);
         ms_text(real(r, "lock_ms"), lock);
         printf("%-7s %s: %s (lock %s)\n", verb, name, compared(r), lock);
-        json_array_foreach(list(r, "objects"), at, what) printf(
-            "        %s %s %s\n", text(what, "what"), text(what, "type"), text(what, "name"));
+        json_array_foreach(list(r, "objects"), at, what) print_difference(what, "        ");
         json_array_foreach(list(r, "tables"), at, what)
             printf("        other rows in %s\n", json_string_value(what));
     }

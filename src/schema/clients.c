@@ -106,7 +106,7 @@ static rc put_row(struct sconn *c, int slot, int64_t version, struct err *e) {
 }
 
 static rc forget(hf_store *store, rc r) {
-    rc ended = store_set_known_schema(store, NULL, 0, NULL);
+    rc ended = store_set_known_schema(store, NULL, -1, NULL);
     ENSURE(is_ok(ended)); /* to end it is always allowed */
     return r;
 }

@@ -33,7 +33,7 @@ unsigned fork_generation(void);
 struct kv;
 MUST_USE rc store_check(const hf_store *, const char *what, struct err *e); /* fork, NULL */
 bool store_has_noise(const hf_store *);
-const char *store_noise_path(const hf_store *); /* absolute; "": none */
+const char *store_noise_path(const hf_store *);            /* absolute; "": none */
 const char *const *store_noise_prefixes(const hf_store *); /* NULL: none; else NULL-terminated */
 int64_t store_timeout_ms(const hf_store *);
 /* Tells the application's hf_store_options.event. Never under a lock; `count` texts, two for each
@@ -47,8 +47,8 @@ void store_set_source(hf_store *, hf_source *);
  * more; when it returns fn is not running. Any thread. */
 void store_set_commit_hook(hf_store *, void (*fn)(void *), void *arg);
 /* From now on each transaction that writes is refused (RC_UNFIT) where the schema of a file has
- * gone on beyond `version`, the newest that this program knows, which calls itself `app`. 0: it is
- * not asked any more. RC_USAGE: it was said already. Any thread. */
+ * gone on beyond `version`, the newest that this program knows (0: none), which calls itself `app`.
+ * -1: it is not asked any more. RC_USAGE: it was said already. Any thread. */
 MUST_USE rc store_set_known_schema(hf_store *, const char *app, int64_t version, struct err *e);
 
 /* kv.c: what the store calls there. */

@@ -110,7 +110,7 @@ struct conn {
     bool own;           /* the store's own statement is being prepared or run */
     const char *denied; /* what the authorizer has to say */
     struct {
-        int64_t version;  /* which was asked about; 0: none yet */
+        int64_t known;    /* hf_store.known when it was asked; 0: not yet */
         unsigned commits; /* of the file, as SQLite counted them then */
     } fits[2];            /* of main and noise: newer.c */
     bool asked;           /* in the transaction that is open */
@@ -187,8 +187,9 @@ struct hf_store {
     /* guarded by hook_lock */
     void (*on_commit)(void *);
     void *on_commit_arg;
-    _Atomic int64_t known_version; /* of the schema; 0: nobody has said. Changed under hook_lock */
-    char known_by[100];            /* guarded by hook_lock */
+    _Atomic int64_t
+        known; /* the newest version of a schema + 1; 0: not said. Changed under hook_lock */
+    char known_by[100]; /* guarded by hook_lock */
     pthread_mutex_t lock;
     /* guarded by lock */
     struct conn *idle; /* readers, the last used first */

@@ -226,9 +226,9 @@ static void finish(hf_tx *t, int code, int64_t commit_ns) {
                       .wait_ns = t->began_ns - t->asked_ns,
                       .run_ns = now - t->began_ns,
                       .commit_ns = commit_ns ? now - commit_ns : 0};
+    newer_ended(t->conn); /* before anything else is read */
     delist(t);
     if (kv) kv_ended(kv, trace.scope, code == 0);
-    newer_ended(t->conn);
     put_conn(t->conn);
     turn_leave(s, trace.scope, now);
     if (kv && code == 0) kv_wait_room(kv);

@@ -113,9 +113,14 @@ START_TEST(who_does_not_say_what_he_knows_is_not_asked) {
     is_refused(HF_MAIN, "its schema is newer");
     ck_assert(store_set_known_schema(s, "another", 8, &e).code == RC_USAGE);
     is_refused(HF_MAIN, "'control 40'");
-    knows(0);
+    knows(-1);
     writes(HF_MAIN);
     knows(7);
+    writes(HF_MAIN);
+    knows(-1);
+    knows(0); /* a program from before the first migration */
+    is_refused(HF_MAIN, "knows up to 0");
+    by_others("UPDATE holdfast_schema SET min_version = 0");
     writes(HF_MAIN);
 }
 END_TEST
@@ -152,24 +157,24 @@ END_TEST
 
 static int64_t write_ns(int64_t version) {
     int64_t best = INT64_MAX;
-    knows(version);
-    for (int round = 0; round < 10; round++) {
+    if (version >= 0) knows(version);
+    for (int round = 0; round < 5; round++) {
         struct timespec from, to;
         clock_gettime(CLOCK_MONOTONIC, &from);
-        for (int i = 0; i < 500; i++) writes(HF_MAIN);
+        for (int i = 0; i < 200; i++) writes(HF_MAIN);
         clock_gettime(CLOCK_MONOTONIC, &to);
         int64_t ns = (to.tv_sec - from.tv_sec) * 1000000000 + to.tv_nsec - from.tv_nsec;
         if (ns < best) best = ns;
     }
-    knows(0);
-    return best / 500;
+    if (version >= 0) knows(-1);
+    return best / 200;
 }
 
 /* Printed, for people; how often it is asked stands above. */
 START_TEST(what_it_costs_is_measured) {
     by_others(HISTORY);
     for (int i = 0; i < 3; i++) {
-        int64_t without = write_ns(0), with = write_ns(5);
+        int64_t without = write_ns(-1), with = write_ns(5);
         printf("a write transaction: %.2f us where it is not asked, %.2f us where it is\n",
                (double)without / 1e3, (double)with / 1e3);
     }
