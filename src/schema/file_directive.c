@@ -1,6 +1,6 @@
 /* What stands behind "-- holdfast:".
  *
- *     WORD [name=value | name="quoted value" | name]...
+ *     WORD [name=value | name="quoted value" | name]... [-- what a reader should know]
  *
  * Inside of quotes \" is a quote and \\ a backslash; every other backslash is itself.
  */
@@ -59,10 +59,15 @@ static bool take_arg(struct token *rest, char *to, struct arg *out) {
     return !quoted;
 }
 
+static bool is_comment(struct token rest) {
+    return rest.length >= 2 && memcmp(rest.at, "--", 2) == 0 &&
+           (rest.length == 2 || is_blank(rest.at[2]));
+}
+
 static rc read_args(struct parser *p, struct token rest, int line, struct args *out) {
     for (;;) {
         while (rest.length && is_blank(*rest.at)) rest.at++, rest.length--;
-        if (!rest.length) return ok();
+        if (!rest.length || is_comment(rest)) return ok();
         struct arg *more = realloc(out->at, (out->count + 1) * sizeof *more);
         if (!more) return no_memory(p);
         out->at = more;

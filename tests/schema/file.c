@@ -204,6 +204,13 @@ START_TEST(a_phased_file_has_its_sections) {
 }
 END_TEST
 
+#define QUOTED                                                                                     \
+    "-- holdfast:backfill key=id table=a\nA :lo;\n-- holdfast:backfill table=b key=k\nB :hi;\n"    \
+    "-- holdfast:verify\nSELECT 1;\n-- holdfast:verify expect=\"a \\\"b\\\" \\\\ \\c\"\nSELECT 2;"
+#define REBUILDS                                                                                   \
+    "-- holdfast:rebuild \"my user\" add=\"c TEXT\" type=a:INT default=b:\"'x y'\" nullable=d "    \
+    "without-rowid\n"
+
 static const struct {
     const char *text, *shown;
 } sections[] = {
@@ -211,14 +218,13 @@ static const struct {
     {"-- holdfast:expand\nSELECT 1", "expand:1[SELECT 1;@2]"},
     {"  --  HOLDFAST:expand \nSELECT 1", "expand:1[SELECT 1;@2]"},
     {"--holdfast:expand\nSELECT 1", "expand:1[SELECT 1;@2]"},
-    {"-- holdfast:backfill key=id table=a\nA :lo;\n-- holdfast:backfill table=b key=k\nB :hi;\n"
-     "-- holdfast:verify\nSELECT 1;\n-- holdfast:verify expect=\"a \\\"b\\\" \\\\ \\c\"\nSELECT 2;",
+    {QUOTED,
      "backfill:1[A :lo;@2] backfill:3[B :hi;@4] verify:5[SELECT 1;@6] verify:7[SELECT 2;@8]"},
     {"-- holdfast:contract compatible\n", "contract:1"},
+    {"-- holdfast:contract compatible -- soak=1w\n", "contract:1"},
+    {"-- holdfast:contract --\n", "contract:1"},
     {"-- holdfast:rebuild user strict\nSELECT 1;", "ordinary:1[rebuild user@1][SELECT 1;@2]"},
-    {"-- holdfast:rebuild \"my user\" add=\"c TEXT\" type=a:INT default=b:\"'x y'\" nullable=d "
-     "without-rowid\n",
-     "ordinary:1[rebuild my user@1]"},
+    {REBUILDS, "ordinary:1[rebuild my user@1]"},
     {"-- holdfast:rebuild User fill=a:1\nCREATE TABLE user(a);\nSELECT 1;",
      "ordinary:1[rebuild User CREATE TABLE user(a);@1][SELECT 1;@3]"},
     {"-- holdfast:rebuild user\n-- why\nCREATE TABLE \"user\" (a)",
@@ -284,6 +290,7 @@ static const struct {
     {"-- holdfast:contract soak=999999999d\n", ":1: soak=999999999d: a time like"},
     {"-- holdfast:contract compatible=yes\n", ":1: 'compatible' has no value"},
     {"-- holdfast:contract lossy\n", ":1: 'lossy' is unknown"},
+    {"-- holdfast:contract --compatible\n", ":1: '--compatible' is unknown"},
     {"-- holdfast:down losy\n", ":1: 'losy' is unknown: is 'lossy' meant?"},
     {"-- holdfast:compatible\n-- holdfast:breaking\n", ":2: line 1 has said so, or otherwise"},
     {"-- holdfast:compatible yes\n", ":1: nothing stands behind this word"},
@@ -316,11 +323,11 @@ START_TEST(a_directive_that_is_wrong_is_refused_with_its_line) {
 END_TEST
 
 START_TEST(what_stands_in_quotes_is_one_value) {
-    struct migration *m = parsed(sections[4].text);
+    struct migration *m = parsed(QUOTED);
     ck_assert_str_eq(m->sections[2].expect, "0");
     ck_assert_str_eq(m->sections[3].expect, "a \"b\" \\ \\c");
     migration_free(m);
-    m = parsed(sections[7].text);
+    m = parsed(REBUILDS);
     const struct rebuild *r = m->sections[0].statements[0].rebuild;
     ck_assert_uint_eq(r->op_count, 5);
     ck_assert_str_eq(r->ops[0].column, "c");

@@ -392,12 +392,11 @@ START_TEST(a_line_that_is_none_is_refused) {
 END_TEST
 
 START_TEST(a_line_that_stands_there_twice_is_refused) {
-    char twice[4000];
+    char twice[4000], text[4400];
     fill();
     snprintf(twice, sizeof twice, "%s", got(SUM_FILE));
-    char *last = strstr(twice, "10_a.sql");
-    snprintf(twice + strlen(twice), 300, "%.200s", strdup(last));
-    put(SUM_FILE, twice);
+    snprintf(text, sizeof text, "%s%.300s", twice, strstr(twice, "10_a.sql"));
+    put(SUM_FILE, text);
     refused(RC_CORRUPT, "holdfast.sum:5: 10_a.sql, which is there already");
 }
 END_TEST
