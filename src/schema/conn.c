@@ -3,15 +3,14 @@
  * Why a connection of its own and not the store's: PRAGMA foreign_keys is a no-op inside of a
  * transaction, and the store's connections are always about to be in one.
  *
- * Why violations are compared and not refused: a database may have rows without parents from
- * before, made with foreign keys off, as is SQLite's default. They are not the migration's fault.
- *
  * Invariants
  *  1. In a transaction foreign keys are off.
  *  2. What COMMIT could not do is rolled back: no transaction stays open behind an error of its
  *     end.
  */
 #include "schema/conn.h"
+
+#include "schema/parents.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -110,6 +109,8 @@ rc sconn_open_reading(hf_schema *s, bool noise, struct sconn *out, struct err *e
 
 void sconn_close(struct sconn *c) {
     sqlite3_close_v2(c->db);
+    rows_free(&c->parents);
+    c->parents = NULL;
     c->db = NULL;
 }
 
@@ -130,28 +131,6 @@ rc sconn_int(struct sconn *c, const char *sql, int64_t *out, struct err *e) {
     return r;
 }
 
-/* Rows without parents, at most so many. */
-#define VIOLATIONS_MOST 1000000
-
-static rc count_violations(struct sconn *c, int64_t *out, char *first, size_t size, struct err *e) {
-    sqlite3_stmt *st = NULL;
-    int code = sqlite3_prepare_v2(c->db, "PRAGMA foreign_key_check", -1, &st, NULL);
-    *out = 0;
-    while (code == SQLITE_OK || code == SQLITE_ROW) {
-        code = sqlite3_step(st);
-        if (code != SQLITE_ROW) break;
-        if (!*out && first)
-            snprintf(first, size, "table %s, row %lld, whose parent in %s is not there",
-                     sqlite3_column_text(st, 0), (long long)sqlite3_column_int64(st, 1),
-                     sqlite3_column_text(st, 2));
-        if (++*out == VIOLATIONS_MOST) code = SQLITE_DONE;
-        if (code == SQLITE_DONE) break;
-    }
-    rc r = code == SQLITE_DONE ? ok() : sconn_error(c, code, NULL, 0, e);
-    sqlite3_finalize(st);
-    return r;
-}
-
 static rc begin_checked(struct sconn *c, struct err *e) {
     int64_t on = 1;
     TRY(sconn_int(c, "PRAGMA foreign_keys", &on, e));
@@ -162,7 +141,8 @@ static rc begin_checked(struct sconn *c, struct err *e) {
 rc sconn_begin(struct sconn *c, struct err *e) {
     struct env *env = c->schema->env;
     c->waited = 0;
-    c->violations = -1;
+    rows_free(&c->parents);
+    c->parents = NULL;
     c->deadline_ns = env->mono_ns(env) + c->schema->options.lock_ms * 1000000;
     sconn_rollback(c); /* of one whose end found no memory */
     TRY(begin_checked(c, e));
@@ -172,22 +152,12 @@ rc sconn_begin(struct sconn *c, struct err *e) {
 }
 
 rc sconn_watch_parents(struct sconn *c, struct err *e) {
-    return count_violations(c, &c->violations, NULL, 0, e);
-}
-
-static rc check_parents(struct sconn *c, struct err *e) {
-    char first[300] = "";
-    int64_t now;
-    if (c->violations < 0) return ok();
-    TRY(count_violations(c, &now, first, sizeof first, e));
-    if (now <= c->violations) return ok();
-    return err_set(e, RC_CONFLICT, "%lld rows would lose their parents: %s",
-                   (long long)(now - c->violations), first);
+    return parents_read(c, &c->parents, e);
 }
 
 rc sconn_commit(struct sconn *c, int64_t *lock_us, struct err *e) {
     struct env *env = c->schema->env;
-    rc r = check_parents(c, e);
+    rc r = c->parents ? parents_compare(c, c->parents, e) : ok();
     if (is_ok(r)) r = sconn_exec(c, "COMMIT", e);
     if (!is_ok(r)) sconn_rollback(c);
     if (lock_us) *lock_us = (env->mono_ns(env) - c->began_ns) / 1000;

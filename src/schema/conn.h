@@ -17,7 +17,7 @@ struct sconn {
     int64_t began_ns;    /* of the open transaction */
     int64_t waited;      /* how often the busy handler was asked since begin */
     int64_t deadline_ns; /* for locks; set at each begin from schema->options.timeout_ms */
-    int64_t violations;  /* sconn_watch_parents; -1: not asked */
+    json_t *parents;     /* sconn_watch_parents; NULL: not asked */
     int64_t seen;        /* PRAGMA data_version in the last step's transaction; 0: none yet */
 };
 
