@@ -295,10 +295,19 @@ static bool put_up_missing(sqlite3 *db, const char *sql) {
     return done;
 }
 
+/* 'near "x": syntax error', and not a name that says so. */
+static bool is_of_syntax(const char *said) {
+    static const char error[] = "\": syntax error";
+    size_t n = strlen(said);
+    return strcmp(said, "incomplete input") == 0 ||
+           strncmp(said, "unrecognized token: ", 20) == 0 ||
+           (strncmp(said, "near \"", 6) == 0 && n > sizeof error &&
+            strcmp(said + n - (sizeof error - 1), error) == 0);
+}
+
 /* Only its syntax: tables are not there. `part` stands in "before" and "after". */
 static void lint_syntax(struct linter *l, const struct statement *s, const char *before,
                         const char *part, const char *after) {
-    static const char *const words[] = {"syntax error", "incomplete input", "unrecognized token"};
     char *sql = l->db ? sqlite3_mprintf("%s%s%s", before, part, after) : NULL;
     l->no_memory |= !sql;
     if (!sql) return;
@@ -306,9 +315,8 @@ static void lint_syntax(struct linter *l, const struct statement *s, const char 
     if (code == SQLITE_ERROR && put_up_missing(l->db, sql)) code = prepare(l->db, sql);
     const char *said = sqlite3_errmsg(l->db);
     l->no_memory |= code == SQLITE_NOMEM;
-    for (size_t i = 0; code == SQLITE_ERROR && i < sizeof words / sizeof *words; i++)
-        if (strstr(said, words[i]))
-            tell(l, statement_error_line(l->db, s), true, "syntax", "%s", said);
+    if (code == SQLITE_ERROR && is_of_syntax(said))
+        tell(l, statement_error_line(l->db, s), true, "syntax", "%s", said);
     if (!sqlite3_get_autocommit(l->db)) sqlite3_exec(l->db, "ROLLBACK", NULL, NULL, NULL);
     sqlite3_free(sql);
 }

@@ -116,6 +116,9 @@ static const struct {
     {"ALTER TABLE a ADD b;\nCREATE TABLE a(c,);", "2:syntax!"},
     {"SELECT 'a' !;", "1:syntax!"},
     {"SELECT 12ab;", "1:syntax!"},
+    {"SELECT [a: syntax error];SELECT [incomplete input];", ""},
+    {"SELECT * FROM [near \"a\": syntax error];", ""},
+    {"-- holdfast:rebuild a add=b fill=b:\"(1\"\n", "1:syntax! 1:rewrite"},
     {"ALTER TABLE user ADD COLUMN first TEXT;", ""}, /* no such table: it will be there */
     {"-- holdfast:rebuild a nullable=b fill=b:\"c(\"\n", "1:syntax! 1:rewrite"},
     {"-- holdfast:rebuild a add=\"b TEXT (\"\n", "1:syntax! 1:rewrite"},
