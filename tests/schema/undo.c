@@ -2,78 +2,9 @@
 #include "replicated.h"
 
 #include "schema/clients.h"
-#include "schema/shape.h"
 
 #include <signal.h>
 #include <sys/wait.h>
-
-static char before_hash[65];
-static int64_t before_rows;
-
-static void read_hash(const char *path, char out[65], int64_t *rows) {
-    sqlite3 *db;
-    ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
-    OK(contents_hash(db, out, rows, e));
-    sqlite3_close(db);
-}
-
-static void check_equal(const char *path, const char *hash) {
-    char now[65];
-    int64_t rows;
-    read_hash(path, now, &rows);
-    ck_assert_str_eq(now, hash);
-}
-
-static void step(bool last) {
-    struct record record = {.version = 20260901120000,
-                            .name = (char *)(uintptr_t) "20260901120000_split.sql",
-                            .phase = last ? PHASE_DONE : PHASE_EXPANDED,
-                            .phase_ms = 1};
-    struct step_row row = {.version = record.version, .step = last ? "contract" : "expand"};
-    OK(sconn_begin(&conn, e));
-    OK(history_prepare(&conn, e));
-    int64_t seen = number(conn.db, "PRAGMA data_version");
-    row.others = conn.seen != seen;
-    OK(sconn_exec(&conn,
-                  last ? "UPDATE t SET y = x * 2; DELETE FROM t WHERE x % 3 = 0"
-                       : "ALTER TABLE t ADD COLUMN y; CREATE INDEX ty ON t(y)",
-                  e));
-    OK(history_put(&conn, &record, e));
-    OK(history_log(&conn, &row, e));
-    OK(sconn_commit(&conn, NULL, e));
-    conn.seen = seen;
-}
-
-/* A run as apply does it, of two steps; `others`: what somebody else does at that moment. */
-enum moment { NEVER, BEFORE_IT, IN_ITS_MIDDLE, BEHIND_IT };
-static void migrate_beside(const char *run, enum moment moment, const char *others) {
-    struct restore_point p;
-    char name[60];
-    snprintf(name, sizeof name, "before-20260901120000-%s", run);
-    OK(restore_point_make(&conn, name, &p, e));
-    read_hash(app_path, before_hash, &before_rows);
-    if (moment == BEFORE_IT) sql(others);
-    step(false);
-    if (moment == IN_ITS_MIDDLE) sql(others);
-    step(true);
-    if (moment == BEHIND_IT) sql(others);
-    snprintf(name, sizeof name, "after-20260901120000-%s", run);
-    OK(restore_point_make(&conn, name, &p, e));
-    ck_assert_int_eq(p.others, moment == BEHIND_IT);
-}
-
-static void migrate(const char *run) {
-    migrate_beside(run, NEVER, NULL);
-}
-
-static void fill(int rows) {
-    char text[200];
-    snprintf(text, sizeof text,
-             "WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < %d)"
-             "INSERT INTO t SELECT i FROM s",
-             rows);
-    sql(text);
-}
 
 static bool is_there(const char *suffix) {
     char path[TEMP_PATH + 64];
