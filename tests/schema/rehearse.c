@@ -177,7 +177,7 @@ static const struct {
     {"CREATE TABLE a(x);\nCREATE TABLE a(x);\n", ":2: ", ""},
     {"-- holdfast:expand\nCREATE TABLE a(x);\n-- holdfast:verify\nSELECT 1;\n", "1", ""},
     {"DELETE FROM user WHERE id = 1;\n", "1 rows would lose their parents", ""},
-    {"PRAGMA user_version = 7;\n", "PRAGMA", ""},
+    {"PRAGMA user_version = 7;\n", "a migration changes no settings", ""},
 };
 
 START_TEST(what_goes_wrong_is_told_and_nothing_is_left) {
@@ -221,6 +221,19 @@ START_TEST(orphans_of_before_are_not_the_migrations_fault) {
     json_t *all = rehearsed("live");
     ck_assert_int_eq(json_integer_value(part(all, "checks", 0, "orphans_before")), 1);
     ck_assert_int_eq(json_integer_value(part(all, "checks", 0, "orphans")), 1);
+    json_decref(all);
+}
+END_TEST
+
+START_TEST(damage_of_before_is_told) {
+    json_t *all = NULL;
+    on(path, "CREATE TABLE k(a); INSERT INTO k VALUES (1), (200); CREATE INDEX k_a ON k(a);"
+             "PRAGMA writable_schema=ON; UPDATE sqlite_master SET "
+             "sql='CREATE INDEX k_a ON k(a) WHERE a > 100' WHERE name='k_a'");
+    OPEN({"1_a", "CREATE TABLE a(x);"});
+    CODE(rehearse_run(schema, &(struct rehearse_options){.from = "live"}, &all, e), RC_CONFLICT);
+    says("main: integrity_check: ");
+    ck_assert_str_ne(words_at(all, "checks", 0, "integrity"), "ok");
     json_decref(all);
 }
 END_TEST
@@ -308,9 +321,10 @@ START_TEST(copies_are_kept_where_that_is_asked) {
     json_t *all;
     struct rehearse_options how = {.from = "live", .keep = keep};
     temp_dir(keep);
-    OPEN({"1_a", "CREATE TABLE a(x);"});
+    OPEN({"1_a", "CREATE TABLE a(x);\n-- holdfast:down\nDROP TABLE a;\n"});
     OK(rehearse_run(schema, &how, &all, e));
     json_decref(all);
+    ck_assert_int_ne(access(below(keep, "back.db"), F_OK), 0); /* of no use to anybody */
     on(below(keep, "main.db"), "SELECT x FROM a");
     CODE(rehearse_run(schema, &how, &all, e), RC_CONFLICT);
     says("not empty");
@@ -333,6 +347,7 @@ int main(void) {
     ADD_ROWS(t, success_on_no_rows_is_said_to_prove_nothing, prove_nothing);
     ADD_ROWS(t, what_goes_wrong_is_told_and_nothing_is_left, wrong);
     tcase_add_test(t, down_that_says_that_it_loses_rows_may);
+    tcase_add_test(t, damage_of_before_is_told);
     tcase_add_test(t, orphans_of_before_are_not_the_migrations_fault);
     tcase_add_test(t, log_of_somebody_who_is_gone_is_read_and_stays);
     tcase_add_test(t, database_that_is_open_and_not_yet_wal_stays_so);

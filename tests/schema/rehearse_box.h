@@ -98,9 +98,25 @@ static inline int files_in(const char *dir) {
     return n - 2;
 }
 
+/* Files of a copy that this process has open. */
+static inline int open_copies(void) {
+    DIR *d = opendir("/proc/self/fd");
+    char to[4096];
+    int n = 0;
+    ck_assert_ptr_nonnull(d);
+    for (struct dirent *entry; (entry = readdir(d));) {
+        ssize_t size = readlinkat(dirfd(d), entry->d_name, to, sizeof to - 1);
+        to[size > 0 ? size : 0] = 0;
+        n += strstr(to, "-rehearsal-") != NULL;
+    }
+    closedir(d);
+    return n;
+}
+
 #define UNTOUCHED(before)                                                                          \
     do {                                                                                           \
         ck_assert_msg(is_as(&(before)), "the directory is not as it was");                         \
+        ck_assert_int_eq(open_copies(), 0);                                                        \
         ck_assert_int_eq(files_in(runtime), 0);                                                    \
         free((before).bytes);                                                                      \
     } while (0)
