@@ -185,6 +185,7 @@ static rc find_lost(struct work *w, struct err *e) {
 /* What is lost is known when it is made. */
 static rc run_form(struct work *w, const char *sql, struct err *e) {
     rc without = sconn_exec(w->c, sql, e);
+    if (without.code != RC_USAGE) TRY(without);
     if (!is_ok(without)) TRY(run_with_texts(w, sql, e));
     TRY(find_lost(w, e));
     const char *lost = quoted_lost(w, sql);
@@ -261,24 +262,21 @@ static int place_of(const struct work *w, const struct sources *s, const char *c
     return 0;
 }
 
-static bool compiles(struct sconn *c, char *sql) {
-    sqlite3_stmt *st = NULL;
-    bool fine = sql && sqlite3_prepare_v2(c->db, sql, -1, &st, NULL) == SQLITE_OK;
-    sqlite3_finalize(st);
-    sqlite3_free(sql);
-    return fine;
-}
-
 /* Under which name the table has its rowid, and `other` no column. NULL: WITHOUT ROWID, or hidden
  * behind columns of all three names. */
-static const char *rowid_of(struct sconn *c, const char *table, const json_t *columns,
-                            const json_t *other) {
+static rc rowid_of(struct sconn *c, const char *table, const json_t *columns, const json_t *other,
+                   const char **out, struct err *e) {
     static const char *const names[] = {"rowid", "_rowid_", "oid"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (!rows_has(columns, names[i]) && !rows_has(other, names[i]) &&
-            compiles(c, sqlite3_mprintf("SELECT %s FROM \"%w\"", names[i], table)))
-            return names[i];
-    return NULL;
+    *out = NULL;
+    for (size_t i = 0; i < sizeof names / sizeof *names && !*out; i++) {
+        json_t *none AUTO(rows_free) = NULL;
+        if (rows_has(columns, names[i]) || rows_has(other, names[i])) continue;
+        rc r = rows_ask(c, sqlite3_mprintf("SELECT %s FROM \"%w\" LIMIT 0", names[i], table), &none,
+                        e);
+        if (is_ok(r)) *out = names[i];
+        else if (r.code != RC_USAGE) return r; /* no such column */
+    }
+    return ok();
 }
 
 /* The columns by which the rows of the new form are stored: INTEGER PRIMARY KEY, or the key of
@@ -324,8 +322,11 @@ static void add_order(sqlite3_str *sql, const struct work *w, const struct sourc
 /* NOT INDEXED: by an index that covers all that is asked for rows would come in its order. */
 static rc copy_sql(const struct work *w, const struct sources *s, char **out, struct err *e) {
     json_t *key AUTO(rows_free) = NULL;
-    TRY(stored_by(w, rowid_of(w->c, w->temp, w->now, w->now) != NULL, &key, e));
-    const char *rowid = json_array_size(key) ? NULL : rowid_of(w->c, w->name, w->old, w->now);
+    const char *rowid;
+    TRY(rowid_of(w->c, w->temp, w->now, w->now, &rowid, e));
+    TRY(stored_by(w, rowid != NULL, &key, e));
+    TRY(rowid_of(w->c, w->name, w->old, w->now, &rowid, e));
+    if (json_array_size(key)) rowid = NULL;
     sqlite3_str *sql = sqlite3_str_new(w->c->db);
     sqlite3_str_appendf(sql, "INSERT OR ABORT INTO \"%w\"(", w->temp);
     add_columns(sql, w, s);
@@ -397,7 +398,7 @@ static rc keep_sequence(struct work *w, struct err *e) {
 static rc make_object(struct work *w, size_t i, struct err *e) {
     const char *sql = rows_cell(w->objects, i, 2);
     rc r = sconn_exec(w->c, sql, e);
-    if (!is_ok(r) && !quoted_lost(w, sql)) r = run_with_texts(w, sql, e);
+    if (r.code == RC_USAGE && !quoted_lost(w, sql)) r = run_with_texts(w, sql, e);
     if (is_ok(r)) return r;
     return err_prefix(e, r, "%s %s", rows_cell(w->objects, i, 0), rows_cell(w->objects, i, 1));
 }

@@ -80,20 +80,23 @@ static void texts_allowed(struct sconn *c, int on) {
     sqlite3_db_config(c->db, SQLITE_DBCONFIG_DQS_DML, on, (int *)NULL);
 }
 
-/* NULL: it compiles. Else SQLite's words, until the next call. */
-static const char *compile(struct sconn *c, const char *sql) {
+/* *said: SQLite's words, until the next call; NULL: it compiles. An error: nobody knows. */
+typedef rc compiler(struct sconn *, const char *sql, const char **said, struct err *);
+
+static rc compile(struct sconn *c, const char *sql, const char **said, struct err *e) {
     sqlite3_stmt *st = NULL;
     int code = sqlite3_prepare_v2(c->db, sql, -1, &st, NULL);
     sqlite3_finalize(st);
-    return code == SQLITE_OK ? NULL : sqlite3_errmsg(c->db);
+    *said = code == SQLITE_OK ? NULL : sqlite3_errmsg(c->db);
+    return code == SQLITE_OK || (code & 0xff) == SQLITE_ERROR ? ok()
+                                                              : sconn_error(c, code, NULL, 0, e);
 }
 
-typedef const char *compiler(struct sconn *, const char *sql);
-static const char *compile_with_texts(struct sconn *c, const char *sql) {
+static rc compile_with_texts(struct sconn *c, const char *sql, const char **said, struct err *e) {
     texts_allowed(c, 1);
-    const char *words = compile(c, sql);
+    rc r = compile(c, sql, said, e);
     texts_allowed(c, 0);
-    return words;
+    return r;
 }
 
 static rc probe_one(struct visit *v, const char *kind, const char *name, char *sql, struct err *e) {
@@ -122,7 +125,9 @@ static rc probe_triggers(struct visit *v, const char *name, struct err *e) {
     TRY(probe_one(v, "INSERT", name, sqlite3_mprintf("INSERT INTO \"%w\" DEFAULT VALUES", name),
                   e));
     TRY(probe_one(v, "DELETE", name, sqlite3_mprintf("DELETE FROM \"%w\"", name), e));
-    if (!is_ok(rows_columns(v->c, name, &columns, e))) return ok(); /* a view that was broken */
+    rc r = rows_columns(v->c, name, &columns, e);
+    if (r.code == RC_USAGE) return ok(); /* of a view that was broken */
+    TRY(r);
     return probe_one(v, "UPDATE", name, update_of(name, columns), e);
 }
 
@@ -156,8 +161,11 @@ static char *key_of(const struct probe *p) {
 }
 
 static rc note(struct visit *v, const struct probe *p, struct err *e) {
-    if (!compile(v->c, p->sql)) return ok();
-    int state = compile_with_texts(v->c, p->sql) ? BROKEN : FINE_WITH_TEXTS;
+    const char *said;
+    TRY(compile(v->c, p->sql, &said, e));
+    if (!said) return ok();
+    TRY(compile_with_texts(v->c, p->sql, &said, e));
+    int state = said ? BROKEN : FINE_WITH_TEXTS;
     char *key = key_of(p);
     int failed = !key || json_object_set_new_nocheck(v->before->broken, key, json_integer(state));
     sqlite3_free(key);
@@ -191,7 +199,7 @@ static rc blame(struct visit *v, const struct probe *p, compiler *compiles, cons
     for (size_t i = 0; i < json_array_size(triggers); i++) {
         const char *name = rows_cell(triggers, i, 0);
         TRY(rows_run(v->c, sqlite3_mprintf("DROP TRIGGER \"%w\"", name), e));
-        said = compiles(v->c, p->sql);
+        TRY(compiles(v->c, p->sql, &said, e));
         if (!said || is_read_only(said))
             return err_set(e, RC_CONFLICT, "trigger %s on %s would break: %s", name, p->name,
                            words);
@@ -222,7 +230,8 @@ static rc compare(struct visit *v, const struct probe *p, struct err *e) {
     TRY(state_before(v, p, &was, e));
     if (was == BROKEN) return ok();
     compiler *compiles = was == FINE ? compile : compile_with_texts;
-    const char *said = compiles(v->c, p->sql);
+    const char *said;
+    TRY(compiles(v->c, p->sql, &said, e));
     if (!said) return was == FINE ? ok() : check_texts(v, p, e);
     if (strcmp(p->kind, "view") != 0) return blame(v, p, compiles, said, e);
     return err_set(e, RC_CONFLICT, "view %s would break: %s", p->name, said);
