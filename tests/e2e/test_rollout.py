@@ -1,6 +1,7 @@
 """examples/control.c goes from keys to a table while it serves: four releases, one after the other, each beside the one
 before on the same database; and nothing that was answered is lost."""
 import collections
+import concurrent.futures
 import contextlib
 import http.client
 import os
@@ -192,6 +193,42 @@ def test_who_does_not_go_is_refused_what_it_would_write(box, machine):
     assert service.ask("POST", "/node", {"name": "n10", "ip": node(9)["ip"]})[0] == 409
     with pytest.raises(Exception, match="retired"):  # SQL of somebody who does not know
         box.sql("INSERT INTO DBX VALUES ('node/n11', '{}')", db=machine / "app.db")
+
+
+def test_six_that_start_at_once_change_it_once(box, machine):
+    """On a new database, and on one of release 0: one replicates and one changes the schema, perhaps another."""
+    for old in (False, True):
+        there = machine / str(old)
+        there.mkdir()
+        if old:
+            service = start_control(box, there, box.path / f"replica-{old}", program=RELEASES[0])
+            play(service, GOOD)
+            service.process.send_signal(signal.SIGTERM)
+            service.end(0)
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:
+            started = [pool.submit(start_control, box, there, box.path / f"replica-{old}", program=RELEASES[3]) for _ in range(6)]
+            services = [s.result() for s in started]
+        steps = box.sql("SELECT version, step, count(*) FROM holdfast_step GROUP BY 1, 2", db=there / "app.db")
+        assert {n for _, _, n in steps} == {1} and len({v for v, _, _ in steps}) == 3, steps
+        names = ["n2", "n3"] if old else []
+        for service in services:
+            assert [n["name"] for n in service.ask("GET", "/node")[1]] == names
+        for service in services:  # each, in some order, comes to be the one that replicates
+            service.process.send_signal(signal.SIGTERM)
+        for service in services:
+            service.end(0)
+        assert box.sql("SELECT name FROM node ORDER BY 1", db=box.restore(to=box.path / f"replica-{old}")) == [(n,) for n in names]
+
+
+def test_who_knew_nothing_yet_is_refused_as_well(box, machine):
+    service = start(box, machine, 0)
+    play(service, GOOD)
+    command = ["schema", "apply", "-assume-gone", "-dir", MIGRATIONS, machine / "app.db"]
+    box.holdfast(*command, runtime=machine / "run")
+    for path, body in (("/node", node(9)), ("/policy", {"name": "p"})):
+        status, error = service.ask("POST", path, body)
+        assert status == 503 and "newer" in error["error"], (status, error)
+    assert box.sql(NODE_KEYS, db=machine / "app.db") == [(0,)]
 
 
 def test_each_release_does_what_the_first_lines_say(box, machine):
