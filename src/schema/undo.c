@@ -41,6 +41,7 @@ struct copy {
 
 struct state {
     char shape[65], contents[65];
+    int64_t beside[3]; /* what is in no table of anybody's */
 };
 
 struct undo {
@@ -145,6 +146,21 @@ static rc restore_copies(struct undo *u, struct err *e) {
 
 /* ---- what would be lost ---- */
 
+/* The numbers that applications keep in the header, and how far AUTOINCREMENT has come. */
+static rc read_beside(struct sconn *c, int64_t out[3], struct err *e) {
+    int64_t there;
+    TRY(sconn_int(c, "PRAGMA user_version", &out[0], e));
+    TRY(sconn_int(c, "PRAGMA application_id", &out[1], e));
+    TRY(sconn_int(c, "SELECT count(*) FROM sqlite_master WHERE name = 'sqlite_sequence'", &there,
+                  e));
+    out[2] = 0;
+    if (!there) return ok();
+    return sconn_int(c,
+                     "SELECT coalesce(sum(seq), 0) FROM sqlite_sequence"
+                     " WHERE name NOT GLOB 'holdfast*'",
+                     &out[2], e);
+}
+
 /* All of one moment; the version tells whether somebody has committed since. */
 static rc read_state(struct sconn *c, struct state *out, int64_t *version, struct err *e) {
     struct shape *shape = NULL;
@@ -155,12 +171,14 @@ static rc read_state(struct sconn *c, struct state *out, int64_t *version, struc
     if (is_ok(r)) r = shape_hash(shape, out->shape, e);
     shape_free(shape);
     if (is_ok(r)) r = contents_hash(c->db, out->contents, &rows, e);
+    if (is_ok(r)) r = read_beside(c, out->beside, e);
     sconn_rollback(c);
     return r;
 }
 
 static bool is_same(const struct state *a, const struct state *b) {
-    return strcmp(a->shape, b->shape) == 0 && strcmp(a->contents, b->contents) == 0;
+    return strcmp(a->shape, b->shape) == 0 && strcmp(a->contents, b->contents) == 0 &&
+           memcmp(a->beside, b->beside, sizeof a->beside) == 0;
 }
 
 /* Steps of the run during which somebody else committed. */

@@ -153,9 +153,13 @@ static const char *const later[] = {
     "CREATE INDEX tx ON t(x)",
     "DROP INDEX ty",
     "CREATE TRIGGER tt AFTER DELETE ON t BEGIN SELECT 1; END",
+    "PRAGMA user_version = 7",
+    "PRAGMA application_id = 7",
+    "INSERT INTO numbered DEFAULT VALUES; DELETE FROM numbered", /* a number that was given */
 };
 START_TEST(later_commits_are_not_lost_without_a_word) {
     fill(100);
+    sql("CREATE TABLE numbered(id INTEGER PRIMARY KEY AUTOINCREMENT)");
     to_directory();
     migrate("a");
     sql(later[_i]);
