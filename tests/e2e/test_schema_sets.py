@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from box import ROOT, until
+from box import ROOT, assert_same, until
 
 SETS = ROOT / "tests/schema/sets"
 sys.path.insert(0, str(SETS))
@@ -43,7 +43,8 @@ class Site:
             yield c
 
     def schema(self, verb, *args, code=0, options=()):
-        done = self.box.holdfast("schema", verb, "-dir", self.dir, "-json", *options, self.box.db, *args, code=code)
+        where = () if verb == "undo" else ("-dir", self.dir)
+        done = self.box.holdfast("schema", verb, *where, "-json", *options, self.box.db, *args, code=code)
         return done.json if done.out.startswith("{") else done
 
     def apply(self, to, *options, code=0):
@@ -280,6 +281,29 @@ def test_a_set_is_rehearsed_and_the_database_left_alone(site):
     assert {d["version"] for d in said["down"]} == {version(f) for f in site.files[1:] if has(f, "down")}
     assert all(d["shape_equal"] for d in said["down"]), said["down"]
     assert site.rows() == before
+
+
+def test_a_whole_rollout_is_undone_from_the_replica(site):
+    """Rehearsed on a copy from the replica, applied behind a restore point, undone, and applied again."""
+    want, before, newest = EXPECTED[site.name](site), site.rows(), version(site.files[-1])
+    r = site.box.replicate()
+    site.box.wait_safe()
+    said = site.schema("rehearse")
+    assert said["ok"] and said["source"] == "replica" and sum(s["upload_bytes"] for s in said["steps"]) > 0
+    said = site.schema("apply", options=("-no-soak",))
+    point = said["restore_point"]
+    assert point["name"].startswith(f"before-{version(site.files[1])}-") and point["after"]["txid"] > point["txid"]
+    assert OUTCOME[site.name](site) == want
+    site.schema("undo")
+    assert site.rows() == before
+    site.is_sound()
+    site.schema("apply", options=("-no-soak",))
+    assert OUTCOME[site.name](site) == want and objects(site) == OBJECTS[site.name]
+    site.run("DELETE FROM sqlite_sequence WHERE name = 'nobody'", "PRAGMA user_version = 7")  # somebody else's commit
+    assert "discard" in str(site.schema("undo", code=5))
+    site.box.wait_safe()
+    r.stop()
+    assert_same(site.box.db, site.box.restore())
 
 
 def test_each_step_forward_and_back_and_forward(site):
