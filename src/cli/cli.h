@@ -37,6 +37,7 @@ int cmd_kv(int argc, char **argv);
 int cmd_schema(int argc, char **argv);
 int cmd_promote(int argc, char **argv);
 
+int cli_exit_code(rc r);
 /* "holdfast: words" on stderr; the exit code for the result. */
 int cli_fail(rc r, const struct err *e);
 /* The same for wrong arguments, with the first line of the command's help. */

@@ -34,8 +34,8 @@ static void print_help(FILE *to) {
     fputs("\n  holdfast COMMAND -h   options and an example\n  man holdfast\n", to);
 }
 
-static int exit_code(enum rc_code code) {
-    switch (code) {
+int cli_exit_code(rc r) {
+    switch (r.code) {
     case RC_OK: return 0;
     case RC_USAGE: return EXIT_USAGE;
     case RC_NOTFOUND: return EXIT_NOT_FOUND;
@@ -53,7 +53,7 @@ static int exit_code(enum rc_code code) {
 
 int cli_fail(rc r, const struct err *e) {
     fprintf(stderr, "holdfast: %s\n", e->text);
-    return exit_code(r.code);
+    return cli_exit_code(r);
 }
 
 int cli_print_json(json_t *o, bool whole, size_t flags) {

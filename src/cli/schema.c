@@ -213,17 +213,28 @@ static rc result_of(int code, struct err *e) {
     return code == HF_OK ? ok() : err_set(e, (enum rc_code)code, "%s", hf_errmsg());
 }
 
+/* As a shell takes it for one word. */
+static const char *quoted(const char *path, char out[2 * LIMIT_PATH]) {
+    static const char plain[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-";
+    if (strspn(path, plain) == strlen(path) || strchr(path, '\'')) return path;
+    snprintf(out, (size_t)2 * LIMIT_PATH, "'%s'", path);
+    return out;
+}
+
 static int give(struct asked *a, rc r, json_t *answer, const struct err *e) {
+    char db[2 * LIMIT_PATH];
     if (!answer) return fail_with(a, r, e);
     int code = 0;
     if (a->json) {
         code = cli_print_json(answer, true, JSON_COMPACT);
     } else {
-        a->verb->print(answer, a->db);
+        a->verb->print(answer, a->db ? quoted(a->db, db) : "");
         json_decref(answer);
     }
     fflush(stdout);
-    return is_ok(r) ? code : cli_fail(r, e);
+    if (is_ok(r)) return code;
+    return a->verb->id == LINT && !a->json ? cli_exit_code(r) : cli_fail(r, e); /* it is said */
 }
 
 /* ---- the files alone ---- */
@@ -478,6 +489,7 @@ static int no_verb(const char *typed) {
     const char *names[VERB_COUNT + 1] = {NULL};
     for (size_t i = 0; i < VERB_COUNT; i++) names[i] = verbs[i].name;
     const char *near = nearest_name(typed, names);
+    if (*typed == '-') return cli_usage(help, "%s: the verb comes first", typed);
     if (near) return cli_usage(help, "schema has no verb '%s': did you mean '%s'?", typed, near);
     if (*typed) return cli_usage(help, "schema has no verb '%s'", typed);
     print_help(stderr);

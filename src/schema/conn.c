@@ -11,6 +11,7 @@
 #include "schema/conn.h"
 
 #include "schema/parents.h"
+#include "store/internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -138,15 +139,27 @@ static rc begin_checked(struct sconn *c, struct err *e) {
     return ok();
 }
 
+static rc late_for_lock(struct sconn *c, int64_t asked_ns, struct err *e) {
+    char holder[128];
+    struct env *env = c->schema->env;
+    bool seen = name_writer(env, c->path, holder, sizeof holder);
+    if (atomic_load(&c->schema->stop)) return err_set(e, RC_CANCELLED, "%s: told to stop", c->path);
+    return err_set(e, RC_BUSY, "%s: waited %.1f s for its write lock, held by %s", c->path,
+                   (double)(env->mono_ns(env) - asked_ns) / 1e9, seen ? holder : "another process");
+}
+
 rc sconn_begin(struct sconn *c, struct err *e) {
     struct env *env = c->schema->env;
+    int64_t asked_ns = env->mono_ns(env);
     c->waited = 0;
     rows_free(&c->parents);
     c->parents = NULL;
     c->deadline_ns = env->mono_ns(env) + c->schema->options.lock_ms * 1000000;
     sconn_rollback(c); /* of one whose end found no memory */
     TRY(begin_checked(c, e));
-    TRY(sconn_exec(c, "BEGIN IMMEDIATE", e));
+    rc r = sconn_exec(c, "BEGIN IMMEDIATE", e);
+    if (r.code == RC_BUSY) return late_for_lock(c, asked_ns, e);
+    TRY(r);
     c->began_ns = env->mono_ns(env);
     return ok();
 }

@@ -65,6 +65,10 @@ void kv_wait_room(struct kv *);                                    /* nothing is
 MUST_USE rc source_may_end(const hf_source *, struct err *e); /* not in a callback of its own */
 MUST_USE rc source_end(hf_source *, struct err *e); /* drains, ends, frees; NULL is fine */
 
+/* turn.c */
+/* Who holds the write lock of a database in WAL mode: "process 42 (app)". False: nobody is seen. */
+bool name_writer(struct env *, const char *file, char *out, size_t size);
+
 /* tx.c */
 /* The transaction of this store that this thread is in; NULL: none. */
 hf_tx *tx_of_thread(const hf_store *);

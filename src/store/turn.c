@@ -27,18 +27,17 @@ static void see_lock(void *pid, const struct foreign_lock *l) {
 }
 
 /* 0: nobody is seen. */
-static int pid_of_writer(hf_store *s, const char *file) {
+static int pid_of_writer(struct env *env, const char *file) {
     char shm[LIMIT_PATH + 8];
     struct file_stat st;
     int pid = 0;
     snprintf(shm, sizeof shm, "%s-shm", file);
-    if (is_ok(s->env->files->stat(s->env, shm, &st, NULL)))
-        system_locks_surely(st.inode, see_lock, &pid);
+    if (is_ok(env->files->stat(env, shm, &st, NULL))) system_locks_surely(st.inode, see_lock, &pid);
     return pid;
 }
 
-static bool name_writer(hf_store *s, const char *file, char *out, size_t size) {
-    int pid = pid_of_writer(s, file);
+bool name_writer(struct env *env, const char *file, char *out, size_t size) {
+    int pid = pid_of_writer(env, file);
     char name[64];
     *out = 0;
     if (pid <= 0) return false;
@@ -51,9 +50,9 @@ static bool name_writer(hf_store *s, const char *file, char *out, size_t size) {
 rc late_for_lock(hf_store *s, int scope, const char *why, int64_t waited_ns, struct err *e) {
     const char *file = scope & HF_NOISE && !(scope & HF_MAIN) ? s->noise : s->path;
     char holder[128];
-    bool seen = name_writer(s, file, holder, sizeof holder);
+    bool seen = name_writer(s->env, file, holder, sizeof holder);
     if (!seen && scope == HF_BOTH) {
-        seen = name_writer(s, s->noise, holder, sizeof holder);
+        seen = name_writer(s->env, s->noise, holder, sizeof holder);
         if (seen) file = s->noise;
     }
     return err_set(e, RC_TIMEOUT, "'%s' waited %.1f s for the lock of %s, held by %s", why,
@@ -65,10 +64,10 @@ static rc late_for_turn(hf_store *s, struct queue *q, const char *file, const ch
     char holder[64], other[128];
     int64_t held_ns;
     int before = queue_holder(q, s->env->mono_ns(s->env), holder, sizeof holder, &held_ns);
-    int pid = pid_of_writer(s, file);
+    int pid = pid_of_writer(s->env, file);
     other[0] = 0;
     if (!holder[0]) snprintf(holder, sizeof holder, "one that has just ended");
-    if (pid && pid != system_pid()) name_writer(s, file, other, sizeof other);
+    if (pid && pid != system_pid()) name_writer(s->env, file, other, sizeof other);
     return err_set(e, RC_TIMEOUT,
                    "'%s' waited %.1f s to write %s, held by '%s' of this process for %.1f s%s%s, "
                    "%d in the row",

@@ -448,6 +448,7 @@ def test_a_step_that_fails_leaves_the_one_before(box, users, text, code, words, 
 @pytest.mark.parametrize("arguments, code, words", [
     ([], 2, "new_____"),
     (["aply", "DB"], 2, "schema has no verb 'aply': did you mean 'apply'?"),
+    (["-json", "status", "DB"], 2, "-json: the verb comes first"),
     (["frobnicate"], 2, "schema has no verb 'frobnicate'"),
     (["apply"], 2, "schema apply needs DB"),
     (["apply", ""], 2, "an argument is empty"),

@@ -1,6 +1,7 @@
 /* The public functions over a schema: what they take, what they give, whom they keep out. */
 #include "handle.h"
 
+#include <signal.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
 
@@ -297,6 +298,33 @@ START_TEST(a_child_of_a_fork_has_no_use_of_a_handle) {
 }
 END_TEST
 
+START_TEST(who_holds_the_write_lock_for_too_long_is_named) {
+    hf_schema_options o = {.size = sizeof o, .migrations = one, .lock_ms = 50};
+    hf_schema *s;
+    int ready[2];
+    char c, words[60];
+    FINE(hf_schema_open(schema_path, NULL, &o, &s));
+    ck_assert_int_eq(pipe(ready), 0);
+    others_close();
+    pid_t pid = fork();
+    if (pid == 0) {
+        others_open();
+        by_others("BEGIN IMMEDIATE");
+        if (write(ready[1], "x", 1) != 1) _exit(1);
+        for (;;) pause();
+    }
+    ck_assert_int_eq(read(ready[0], &c, 1), 1);
+    snprintf(words, sizeof words, "s for its write lock, held by process %d (", pid);
+    SAYS(hf_schema_apply(s, NULL, NULL), HF_BUSY, words);
+    ck_assert_int_eq(kill(pid, SIGKILL), 0);
+    ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+    others_open();
+    ck_assert_int_eq(seen_by_others("SELECT count(*) FROM sqlite_master"), 0);
+    ck_assert_int_eq(applied(s, NULL), 1);
+    hf_schema_close(s);
+}
+END_TEST
+
 /* ---- beside a store ---- */
 
 static hf_store *store_with(const hf_migration *migrations, const char *app, hf_schema **schema) {
@@ -390,6 +418,7 @@ int main(void) {
     tcase_add_test(c, what_is_there_already_is_recorded);
     tcase_add_test(c, of_many_threads_that_start_at_once_one_applies);
     tcase_add_test(c, a_child_of_a_fork_has_no_use_of_a_handle);
+    tcase_add_test(c, who_holds_the_write_lock_for_too_long_is_named);
     tcase_add_test(c, a_contract_waits_for_the_store_of_an_older_program);
     tcase_add_test(c, a_store_goes_on_writing_while_its_schema_is_changed);
     suite_add_tcase(s, c);
