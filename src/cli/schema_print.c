@@ -472,6 +472,14 @@ static void print_checks(const json_t *checks) {
     }
 }
 
+/* Of a migration, or of the copy as a whole. */
+static void print_warning(const json_t *w) {
+    if (*text(w, "name"))
+        printf("warning %s:%" PRId64 ": %s\n", text(w, "name"), number(w, "line"),
+               text(w, "words"));
+    else printf("warning: %s\n", text(w, "words"));
+}
+
 void print_rehearsal(const json_t *o, const char *db) {
     size_t i;
     json_t *w;
@@ -483,8 +491,7 @@ void print_rehearsal(const json_t *o, const char *db) {
     print_way_back(list(o, "revert"), "revert");
     print_way_back(list(o, "down"), "down");
     print_checks(list(o, "checks"));
-    json_array_foreach(list(o, "warnings"), i, w) printf(
-        "warning %s:%" PRId64 ": %s\n", text(w, "name"), number(w, "line"), text(w, "words"));
+    json_array_foreach(list(o, "warnings"), i, w) print_warning(w);
     if (!is_true(o, "ok")) return;
     if (!json_array_size(list(o, "steps")))
         printf("%s is up to date: there was nothing to rehearse\n", db);

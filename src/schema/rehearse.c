@@ -93,10 +93,12 @@ static rc open_copy(struct rehearsal *r, const char *path, bool noise, struct sc
     return ok();
 }
 
-static rc warn(struct rehearsal *r, const struct migration *m, const char *words, struct err *e) {
+/* `m`: NULL: of none. */
+static rc warn(struct rehearsal *r, const struct migration *m, int line, const char *words,
+               struct err *e) {
     return append(r->warnings,
-                  json_pack("{s:s?, s:n, s:o}", "name", m ? m->name : NULL, "line", "words",
-                            json_words(words)),
+                  json_pack("{s:s?, s:o, s:o}", "name", m ? m->name : NULL, "line",
+                            m ? json_integer(line) : json_null(), "words", json_words(words)),
                   e);
 }
 
@@ -112,7 +114,7 @@ static rc look_for_replica(struct rehearsal *r, bool *found, struct err *e) {
     if (*found)
         snprintf(words, sizeof words, "the copy may be older than the database: %s", why.text);
     else snprintf(words, sizeof words, "the copy is not of the replica: %s", why.text);
-    return warn(r, NULL, words, e);
+    return warn(r, NULL, 0, words, e);
 }
 
 /* r->url: "": the live database. */
@@ -239,7 +241,7 @@ static rc tell_step(struct rehearsal *r, const struct sconn *c, const struct mig
     if (s->lock_us < SLOW_US) return ok();
     snprintf(words, sizeof words, "%s holds the write lock for %.1f s: others wait as long",
              step_name(s->step), (double)s->lock_us / 1e6);
-    return warn(r, m, words, e);
+    return warn(r, m, step_line(m, s->step), words, e);
 }
 
 /* From where it stands, through `last`. The steps of the first copy are told. */

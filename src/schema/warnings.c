@@ -109,7 +109,7 @@ static rc warn_of_section(const struct migration *m, const struct section *s, js
     return ok();
 }
 
-static enum section_kind section_of(enum step step) {
+static enum section_kind kind_of(enum step step) {
     switch (step) {
     case STEP_ORDINARY: return SECTION_ORDINARY;
     case STEP_EXPAND: return SECTION_EXPAND;
@@ -122,10 +122,15 @@ static enum section_kind section_of(enum step step) {
     }
 }
 
+int step_line(const struct migration *m, enum step step) {
+    const struct section *s = migration_section(m, kind_of(step), NULL);
+    return s ? s->line : 1;
+}
+
 rc warn_of_empty(const struct migration *m, enum step step, json_t *empty, json_t *warnings,
                  struct err *e) {
     for (size_t i = 0; i < m->count; i++)
-        if (m->sections[i].kind == section_of(step))
+        if (m->sections[i].kind == kind_of(step))
             TRY(warn_of_section(m, &m->sections[i], empty, warnings, e));
     return ok();
 }

@@ -10,5 +10,7 @@ MUST_USE rc empty_tables(struct sconn *, json_t **out, struct err *e);
  * with rows, or do something to them, and whose table had none. */
 MUST_USE rc warn_of_empty(const struct migration *, enum step, json_t *empty, json_t *warnings,
                           struct err *e);
+/* Where its first section begins. */
+int step_line(const struct migration *, enum step);
 
 #endif

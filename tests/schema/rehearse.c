@@ -119,13 +119,14 @@ static int64_t jump(struct env *env) {
 }
 
 START_TEST(slow_step_is_warned_of) {
-    OPEN({"1_a", "CREATE TABLE a(x);"});
+    OPEN({"1_a", "\n-- holdfast:expand\nCREATE TABLE a(x);"});
     jumping = *schema->env;
     jumping.mono_ns = jump;
     schema->env = &jumping;
     json_t *all = rehearsed("live");
     ck_assert(json_real_value(part(all, "steps", 0, "lock_ms")) >= 2000);
     ck_assert_ptr_nonnull(strstr(words_at(all, "warnings", 0, "words"), "holds the write lock"));
+    ck_assert_int_eq(json_integer_value(part(all, "warnings", 0, "line")), 2);
     json_decref(all);
 }
 END_TEST

@@ -91,6 +91,8 @@ static const char *const alike[][2] = {
     {"CREATE TABLE t(a CHECK(a <> \"y\"), b)",
      "CREATE TABLE t(a CHECK(a <> \"y\"), c); ALTER TABLE t RENAME c TO b"},
     {"CREATE TABLE t(key TEXT)", "CREATE TABLE t(\"key\" TEXT)"},
+    {"CREATE TABLE t(a, \"b c\" DEFAULT 'ä')",
+     "PRAGMA encoding='UTF-16be'; CREATE TABLE \"t\"(\"a\", [b c] default 'ä')"},
     /* What is not the schema's. */
     {"CREATE TABLE t(a INTEGER PRIMARY KEY)",
      "CREATE TABLE t(a INTEGER PRIMARY KEY); CREATE TABLE DBX(Key TEXT PRIMARY KEY, Value TEXT);"
@@ -442,6 +444,7 @@ static const char *const same_contents[][2] = {
     {ROWS, "CREATE TABLE t(a, b); INSERT INTO t(rowid, a, b) VALUES (9, 2, 'y'), (3, 1, 'x')"},
     {ROWS, ROWS "INSERT INTO t VALUES (3, 'z'); DELETE FROM t WHERE a = 3"},
     {ROWS, ROWS "CREATE INDEX i ON t(b DESC, a)"},
+    {ROWS, "PRAGMA encoding='UTF-16'; " ROWS},
     {ROWS, "CREATE TABLE t(a PRIMARY KEY, b) WITHOUT ROWID;"
            "INSERT INTO t VALUES (2, 'y'), (1, 'x')"},
     {ROWS, ROWS "CREATE TABLE holdfast_step(a); INSERT INTO holdfast_step VALUES (1);"
