@@ -343,6 +343,8 @@ static void say(void *on_terminal, const char *name, const char *const *pairs, i
     else if (strcmp(name, "schema.no_restore_point_after") == 0)
         fprintf(stderr, "holdfast: no restore point behind it, which undo would compare with: %s\n",
                 why);
+    else if (on_terminal && strcmp(name, "backfill.rows") == 0)
+        fprintf(stderr, "the backfill: %s rows so far\n", value_of("rows", pairs, count));
     else if (on_terminal && strcmp(name, "schema.step") == 0)
         fprintf(stderr, "%s %s: done\n", version, value_of("step", pairs, count));
     else if (on_terminal && strcmp(name, "schema.rehearsed") == 0)

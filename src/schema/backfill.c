@@ -21,12 +21,13 @@
 #include "schema/history.h"
 #include "schema/safety.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define BATCH_FIRST 1000
+#define BATCH_FIRST 100
 #define BATCH_MOST 100000
 #define TARGET_MS 5
 #define PAUSE_MOST_NS 50000000 /* for others who want the lock */
@@ -55,6 +56,7 @@ struct run {
 
     bool paced, replicated;
     int64_t size, target_us, page_size;
+    int64_t told_ns;   /* when its rows were told of last */
     int64_t log_pages; /* after the last commit */
     int64_t unsafe_bytes, pages_written;
     uint32_t *locks; /* of each batch, in microseconds */
@@ -399,6 +401,16 @@ static void tell(const struct run *b, const char *name, const char *why) {
                  why ? 6 : 4);
 }
 
+/* For who looks on at a long one. */
+static void tell_rows(struct run *b) {
+    char rows[24];
+    if (now_ns(b) - b->told_ns < TELL_NS) return;
+    b->told_ns = now_ns(b);
+    snprintf(rows, sizeof rows, "%" PRId64, b->rows);
+    schema_event(b->c->schema, "backfill.rows",
+                 (const char *const[]){"migration", b->m->name, "rows", rows}, 4);
+}
+
 /* True: it is known to be safe, or nobody replicates. */
 static rc is_safe(struct run *b, bool *safe, struct err *why, struct err *e) {
     rc r = safety_wait(b->c->schema, true, SAFE_MS, why);
@@ -454,6 +466,7 @@ static rc bound_log(struct run *b, struct err *e) {
 
 static rc pace(struct run *b, int64_t lock_us, struct err *e) {
     if (b->paced) rest_for_others(b, lock_us);
+    tell_rows(b);
     int64_t began = now_ns(b);
     if (b->paced && !b->c->noise && b->unsafe_bytes >= UNSAFE_MOST) TRY(wait_until_safe(b, e));
     TRY(bound_log(b, e));
@@ -477,6 +490,7 @@ static rc run_batches(struct run *b, struct err *e) {
     TRY(sconn_int(b->c, "PRAGMA page_size", &b->page_size, e));
     TRY(start(b, e));
     (void)written_bytes(b);
+    b->told_ns = now_ns(b);
     while (!b->finished) {
         TRY(find_ends(b, &more, &last, e));
         TRY(one_batch(b, more, last, &lock_us, e));

@@ -158,14 +158,14 @@ static rc check_unique(const struct search *b, bool *alias, struct err *e) {
 
 static rc check_values(const struct search *b, struct err *e) {
     char why[200];
-    bool null = false, empty = false;
+    bool null = false, first = false;
     TRY(ask_of_rows(b, "IS NULL", &null, e));
     snprintf(why, sizeof why, "column %.100s is NULL in a row", b->key);
     if (null) return refuse_key(b, why, e);
-    if (b->is_text) TRY(ask_of_rows(b, "= ''", &empty, e));
-    snprintf(why, sizeof why, "column %.100s is '' in a row, and no text comes before that",
-             b->key);
-    return empty ? refuse_key(b, why, e) : ok();
+    TRY(ask_of_rows(b, b->is_text ? "= ''" : "= -9e999", &first, e));
+    snprintf(why, sizeof why, "column %.100s is %s in a row, and nothing comes before that", b->key,
+             b->is_text ? "''" : "-infinity");
+    return first ? refuse_key(b, why, e) : ok();
 }
 
 static rc find_column(struct search *b, struct err *e) {

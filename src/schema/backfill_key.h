@@ -10,8 +10,8 @@ struct backfill_key {
     bool is_text;       /* it begins with '', which no row has; else with -infinity */
 };
 
-/* RC_USAGE: there is no such table or column, it is not unique, a row has NULL or ''; the words say
- * what to write. backfill_key_deinit. */
+/* RC_USAGE: there is no such table or column, it is not unique, a row has NULL or '' or -infinity;
+ * the words say what to write. backfill_key_deinit. */
 MUST_USE rc backfill_key_find(struct sconn *, const struct migration *, const struct section *,
                               struct backfill_key *out, struct err *e);
 void backfill_key_deinit(struct backfill_key *);

@@ -110,6 +110,8 @@ static const struct {
      "NULL in a row: write key=rowid"},
     {"CREATE TABLE k(id TEXT PRIMARY KEY, n); INSERT INTO k VALUES ('', 0), (1, 0)", "k", "id",
      "'' in a row"},
+    {"CREATE TABLE k(id REAL PRIMARY KEY, n); INSERT INTO k VALUES (-9e999, 0), (1, 0)", "k", "id",
+     "-infinity in a row"},
     {"CREATE TABLE j(id INTEGER PRIMARY KEY, n); CREATE VIEW k AS SELECT * FROM j", "k", "id",
      "k is a view"},
     {"CREATE VIRTUAL TABLE k USING fts5(n)", "k", "rowid", "virtual"},

@@ -63,7 +63,25 @@ START_TEST(a_batch_holds_the_lock_as_long_as_was_asked) {
     ck_assert_int_le(report.batches, 450);
     ck_assert_int_ge(took_ms, 3950); /* 2 s under the lock, and as long for others */
     ck_assert_int_le(took_ms, 4100);
+    ck_assert_int_eq(box_told("backfill.rows", NULL), 0);
     ck_assert_int_eq(number(app, "SELECT count(*) FROM k WHERE n = 1"), 20000);
+}
+END_TEST
+
+START_TEST(of_a_long_one_the_rows_are_told) {
+    const char *rows = "";
+    stand_still();
+    many_rows(1000, 0);
+    row_ns = 10000000;
+    write_backfill("k", "id", NULL, 1);
+    statement.sql =
+        (char *)(uintptr_t) "UPDATE k SET n = n + spend(1) WHERE id > :lo AND id <= :hi";
+    OK(run(e)); /* ten seconds, and as long between them */
+    int told = box_told("backfill.rows", &rows);
+    ck_assert_int_ge(told, 3);
+    ck_assert_int_le(told, 4);
+    ck_assert_int_gt(atoi(rows), 700);
+    ck_assert_int_le(atoi(rows), 1000);
 }
 END_TEST
 
@@ -337,6 +355,7 @@ int main(void) {
     tcase_add_checked_fixture(t, box_setup, box_teardown);
     tcase_add_test(t, what_need_not_be_done_is_left_and_not_gone_through);
     tcase_add_test(t, a_batch_holds_the_lock_as_long_as_was_asked);
+    tcase_add_test(t, of_a_long_one_the_rows_are_told);
     tcase_add_test(t, a_batch_grows_to_what_was_asked_and_no_longer);
     tcase_add_test(t, a_copy_is_not_paced);
     tcase_add_test(t, the_log_stays_short);
