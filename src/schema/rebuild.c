@@ -6,7 +6,7 @@
  *     CREATE TABLE new                    the old text, edited (rebuild_sql.h), or the migration's
  *     INSERT INTO new SELECT FROM old     rowids and all, in the order in which they are stored
  *     DROP TABLE old, RENAME new TO old   as legacy_alter_table has it: nobody's text is changed
- *     sqlite_sequence, indexes, triggers  as they were
+ *     sqlite_sequence, indexes, triggers  as they were; what ANALYZE found out, too
  *     what compiles? how many rows?
  *
  * Why not the old one renamed out of the way, which would keep the new text to the letter: then a
@@ -35,18 +35,19 @@
 struct work {
     struct sconn *c;
     const struct rebuild *rebuild;
-    char *name, *sql;  /* as the database has them */
-    char *form;        /* the new CREATE TABLE */
-    char temp[40];     /* its name meanwhile */
-    json_t *old, *now; /* columns */
-    json_t *lost;      /* of the old ones */
-    json_t *objects;   /* its indexes and triggers: type, name, sql */
-    json_t *sequence;  /* AUTOINCREMENT's number; no row: it had none */
+    char *name, *sql;   /* as the database has them */
+    char *form;         /* the new CREATE TABLE */
+    char temp[40];      /* its name meanwhile */
+    json_t *old, *now;  /* columns */
+    json_t *lost;       /* of the old ones */
+    json_t *objects;    /* its indexes and triggers: type, name, sql */
+    json_t *sequence;   /* AUTOINCREMENT's number; no row: it had none */
+    json_t *statistics; /* of ANALYZE: index or null, numbers */
     struct before before;
 };
 
 static void work_deinit(struct work *w) {
-    json_t *const lists[] = {w->old, w->now, w->lost, w->objects, w->sequence};
+    json_t *const lists[] = {w->old, w->now, w->lost, w->objects, w->sequence, w->statistics};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) json_decref(lists[i]);
     before_deinit(&w->before);
     sqlite3_free(w->name);
@@ -135,6 +136,16 @@ static rc choose_temp(struct work *w, struct err *e) {
     return ok();
 }
 
+static rc read_statistics(struct work *w, struct err *e) {
+    json_t *table AUTO(rows_free) = NULL;
+    TRY(rows_ask(w->c, sqlite3_mprintf("SELECT 1 FROM sqlite_master WHERE name='sqlite_stat1'"),
+                 &table, e));
+    if (!json_array_size(table)) return ok();
+    return rows_ask(w->c,
+                    sqlite3_mprintf("SELECT idx, stat FROM sqlite_stat1 WHERE tbl=%Q", w->name),
+                    &w->statistics, e);
+}
+
 static rc look(struct work *w, struct err *e) {
     TRY(make_form(w, e));
     TRY(choose_temp(w, e));
@@ -149,6 +160,7 @@ static rc look(struct work *w, struct err *e) {
         TRY(rows_ask(w->c,
                      sqlite3_mprintf("SELECT seq FROM sqlite_sequence WHERE name=%Q", w->name),
                      &w->sequence, e));
+    TRY(read_statistics(w, e));
     return before_look(w->c, w->name, &w->before, e);
 }
 
@@ -395,6 +407,20 @@ static rc keep_sequence(struct work *w, struct err *e) {
                     e);
 }
 
+/* DROP TABLE took them. The index of a UNIQUE or a key may be another under the same name. */
+static rc keep_statistics(struct work *w, struct err *e) {
+    for (size_t i = 0; i < json_array_size(w->statistics); i++) {
+        const char *index = rows_cell(w->statistics, i, 0);
+        TRY(rows_run(w->c,
+                     sqlite3_mprintf("INSERT INTO sqlite_stat1(tbl, idx, stat) SELECT %Q, %Q, %Q "
+                                     "WHERE %Q IS NULL OR EXISTS (SELECT 1 FROM sqlite_master "
+                                     "WHERE type='index' AND name=%Q AND sql IS NOT NULL)",
+                                     w->name, index, rows_cell(w->statistics, i, 1), index, index),
+                     e));
+    }
+    return ok();
+}
+
 static rc make_object(struct work *w, size_t i, struct err *e) {
     const char *sql = rows_cell(w->objects, i, 2);
     rc r = sconn_exec(w->c, sql, e);
@@ -416,7 +442,7 @@ static rc take_place(struct work *w, struct err *e) {
     TRY(rename_new(w, e));
     TRY(keep_sequence(w, e));
     for (size_t i = 0; i < json_array_size(w->objects); i++) TRY(make_object(w, i, e));
-    return ok();
+    return keep_statistics(w, e);
 }
 
 static rc make_anew(struct work *w, struct err *e) {

@@ -117,6 +117,16 @@ START_TEST(the_number_of_autoincrement_is_kept) {
 }
 END_TEST
 
+START_TEST(what_analyze_found_out_is_kept) {
+    run("CREATE TABLE t(a, b UNIQUE, z); CREATE TABLE u(a, z); CREATE INDEX t_a ON t(a);"
+        "INSERT INTO t VALUES (1, 1, 0), (1, 2, 0), (2, 3, 0); INSERT INTO u VALUES (1, 1);"
+        "ANALYZE; UPDATE sqlite_stat1 SET stat = '3000 7' WHERE idx = 't_a'");
+    rebuilds("t", drop_z, NULL);
+    rebuilds("u", drop_z, NULL);
+    gives("SELECT tbl, idx, stat FROM sqlite_stat1 ORDER BY 1, 2", "t|t_a|3000 7\nu|null|1");
+}
+END_TEST
+
 static const char *const odd_names[] = {
     "with a blank",
     "select",
@@ -531,6 +541,7 @@ int main(void) {
     tcase_add_test(t, rowids_that_no_column_names_are_kept);
     tcase_add_test(t, a_key_that_was_the_rowid_and_is_no_more_keeps_it);
     tcase_add_test(t, the_number_of_autoincrement_is_kept);
+    tcase_add_test(t, what_analyze_found_out_is_kept);
     ADD_ROWS(t, any_name_can_be_that_of_a_table_and_of_its_columns, odd_names);
     tcase_add_test(t, children_and_the_table_itself_refer_to_it_as_before);
     tcase_add_test(t, names_that_are_taken_are_not_taken_again);

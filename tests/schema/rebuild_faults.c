@@ -34,22 +34,24 @@ static void setup(void) {
 }
 
 static const char *const databases[] = {
-    "CREATE TABLE t(a TEXT, b DEFAULT \"b\", z, oid); INSERT INTO t(rowid, a, b, z) VALUES"
-    " (3, 'x', 'y', 1), (9, NULL, 'w', 2); CREATE INDEX i ON t(a) WHERE b > 1;"
-    "CREATE TRIGGER x AFTER UPDATE OF a ON t BEGIN SELECT new.b; END;"
-    "CREATE VIEW v AS SELECT a, \"text\" AS b FROM t; CREATE VIEW broken AS SELECT * FROM nowhere;"
-    "CREATE TRIGGER vi INSTEAD OF DELETE ON v BEGIN DELETE FROM t WHERE a = old.a; END",
-    "CREATE TABLE t(id INTEGER PRIMARY KEY AUTOINCREMENT, a, z, CHECK (t.id > 0));"
-    "INSERT INTO t VALUES (70, 1, 1); DELETE FROM t; INSERT INTO t VALUES (4, 2, 2)",
-    "CREATE TABLE t(k TEXT, a, z, g AS (a + 1) STORED, PRIMARY KEY (k)) WITHOUT ROWID;"
-    "INSERT INTO t VALUES ('b', 1, 1), ('a', 2, 2)",
+    ("CREATE TABLE t(a TEXT, b DEFAULT \"b\", z, oid); INSERT INTO t(rowid, a, b, z) VALUES"
+     " (3, 'x', 'y', 1), (9, NULL, 'w', 2); CREATE INDEX i ON t(a) WHERE b > 1;"
+     "CREATE TRIGGER x AFTER UPDATE OF a ON t BEGIN SELECT new.b; END;"
+     "CREATE VIEW v AS SELECT a, \"text\" AS b FROM t; CREATE VIEW broken AS SELECT * FROM nowhere;"
+     "CREATE TRIGGER vi INSTEAD OF DELETE ON v BEGIN DELETE FROM t WHERE a = old.a; END"),
+    ("CREATE TABLE t(id INTEGER PRIMARY KEY AUTOINCREMENT, a, z, CHECK (t.id > 0));"
+     "INSERT INTO t VALUES (70, 1, 1); DELETE FROM t; INSERT INTO t VALUES (4, 2, 2);"
+     "CREATE INDEX i ON t(a); ANALYZE"),
+    ("CREATE TABLE t(k TEXT, a, z, g AS (a + 1) STORED, PRIMARY KEY (k)) WITHOUT ROWID;"
+     "INSERT INTO t VALUES ('b', 1, 1), ('a', 2, 2)"),
 };
 
 static char *state_of(void) {
     char *schema = rows_of("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY 1, 2");
     char *rows = rows_of("SELECT *, quote(a) FROM t"), *ids = NULL, *seq = NULL;
     if (strstr(schema, "PRIMARY KEY (k)") == NULL) ids = rows_of("SELECT rowid FROM t");
-    if (strstr(schema, "sqlite_sequence")) seq = rows_of("SELECT name, seq FROM sqlite_sequence");
+    if (strstr(schema, "sqlite_sequence"))
+        seq = rows_of("SELECT name, seq, tbl, idx, stat FROM sqlite_sequence, sqlite_stat1");
     char *all = sqlite3_mprintf("%s\n%s\n%s\n%s", schema, rows, ids, seq);
     sqlite3_free(schema), sqlite3_free(rows), sqlite3_free(ids), sqlite3_free(seq);
     return all;
