@@ -181,6 +181,129 @@ def test_both_sides_agree_after_each_write(box, seed):
         walk.step()
 
 
+# ---- one by one ----
+
+BIG = "1" * 25
+
+
+@pytest.mark.parametrize("key, given, why", [
+    ("/node/1", '{"name":"a"}', None),
+    ("/node/ü ~", '{"name":"a","ip":null,"up":null,"load":5,"seen":-9223372036854775808,"user":7,"else":' + BIG + "}", None),
+    ("/node/1", '{"name":"a","load":9007199254740992,"tags":{"a":1,"a":2}}', None),
+    ("/node/1", r'{"name":"\ud83d\ude00","user":{"n\u0061me2":1}}', None),
+    ("/node/", '{"name":"a"}', "the key is not like /node/{id}"),
+    ("/node/a/b", '{"name":"a"}', "the key is not like /node/{id}"),
+    ("/node/a\0b", '{"name":"a"}', "the key is not like /node/{id}"),
+    ("/node/1", b'{"name":"a"}', "the value is a blob"),
+    ("/node/1", '{"name":"a"}\0', "the value has a NUL in it"),
+    ("/node/1", "", "the value is not JSON"),
+    ("/node/1", "{'name':'a'}", "the value is not JSON"),
+    ("/node/1", "7", "the value is JSON, and not an object"),
+    ("/node/1", '{"name":"a","name":"b"}', "a member of $ is there twice, or spelled with escapes"),
+    ("/node/1", '{"name":"a","user":{"name":"a","name":"b"}}', "a member of $.user is there twice, or spelled with escapes"),
+    ("/node/1", "{}", "$.name is missing"),
+    ("/node/1", '{"name":null}', "$.name is null"),
+    ("/node/1", '{"name":{}}', "$.name is object, not TEXT"),
+    ("/node/1", '{"name":"a","ip":1}', "$.ip is integer, not TEXT"),
+    ("/node/1", '{"name":"a","up":1}', "$.up is integer, not BOOL"),
+    ("/node/1", '{"name":"a","seen":1.0}', "$.seen is real, not INT"),
+    ("/node/1", '{"name":"a","seen":9223372036854775808}', "$.seen is beyond 64 bits"),
+    ("/node/1", '{"name":"a","load":true}', "$.load is true, not REAL"),
+    ("/node/1", '{"name":"a","load":9007199254740993}', "$.load is not kept by a REAL"),
+    ("/node/1", '{"name":"a","load":' + BIG + "}", "$.load is not kept by a REAL"),
+    ("/node/1", '{"name":"a","load":1e999}', "$.load is not kept by a REAL"),
+    ("/node/1", r'{"name":"a\u0000b"}', "a string has a NUL or half a character in it"),
+    ("/node/1", r'{"name":"a","user":{"name":"\ud800!"}}', "a string has a NUL or half a character in it"),
+])
+def test_what_fits_and_what_does_not(box, key, given, why):
+    c = memory()
+    c.execute("INSERT INTO DBX VALUES(?,?)", (key, given))
+    run_up(c, written(box, SPEC, "shadow")["shadow"])
+    for _ in range(2):  # by the backfill, and by the trigger
+        assert c.execute("SELECT why FROM holdfast_reject WHERE name='node' AND key=?", (key,)).fetchone() == (why and (why,))
+        assert c.execute("SELECT count(*) FROM node").fetchone() == (int(not why),)
+        check(c, key)
+        c.execute("DELETE FROM DBX")
+        assert c.execute("SELECT (SELECT count(*) FROM node) + (SELECT count(*) FROM holdfast_reject)").fetchone() == (0,)
+        c.execute("INSERT INTO DBX VALUES(?,?)", (key, given))
+
+
+@pytest.mark.parametrize("rung", ["shadow", "table"])
+@pytest.mark.parametrize("recursive", [0, 1])
+def test_a_value_that_is_null_counts_as_none(box, rung, recursive):
+    c, texts = memory(recursive), written(box, SPEC, "shadow", "table")
+    c.execute("INSERT INTO DBX VALUES('/node/0', NULL)")
+    run_up(c, texts["shadow"])
+    if rung == "table":
+        run_up(c, texts["table"])
+    for put in ("INSERT OR REPLACE INTO DBX VALUES('/node/1', ?)", "UPDATE DBX SET Value=? WHERE Key='/node/1'",
+                "INSERT INTO DBX VALUES('/node/1', ?) ON CONFLICT(Key) DO UPDATE SET Value=excluded.Value"):
+        for before in ('{"name":"a"}', "odd"):
+            c.execute("INSERT OR REPLACE INTO DBX VALUES('/node/1', ?)", (before,))
+            c.execute(put, (None,))
+            assert keys_of(c) == {"/node/0": None, "/node/1": None}
+            assert c.execute("SELECT (SELECT count(*) FROM node) + (SELECT count(*) FROM holdfast_reject)").fetchone() == (0,)
+            check(c, put)
+    if rung == "table":
+        c.execute("INSERT INTO node(id, name) VALUES('1', 'b')")
+        assert keys_of(c) == {"/node/0": None, "/node/1": '{"name":"b"}'}
+
+
+@pytest.mark.parametrize("sql", [
+    "INSERT INTO node(id, name) VALUES('9', 'x')", "INSERT OR REPLACE INTO node(id, name) VALUES('1', 'x')",
+    "UPDATE node SET name = 'x' WHERE id = '1'", "DELETE FROM node", "DELETE FROM node WHERE id = '1'",
+    "UPDATE node SET id = '9' WHERE id = '1'", "UPDATE OR REPLACE node SET id = '2' WHERE id = '1'",
+    "UPDATE node SET extra = '{ }' WHERE id = '1'", "UPDATE OR IGNORE node SET seen = 1", "INSERT INTO node(id, name) VALUES('bad', 'x')",
+])
+def test_a_shadow_is_not_written(box, sql):
+    c = memory()
+    c.executemany("INSERT INTO DBX VALUES(?,?)", [("/node/1", '{"name":"a"}'), ("/node/2", '{"name":"a"}'), ("/node/bad", '{"name":1}')])
+    run_up(c, written(box, SPEC, "shadow")["shadow"])
+    before = c.execute("SELECT * FROM node").fetchall()
+    with pytest.raises(sqlite3.IntegrityError, match="node is kept from the keys under /node/, and not written itself: put the key"):
+        c.execute(sql)
+    assert c.execute("SELECT * FROM node").fetchall() == before
+    c.execute("UPDATE node SET name = name")  # says nothing new
+
+
+@pytest.mark.parametrize("sql, words", [
+    ("INSERT INTO node(id, name) VALUES('bad', 'x')", "the key of this row has a value that does not fit"),
+    ("UPDATE node SET id = 'bad'", "the key of this row has a value that does not fit"),
+    ("UPDATE node SET id = 'a/b'", "CHECK constraint"),
+    ("UPDATE node SET id = ''", "CHECK constraint"),
+    ("UPDATE node SET id = 'a' || char(0)", "this row cannot be a key and its value"),
+    ("UPDATE node SET ip = 'a' || char(0)", "this row cannot be a key and its value"),
+    ("UPDATE node SET extra = '{\"name\":\"b\"}'", "CHECK constraint"),
+    ("UPDATE node SET extra = '{\"ip\":\"b\"}', ip = 'c'", "CHECK constraint"),
+    ("UPDATE node SET extra = '{\"user\":7}', user_name = 'b'", "this row cannot be a key and its value"),
+    ("UPDATE node SET extra = '[]'", "CHECK constraint"),
+    ("UPDATE node SET load = 9e999", "CHECK constraint"),
+    ("UPDATE node SET up = 2", "CHECK constraint"),
+])
+def test_a_row_that_no_key_could_give_is_refused(box, sql, words):
+    c, texts = memory(), written(box, SPEC, "shadow", "table")
+    run_up(c, texts["shadow"])
+    run_up(c, texts["table"])
+    c.executemany("INSERT INTO DBX VALUES(?,?)", [("/node/1", '{ "name":"a" }'), ("/node/bad", '{"name":1}')])
+    with pytest.raises(sqlite3.IntegrityError, match=words):
+        c.execute(sql)
+    assert keys_of(c) == {"/node/1": '{ "name":"a" }', "/node/bad": '{"name":1}'}
+    check(c, sql)
+
+
+def test_only_a_changed_row_changes_its_value(box):
+    c, texts = memory(), written(box, SPEC, "shadow", "table")
+    run_up(c, texts["shadow"])
+    run_up(c, texts["table"])
+    values = {f"/node/{i}": '{ "ip" : "1", "name":"a",\n"n":1.10, "seen": %d }' % i for i in range(9)}
+    c.executemany("INSERT INTO DBX VALUES(?,?)", values.items())
+    c.execute("UPDATE node SET ip = CASE WHEN seen = 4 THEN '2' ELSE ip END, seen = seen")
+    c.execute("INSERT INTO node(id, name, ip, seen) VALUES('5', 'a', '1', 5) ON CONFLICT(id) DO UPDATE SET ip = excluded.ip")
+    after = keys_of(c)
+    assert {k for k in values if values[k] != after[k]} == {"/node/4"}
+    assert after["/node/4"] == '{"n":1.10,"name":"a","ip":"2","seen":4}'
+
+
 # ---- specs of all kinds ----
 
 PATHS = ["$.a", "$.b", "$.user.name", "$.user.id", '$.user."the name"', '$."it\'s"', "$.ü", "$.deep.er.still", "$.key", "$.why",

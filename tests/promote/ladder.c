@@ -183,6 +183,29 @@ START_TEST(rungs_have_names) {
 }
 END_TEST
 
+START_TEST(as_many_columns_as_a_spec_may_have) {
+    struct buf b AUTO(buf_deinit);
+    struct spec *s;
+    buf_init(&b, LIMIT_SPEC);
+    buf_text(&b, "-- holdfast:promote t prefix=/t/ key=/t/{id}\n-- col id INT key\n-- rest r\n");
+    for (unsigned i = 1; i < LIMIT_SPEC_COLUMNS; i++)
+        buf_say(&b, "-- col c%u %s $.o%u.c%u\n", i, i % 2 ? "REAL" : "TEXT", i % 7, i);
+    OK(spec_parse("many", (const char *)b.bytes, b.size, &s, e));
+    sqlite3_limit(db, SQLITE_LIMIT_FUNCTION_ARG, 100); /* of older versions */
+    for (enum rung r = RUNG_SHADOW; r <= RUNG_TABLE; r++) {
+        struct migration *m = rung_of(s, r);
+        run_sections(m, false);
+        migration_free(m);
+    }
+    run("INSERT INTO DBX VALUES('/t/1', '{\"o1\":{\"c1\":0.5,\"x\":1}}')");
+    run("UPDATE t SET c2 = 'two', c99 = 99");
+    char *value = gives("SELECT Value FROM DBX");
+    ck_assert_str_eq(value, "{\"o1\":{\"x\":1,\"c1\":0.5,\"c99\":99.0},\"o2\":{\"c2\":\"two\"}}\n");
+    free(value);
+    spec_free(s);
+}
+END_TEST
+
 /* ---- what SQLite makes of it ---- */
 
 static void check_plan(const char *sql, const char *words, const char *never) {
@@ -275,6 +298,7 @@ int main(void) {
     tcase_add_test(c, only_the_last_rung_breaks_older_programs);
     tcase_add_test(c, a_rung_stands_on_the_one_below);
     tcase_add_test(c, rungs_have_names);
+    tcase_add_test(c, as_many_columns_as_a_spec_may_have);
     ADD_ROWS(c, one_key_is_looked_up_and_not_all, specs);
     tcase_add_test(c, the_index_is_that_of_the_store_and_the_view_uses_it);
     suite_add_tcase(suite, c);
