@@ -247,10 +247,10 @@ static void put_fits(struct buf *b, const struct column *c) {
                 p, p);
     if (c->type == COLUMN_REAL)
         buf_say(b,
-                WHEN "json_type(kv_object, %Q) = 'integer' AND json_extract(kv_object, %Q)\n"
-                     "              NOT BETWEEN -9007199254740992 AND 9007199254740992\n"
+                WHEN "json_type(kv_object, %Q) = 'integer'\n"
+                     "                AND typeof(json_extract(kv_object, %Q)) = 'real'\n"
                      "           OR CAST(printf('%%!.17g', json_extract(kv_object, %Q)) AS REAL)\n"
-                     "              <> json_extract(kv_object, %Q)\n"
+                     "                <> json_extract(kv_object, %Q)\n"
                      "           THEN '%q is not kept by a REAL'\n",
                 p, p, p, p, p);
 #undef WHEN
