@@ -54,6 +54,7 @@ soak:
 	@/usr/bin/python3 -B tests/soak/acknowledged.py --build $(BUILD)
 	@/usr/bin/python3 -B tests/soak/schema_race.py --build $(BUILD)
 	@/usr/bin/python3 -B tests/soak/schema_load.py --build $(BUILD)
+	@/usr/bin/python3 -B tests/soak/promote.py --build $(BUILD)
 
 soak-s3:
 	@scripts/setup build test s3
