@@ -80,6 +80,25 @@ START_TEST(a_run_goes_as_far_as_it_is_told_and_reverts_from_there) {
 }
 END_TEST
 
+START_TEST(an_ordinary_migration_counts_as_an_expand_or_as_a_contract) {
+    static const hf_migration list[] = {FIRST,
+                                        {"2_a.sql", "CREATE TABLE a(x);"},
+                                        {"3_b.sql", "DROP TABLE post;"},
+                                        {"4_c.sql", "CREATE TABLE c(x);"},
+                                        END};
+    json_t *answer;
+    struct run_options o = {.to_phase = PHASE_VERIFIED};
+    with_rows();
+    RUNS(run_with(apply_run, list, &o, &answer), RC_OK);
+    ck_assert_str_eq(applied(answer), "2 ordinary");
+    ck_assert_str_eq(why_waits(answer), "it is behind 3_b.sql, which is not begun");
+    json_decref(answer);
+    RUNS(run_with(apply_run, list, NULL, &answer), RC_OK);
+    ck_assert_str_eq(applied(answer), "3 ordinary, 4 ordinary");
+    json_decref(answer);
+}
+END_TEST
+
 START_TEST(a_version_ends_the_run) {
     static const hf_migration list[] = {
         FIRST, {"2_a.sql", "CREATE TABLE a(x);"}, {"3_b.sql", "CREATE TABLE b(x);"}, END};
@@ -324,6 +343,18 @@ START_TEST(a_step_that_fails_leaves_the_database_as_it_was) {
 }
 END_TEST
 
+START_TEST(what_lint_cannot_see_is_refused_by_sqlite) {
+    static const hf_migration list[] = {
+        FIRST, {"2_a.sql", "CREATE TABLE a(x);\nDELETE FROM post;"}, END};
+    with_rows();
+    sql(app, "CREATE TRIGGER sneaks AFTER DELETE ON post BEGIN DELETE FROM holdfast_step; END");
+    refuses(list, RC_USAGE, "2_a.sql:2: the tables of Holdfast are its own");
+    ROWS(app, STEPS, "1|ordinary");
+    ROWS(app, "SELECT count(*) FROM post", "5");
+    ROWS(app, "SELECT name FROM sqlite_master WHERE name = 'a'", "");
+}
+END_TEST
+
 START_TEST(children_of_a_table_that_is_dropped_and_made_again_survive) {
     static const hf_migration list[] = {
         FIRST,
@@ -462,6 +493,21 @@ START_TEST(status_plan_and_history_say_where_it_is_and_write_nothing) {
 }
 END_TEST
 
+START_TEST(whoever_only_looks_leaves_the_mode_of_the_file) {
+    json_t *answer;
+    sql(app, "PRAGMA journal_mode = DELETE; CREATE TABLE mine(x)");
+    hf_schema *s = open_schema(first);
+    OK(status_run(s, &answer, e));
+    json_decref(answer);
+    OK(plan_run(s, &answer, e));
+    json_decref(answer);
+    schema_close(s);
+    ROWS(app, "PRAGMA journal_mode", "delete");
+    applies(first);
+    ROWS(app, "PRAGMA journal_mode", "wal");
+}
+END_TEST
+
 START_TEST(status_tells_of_a_problem_as_an_answer) {
     static const hf_migration edited[] = {{"1_user.sql", "CREATE TABLE other(x);"}, END};
     json_t *answer;
@@ -558,7 +604,10 @@ int main(void) {
     tcase_add_test(t, an_ordinary_migration_is_done_once);
     tcase_add_test(t, all_phases_are_gone_through_each_with_its_row);
     ADD_ROWS(t, a_run_goes_as_far_as_it_is_told_and_reverts_from_there, stops);
+    tcase_add_test(t, an_ordinary_migration_counts_as_an_expand_or_as_a_contract);
     tcase_add_test(t, a_version_ends_the_run);
+    tcase_add_test(t, what_lint_cannot_see_is_refused_by_sqlite);
+    tcase_add_test(t, whoever_only_looks_leaves_the_mode_of_the_file);
     tcase_add_test(t, each_file_has_its_own_history_and_noise_goes_on_when_main_waits);
     tcase_add_test(t, a_noise_that_was_lost_is_filled_again);
     tcase_add_test(t, what_finds_nothing_to_do_writes_nothing);
