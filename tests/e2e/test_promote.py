@@ -553,7 +553,7 @@ def climb(box, count, settle, tell=lambda verified: None):
     for one, seen in changed.items():
         value_now = now.get(f"/node/{one}")
         assert (value_now is None) if seen is None else loads(value_now)["seen"] == seen
-        if seen is not None and loads(value_now)["name"] == f"node{one}":  # what has no column, and is in no row, is kept
+        if seen is not None and loads(value_now).get("name") == f"node{one}":  # what has no column, and is in no row, is kept
             before = loads(ladder.keys[f"/node/{one}"])
             assert same({**loads(value_now), "seen": 0}, {**before, "seen": 0})
     verified = ladder.verify("table")
