@@ -10,19 +10,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const specs[] = {
-    "-- holdfast:promote node prefix=/node/ key=/node/{id}\n"
-    "-- col id TEXT key\n-- col name TEXT $.name notnull\n-- col ip TEXT $.ip index\n"
-    "-- col up BOOL $.up\n-- col load REAL $.load\n-- col seen INT $.user.seen\n-- rest extra\n",
-    /* keywords, quotes, characters of more than a byte, parts of all kinds */
-    "-- holdfast:promote order prefix=\"it's \xc3\xbc \\\"%d\" key=\"it's \xc3\xbc "
-    "\\\"%d{group}.{select}-{n}/end\" db=noise\n"
-    "-- col select TEXT key\n-- col n INT key\n-- col group TEXT key\n"
-    "-- col from TEXT $.\"it's\".\"100 %d\" index notnull\n-- col key TEXT $.key index\n"
-    "-- col why BOOL $.why index\n-- col name REAL $.name\n-- rest values\n",
-    "-- holdfast:promote bare prefix=\xf4\x8f\xbf\xbf key=\xf4\x8f\xbf\xbf{id}\n"
-    "-- col id INT key\n-- rest extra\n",
-};
+#define PLAIN                                                                                      \
+    "-- holdfast:promote node prefix=/node/ key=/node/{id}\n-- col id TEXT key\n"                  \
+    "-- col name TEXT $.name notnull\n-- col ip TEXT $.ip index\n-- col up BOOL $.up\n"            \
+    "-- col load REAL $.load\n-- col seen INT $.user.seen\n-- rest extra\n"
+/* Keywords, quotes, characters of more than a byte, parts of all kinds. */
+#define QUOTED                                                                                     \
+    "-- holdfast:promote order prefix=\"it's \xc3\xbc \\\"%d\" key=\"it's \xc3\xbc "               \
+    "\\\"%d{group}.{select}-{n}/end\" db=noise\n"                                                  \
+    "-- col select TEXT key\n-- col n INT key\n-- col group TEXT key\n"                            \
+    "-- col from TEXT $.\"it's\".\"100 %d\" index notnull\n-- col key TEXT $.key index\n"          \
+    "-- col why BOOL $.why index\n-- col name REAL $.name\n-- rest values\n"
+#define BARE                                                                                       \
+    "-- holdfast:promote bare prefix=\xf4\x8f\xbf\xbf key=\xf4\x8f\xbf\xbf{id}\n"                  \
+    "-- col id INT key\n-- rest extra\n"
+
+static const char *const specs[] = {PLAIN, QUOTED, BARE};
 
 static struct spec *spec_of(int i) {
     struct spec *s = NULL;
