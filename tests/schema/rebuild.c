@@ -408,6 +408,13 @@ static const struct {
      NULL,
      RC_CONFLICT,
      "view v would take \"name\" for a text"},
+    {"CREATE VIEW a AS SELECT id FROM user WHERE last = \"Lee\";"
+     "CREATE VIEW v AS SELECT \"name\" FROM user",
+     "user",
+     {{REBUILD_DROP, "name", NULL}},
+     NULL,
+     RC_CONFLICT,
+     "view v would break"},
     {"CREATE VIEW v AS SELECT * FROM user; CREATE VIEW w AS SELECT name FROM v",
      "user",
      {{REBUILD_DROP, "name", NULL}},
