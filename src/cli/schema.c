@@ -345,8 +345,11 @@ static void say(void *on_terminal, const char *name, const char *const *pairs, i
                 why);
     else if (on_terminal && strcmp(name, "backfill.rows") == 0)
         fprintf(stderr, "the backfill: %s rows so far\n", value_of("rows", pairs, count));
+    else if (on_terminal && strcmp(name, "backfill.rows") == 0)
+        fprintf(stderr, "\r%s: %s rows", value_of("migration", pairs, count),
+                value_of("rows", pairs, count));
     else if (on_terminal && strcmp(name, "schema.step") == 0)
-        fprintf(stderr, "%s %s: done\n", version, value_of("step", pairs, count));
+        fprintf(stderr, "\r\033[K%s %s: done\n", version, value_of("step", pairs, count));
     else if (on_terminal && strcmp(name, "schema.rehearsed") == 0)
         fprintf(stderr, "on the copy: %s %s: done\n", value_of("name", pairs, count),
                 value_of("step", pairs, count));
