@@ -252,12 +252,13 @@ static rc prepare_step(struct run *r, const struct migration *m, enum step step,
     return gated ? pass_gate(r, m, step, waits, e) : ok();
 }
 
-/* The phase that is read again says whether somebody else took the step. */
-static rc do_step(struct run *r, const struct migration *m, enum step step, struct err *e) {
+/* The phase that is read again says whether somebody else took the step: *ran is false then. */
+static rc do_step(struct run *r, const struct migration *m, enum step step,
+                  struct step_report *report, bool *ran, struct err *e) {
     struct side *side = &r->side[m->noise];
-    struct step_report report;
     enum phase was = run_phase(r, m);
-    rc done = step_run(&side->c, m, step, r->options, &report, e);
+    rc done = step_run(&side->c, m, step, r->options, report, e);
+    *ran = is_ok(done);
     if (done.code == RC_RETRY) {
         TRY(read_side(side, e));
         TRY(check_side(r, m->noise, e));
@@ -265,19 +266,19 @@ static rc do_step(struct run *r, const struct migration *m, enum step step, stru
     }
     TRY(done);
     r->wrote_main |= !m->noise;
-    TRY(read_side(side, e));
-    return say_step(r, m, &report, e);
+    return read_side(side, e);
 }
 
 rc run_step(struct run *r, const struct migration *m, enum step step, bool *waits, struct err *e) {
-    bool gated = gate_asked(m, step) && !r->options->rehearsing;
+    bool gated = gate_asked(m, step) && !r->options->rehearsing, ran;
+    struct step_report report;
     *waits = false;
     TRY(stopped(r, e));
     TRY(prepare_step(r, m, step, gated, waits, e));
     if (*waits) return ok();
-    rc done = do_step(r, m, step, e);
+    rc done = do_step(r, m, step, &report, &ran, e);
     if (gated) gate_leave(r->schema);
-    return done;
+    return is_ok(done) && ran ? say_step(r, m, &report, e) : done;
 }
 
 /* ---- as JSON ---- */

@@ -169,6 +169,31 @@ START_TEST(what_breaks_older_programs_waits_for_them_and_refuses_them_afterwards
 }
 END_TEST
 
+/* Of each event: may a program come to be a client now? */
+static void try_the_gate(void *arg, const char *name, const char *const *pairs, int count) {
+    struct lock *lock;
+    (void)name, (void)pairs, (void)count;
+    OK(lock_open(store_env(), app, &lock, e));
+    OK(lock_take(lock, LOCK_GATE, true, e));
+    lock_close(lock);
+    ++*(int *)arg;
+}
+
+START_TEST(no_event_is_told_while_the_gate_is_held) {
+    struct run_options o = {0};
+    json_t *answer;
+    int told = 0;
+    with_rows();
+    hf_schema *s = open_schema(split);
+    s->options.event = try_the_gate;
+    s->options.event_arg = &told;
+    OK(apply_run(s, &o, &answer, e));
+    json_decref(answer);
+    schema_close(s);
+    ck_assert_int_eq(told, 5);
+}
+END_TEST
+
 START_TEST(nothing_is_held_behind_a_run) {
     struct run_options o = {0};
     json_t *answer;
@@ -396,6 +421,7 @@ int main(void) {
     tcase_add_test(t, the_turn_is_waited_for_by_who_has_something_to_do);
     tcase_add_test(t, one_who_waits_for_the_turn_can_be_told_to_stop);
     tcase_add_test(t, nothing_is_held_behind_a_run);
+    tcase_add_test(t, no_event_is_told_while_the_gate_is_held);
     tcase_add_test(t, status_says_who_is_waited_for);
     tcase_add_loop_test(t, the_way_down_drops_the_triggers_of_a_sync_without_contract, 0, 2);
     suite_add_tcase(suite, t);
