@@ -214,7 +214,7 @@ START_TEST(it_gives_up_when_the_lock_is_never_free) {
     write_backfill("k", "id", NULL, 100);
     box.options.lock_ms = 100;
     CODE(run(e), RC_BUSY);
-    says("locked");
+    says("write lock");
     sqlite3_close(holder);
 }
 END_TEST
