@@ -52,11 +52,13 @@ static rc take_slot(struct lock *l, int *slot, struct err *e) {
                    LOCK_CLIENTS);
 }
 
-/* A process of this machine that still lives, as far as its number tells. */
+/* Another process of this machine that still lives, as far as its number tells. Ours is none that
+ * was here before: in a container each has the number 1, and the host's name stays. */
 static bool may_live(const char *its_host, int64_t pid) {
     char host[100], name[32];
     system_host_name(host, sizeof host);
     if (strcmp(host, its_host) != 0 || pid <= 0 || pid > INT32_MAX) return false;
+    if (pid == system_pid()) return false;
     system_process_name((int)pid, name, sizeof name);
     return strcmp(name, "?") != 0;
 }
@@ -273,12 +275,25 @@ static rc mark_alive(hf_schema *s, struct seen *all, struct err *e) {
     return ok();
 }
 
+/* A row of another lock file whose process has come again is of one that had its number before. */
+static void drop_superseded(struct seen *all) {
+    for (size_t i = 0; i < all->count; i++)
+        for (size_t j = 0; j < all->count && all->at[i].slot < 0; j++) {
+            const struct client *old = &all->at[i], *now = &all->at[j];
+            if (now->slot >= 0 && now->alive && now->known && now->pid == old->pid &&
+                strcmp(now->host, old->host) == 0)
+                all->at[i].alive = false;
+        }
+}
+
 /* To be freed, also when it fails. */
 static rc look(hf_schema *s, struct seen *all, struct err *e) {
     TRY(open_lock(s, e));
     TRY(read_rows(s, false, all, e));
     if (s->noise[0]) TRY(read_rows(s, true, all, e));
-    return mark_alive(s, all, e);
+    TRY(mark_alive(s, all, e));
+    drop_superseded(all);
+    return ok();
 }
 
 rc clients_each(hf_schema *s, const struct presence *mine,

@@ -216,6 +216,30 @@ START_TEST(who_lost_his_lock_file_is_waited_for_while_his_process_lives) {
 }
 END_TEST
 
+START_TEST(rows_that_came_with_a_restored_database_are_of_nobody) {
+    pid_t pid = process(9, "control 41"); /* the same number as one that was there before */
+    hf_schema *runner = program(9, "runner", NULL);
+    char *sql =
+        sqlite3_mprintf("INSERT INTO holdfast_client(lock, slot, app, version, pid, host,"
+                        " opened_ms) SELECT 'another', 1, 'control 40', 5, pid, host, 1000"
+                        " FROM holdfast_client UNION ALL SELECT 'another', 2, 'control 40',"
+                        " 5, %d, host, 1000 FROM holdfast_client UNION ALL SELECT 'another',"
+                        " 3, 'control 40', 5, pid, 'elsewhere', 1000 FROM holdfast_client",
+                        getpid());
+    by_others(sql);
+    sqlite3_free(sql);
+    ck_assert_int_eq(alive(runner), 1);
+    free_for(runner, 9);
+    hf_schema *next = joined(9, "next");
+    ck_assert_int_eq(seen_by_others("SELECT count(*) FROM holdfast_client WHERE lock = 'another'"),
+                     1); /* of the number that is in use */
+    kill_it(pid);
+    free_for(runner, 9);
+    hf_schema_close(next);
+    hf_schema_close(runner);
+}
+END_TEST
+
 START_TEST(a_client_whose_lock_file_was_removed_is_told_when_it_asks_for_more) {
     hf_schema *s = program(5, "control 40", NULL);
     ck_assert_int_eq(alive(s), 0); /* it has the file open */
@@ -459,6 +483,7 @@ int main(void) {
     tcase_add_test(c, one_that_knows_less_is_named);
     tcase_add_test(c, one_without_a_row_is_waited_for);
     tcase_add_test(c, who_lost_his_lock_file_is_waited_for_while_his_process_lives);
+    tcase_add_test(c, rows_that_came_with_a_restored_database_are_of_nobody);
     tcase_add_test(c, a_client_whose_lock_file_was_removed_is_told_when_it_asks_for_more);
     tcase_add_test(c, the_row_is_in_noise_where_there_is_one_and_written_once);
     tcase_add_test(c, of_two_rows_of_a_slot_the_later_one_counts);
