@@ -506,7 +506,7 @@ static rc check_below(const struct spec *s, enum rung r, unsigned below, struct 
     char name[LIMIT_SPEC_NAME + 16];
     ladder_name(s, r, name);
     if (below & 1u << r) return err_set(e, RC_CONFLICT, "%s: it is there already", name);
-    for (int higher = r + 1; higher < RUNGS; higher++)
+    for (int higher = (int)r + 1; higher < RUNGS; higher++)
         if (below & 1u << higher)
             return err_set(e, RC_CONFLICT, "%s: %s is there already, and above it", name,
                            rung_name((enum rung)higher));

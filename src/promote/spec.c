@@ -262,7 +262,7 @@ static rc take_line(struct line *l, struct spec *s, char **key) {
     char *dashes AUTO(free_text) = NULL, *word AUTO(free_text) = NULL;
     TRY(next_word(l, &dashes));
     TRY(next_word(l, &word));
-    if (strcmp(dashes, "--") != 0 || !word)
+    if (!dashes || strcmp(dashes, "--") != 0 || !word)
         return wrong(l, "each line begins with --, and a remark with ---");
     if (strcmp(word, SPEC_MARK) == 0) return take_head(l, s, key);
     if (!s->name[0]) return wrong(l, "it begins with: -- " SPEC_MARK " NAME prefix=P key=P{id}");

@@ -292,6 +292,72 @@ START_TEST(the_index_is_that_of_the_store_and_the_view_uses_it) {
 }
 END_TEST
 
+/* Through the store's own connections: with recursive triggers, and what it refuses to others. */
+static void check_store(const char *db_path, const char *prefix, bool noise) {
+    static const char *const noise_prefixes[] = {"seen/", NULL};
+    char dir[TEMP_PATH], key[40], text[400], noise_path[TEMP_PATH];
+    struct spec *s;
+    hf_store *store;
+    temp_dir(dir);
+    snprintf(noise_path, sizeof noise_path, "%s", below(dir, "a-noise.db"));
+    const char *path = below(dir, db_path);
+    hf_store_options o = {.size = sizeof o, .noise = noise_path, .noise_prefixes = noise_prefixes};
+    FINE(hf_store_open(path, &o, &store));
+    snprintf(key, sizeof key, "%s1", prefix);
+    FINE(hf_put(store, key, hf_json("{\"name\":\"a\",\"n\":1}")));
+    snprintf(text, sizeof text,
+             "-- holdfast:promote t prefix=%s key=%s{id}\n-- col id TEXT key\n"
+             "-- col name TEXT $.name notnull\n-- rest extra\n",
+             prefix, prefix);
+    OK(spec_parse("store", text, strlen(text), &s, e));
+    s->noise = noise;
+    sqlite3_close(db);
+    ck_assert_int_eq(sqlite3_open(noise ? noise_path : path, &db), SQLITE_OK);
+    sqlite3_busy_timeout(db, 10000);
+    for (enum rung r = RUNG_SHADOW; r <= RUNG_TABLE; r++) {
+        struct migration *m = rung_of(s, r);
+        run_sections(m, false);
+        migration_free(m);
+    }
+    int scope = noise ? HF_NOISE : HF_MAIN;
+    const char *in = noise ? "noise" : "main";
+    snprintf(text, sizeof text, "UPDATE %s.t SET name = 'b'", in);
+    FINE(write_as(store, scope, "a row", text));
+    char *value = NULL;
+    FINE(hf_get(store, key, &value, NULL));
+    ck_assert_str_eq(value, "{\"n\":1,\"name\":\"b\"}");
+    hf_free(value);
+    FINE(hf_put(store, key, hf_text("odd")));
+    snprintf(text, sizeof text, "SELECT count(*) FROM %s.holdfast_reject", in);
+    ck_assert_int_eq(number(store, text), 1);
+    snprintf(text, sizeof text, "SELECT count(*) FROM %s.t", in);
+    ck_assert_int_eq(number(store, text), 0);
+    snprintf(text, sizeof text, "DELETE FROM %s.holdfast_reject", in);
+    SAYS(write_as(store, scope, "rejects", text), HF_USAGE, "holdfast_");
+    FINE(hf_put(store, key, hf_json("{\"name\":\"c\"}")));
+    FINE(hf_delete(store, key));
+    snprintf(text, sizeof text, "INSERT OR REPLACE INTO %s.t(id, name) VALUES('1', 'd')", in);
+    FINE(write_as(store, scope, "a row", text));
+    FINE(write_as(store, scope, "a row", text));
+    FINE(hf_get(store, key, &value, NULL));
+    ck_assert_str_eq(value, "{\"name\":\"d\"}");
+    hf_free(value);
+    snprintf(text, sizeof text, "SELECT count(*) FROM %s.t_differs", in);
+    ck_assert_int_eq(number(store, text), 0);
+    FINE(hf_store_close(store));
+    spec_free(s);
+}
+
+START_TEST(the_store_writes_both_sides) {
+    check_store("a.db", "node/", false);
+}
+END_TEST
+
+START_TEST(the_store_writes_both_sides_of_noise) {
+    check_store("a.db", "seen/", true);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("promote/ladder");
     TCase *c = tcase_create("ladder");
@@ -304,6 +370,8 @@ int main(void) {
     tcase_add_test(c, as_many_columns_as_a_spec_may_have);
     ADD_ROWS(c, one_key_is_looked_up_and_not_all, specs);
     tcase_add_test(c, the_index_is_that_of_the_store_and_the_view_uses_it);
+    tcase_add_test(c, the_store_writes_both_sides);
+    tcase_add_test(c, the_store_writes_both_sides_of_noise);
     suite_add_tcase(suite, c);
     return run_suite(suite);
 }
