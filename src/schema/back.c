@@ -36,15 +36,16 @@ static rc check_revert(const struct run *r, const struct migration *m, struct er
     return err_set(e, RC_USAGE, "%s: it has no section 'revert'", m->name);
 }
 
-static const struct record *newest_of(const struct records *all, bool done) {
+/* For down the newest of all: one that is not done stands in the way of those before it. */
+static const struct record *newest_of(const struct records *all, enum step step) {
     for (size_t i = all->count; i-- > 0;)
-        if ((all->at[i].phase == PHASE_DONE) == done) return &all->at[i];
+        if (step == STEP_DOWN || all->at[i].phase != PHASE_DONE) return &all->at[i];
     return NULL;
 }
 
 static rc find_newest(const struct run *r, enum step step, int64_t *version, struct err *e) {
-    const struct record *a = newest_of(&r->side[0].records, step == STEP_DOWN),
-                        *b = newest_of(&r->side[1].records, step == STEP_DOWN);
+    const struct record *a = newest_of(&r->side[0].records, step),
+                        *b = newest_of(&r->side[1].records, step);
     if (!a || (b && b->version > a->version)) a = b;
     if (!a)
         return err_set(e, RC_NOTFOUND, "%s: no migration is %s", r->schema->path,

@@ -344,6 +344,8 @@ START_TEST(the_way_back_is_the_newest_first_and_says_what_it_lacks) {
     says("4 (4_c.sql) was built on it");
     RUNS(run_with(down_run, list, &of_4, NULL), RC_USAGE);
     says("it is expanded, and not done");
+    RUNS(run_with(down_run, list, NULL, NULL), RC_USAGE);
+    says("4_c.sql: it is expanded, and not done: revert it");
     RUNS(run_with(down_run, list, &of_9, NULL), RC_NOTFOUND);
     applies(list);
     RUNS(run_with(revert_run, list, NULL, NULL), RC_NOTFOUND);
