@@ -424,30 +424,37 @@ static void put_join(struct buf *b, const struct spec *s) {
     }
 }
 
+/* Each key is looked at once, as this is asked while others write. */
 void put_differences(struct buf *b, const struct spec *s) {
     buf_say(b,
-            "SELECT p.kv_key, 'the row is not that of the key' AS kv_what\n  FROM %s_kv AS p "
-            "LEFT JOIN ",
+            "SELECT p.kv_key, CASE WHEN p.kv_why IS NULL THEN 'the row is not that of the key'\n"
+            "       ELSE 'it does not fit, and no reject says so' END AS kv_what\n"
+            "  FROM %s_kv AS p LEFT JOIN ",
             s->name);
     put_name(b, s->name);
     buf_text(b, " AS n ON ");
     put_join(b, s);
-    buf_text(b, "\n WHERE p.kv_why IS NULL\n   AND ");
-    put_same(b, s, MEMBERS | REST, "p.", "IS NOT", "n.", "        ");
-    buf_text(b, "\nUNION ALL\nSELECT ");
+    buf_text(b, "\n WHERE CASE WHEN p.kv_why IS NULL THEN\n         ");
+    put_same(b, s, MEMBERS | REST, "p.", "IS NOT", "n.", "          ");
+    buf_say(b,
+            "\n       ELSE NOT EXISTS (SELECT 1 FROM holdfast_reject WHERE name = '%s' AND key = "
+            "p.kv_key) END\nUNION ALL\nSELECT ",
+            s->name);
     put_key(b, s, "n.");
     buf_text(b, ", 'the row has no key'\n  FROM ");
     put_name(b, s->name);
-    buf_text(b, " AS n\n WHERE ");
+    buf_text(b, " AS n\n WHERE NOT EXISTS (SELECT 1 FROM DBX WHERE Key = ");
     put_key(b, s, "n.");
     buf_say(b,
-            " NOT IN (SELECT kv_key FROM %s_kv WHERE kv_why IS NULL)\n"
-            "UNION ALL\nSELECT kv_key, 'it does not fit, and no reject says so'\n  FROM %s_kv\n"
-            " WHERE kv_why IS NOT NULL AND kv_key NOT IN (SELECT key FROM holdfast_reject WHERE "
-            "name = '%s')\n"
-            "UNION ALL\nSELECT key, 'it is called a reject, and is none'\n  FROM holdfast_reject\n"
-            " WHERE name = '%s' AND key NOT IN (SELECT kv_key FROM %s_kv WHERE kv_why IS NOT NULL)",
-            s->name, s->name, s->name, s->name, s->name);
+            " AND Value IS NOT NULL)\n"
+            "    OR EXISTS (SELECT 1 FROM holdfast_reject WHERE name = '%s' AND key = ",
+            s->name);
+    put_key(b, s, "n.");
+    buf_say(b,
+            ")\nUNION ALL\nSELECT r.key, 'it is called a reject, and is none'\n"
+            "  FROM holdfast_reject AS r\n WHERE r.name = '%s' AND NOT EXISTS (SELECT 1 FROM %s_kv "
+            "AS p\n                    WHERE p.kv_key = r.key AND p.kv_why IS NOT NULL)",
+            s->name, s->name);
 }
 
 /* ---- on DBX itself ---- */
