@@ -511,19 +511,17 @@ static int open_store(const char *path) {
     return code;
 }
 
-static int serve_until(int port, const sigset_t *stop) {
+static int serve_until(int port, const sigset_t *stop, bool waits) {
     pthread_t later;
-    int code = take_turn(true);
-    if (code && code != HF_BUSY) return code;
-    bool begun = code == HF_BUSY && pthread_create(&later, NULL, take_turn_later, NULL) == 0;
-    code = http_serve(port, stop, answer) ? HF_IO : HF_OK;
-    if (!begun) return code;
+    bool begun = waits && pthread_create(&later, NULL, take_turn_later, NULL) == 0;
+    int failed = http_serve(port, stop, answer);
+    if (!begun) return failed;
     pthread_mutex_lock(&turn.lock);
     turn.ending = true;
     pthread_cond_broadcast(&turn.changed);
     pthread_mutex_unlock(&turn.lock);
     pthread_join(later, NULL);
-    return code;
+    return failed;
 }
 
 int main(int argc, char **argv) {
@@ -537,11 +535,13 @@ int main(int argc, char **argv) {
         return 2;
     }
     turn.urls = (const char *const *)argv + 3;
-    int failed = open_store(argv[1]);
-    if (!failed) failed = serve_until(atoi(argv[2]), &stop);
+    int code = open_store(argv[1]);
+    if (!code) code = take_turn(true);
+    int failed = code && code != HF_BUSY ? code : HF_OK;
     if (failed) fprintf(stderr, "control: %s\n", hf_errmsg());
+    else failed = serve_until(atoi(argv[2]), &stop, code == HF_BUSY);
     hf_schema_close(schema);
-    int code = hf_store_close(store); /* ships what is left */
-    if (code && !failed) fprintf(stderr, "control: %s\n", hf_errmsg());
+    code = hf_store_close(store); /* ships what is left */
+    if (code) fprintf(stderr, "control: %s\n", hf_errmsg());
     return code ? code : failed;
 }
