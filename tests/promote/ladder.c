@@ -7,6 +7,7 @@
 #include "promote/projection.h"
 #include "schema/lint.h"
 
+#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -292,6 +293,49 @@ START_TEST(the_index_is_that_of_the_store_and_the_view_uses_it) {
 }
 END_TEST
 
+/* Changes of a watch, one after the other; hf_watch_stop tells what is left. */
+static sem_t told;
+static char changes[400];
+
+static void take_change(void *arg, const hf_change *c) {
+    size_t at = strlen(changes);
+    (void)arg;
+    snprintf(changes + at, sizeof changes - at, "%s=%s ", c->key, c->value ? c->value : "-");
+    sem_post(&told);
+}
+
+START_TEST(who_watches_keys_is_told_of_rows) {
+    char dir[TEMP_PATH];
+    struct spec *s = spec_of(0);
+    hf_store *store;
+    hf_watch *watch;
+    hf_store_options o = {.size = sizeof o};
+    temp_dir(dir);
+    FINE(hf_store_open(below(dir, "a.db"), &o, &store));
+    sqlite3_close(db);
+    ck_assert_int_eq(sqlite3_open(below(dir, "a.db"), &db), SQLITE_OK);
+    for (enum rung r = RUNG_SHADOW; r <= RUNG_TABLE; r++) {
+        struct migration *m = rung_of(s, r);
+        run_sections(m, false);
+        migration_free(m);
+    }
+    sem_init(&told, 0, 0);
+    FINE(hf_kv_watch(store, "/node/", take_change, NULL, &watch));
+    FINE(write_as(store, HF_MAIN, "row", "INSERT INTO node(id, name) VALUES('1', 'a')"));
+    FINE(write_as(store, HF_MAIN, "row", "UPDATE node SET ip = '10.0.0.1', extra = '{ \"x\": 1}'"));
+    FINE(write_as(store, HF_MAIN, "row", "UPDATE node SET id = '2'"));
+    FINE(hf_put(store, "/node/2", hf_text("odd")));
+    for (int i = 0; i < 5; i++) sem_wait(&told);
+    hf_watch_stop(watch);
+    ck_assert_str_eq(changes, "/node/1={\"name\":\"a\"} "
+                              "/node/1={\"x\":1,\"name\":\"a\",\"ip\":\"10.0.0.1\"} "
+                              "/node/1=- /node/2={\"x\":1,\"name\":\"a\",\"ip\":\"10.0.0.1\"} "
+                              "/node/2=odd ");
+    FINE(hf_store_close(store));
+    spec_free(s);
+}
+END_TEST
+
 /* Through the store's own connections: with recursive triggers, and what it refuses to others. */
 static void check_store(const char *db_path, const char *prefix, bool noise) {
     static const char *const noise_prefixes[] = {"seen/", NULL};
@@ -370,6 +414,7 @@ int main(void) {
     tcase_add_test(c, as_many_columns_as_a_spec_may_have);
     ADD_ROWS(c, one_key_is_looked_up_and_not_all, specs);
     tcase_add_test(c, the_index_is_that_of_the_store_and_the_view_uses_it);
+    tcase_add_test(c, who_watches_keys_is_told_of_rows);
     tcase_add_test(c, the_store_writes_both_sides);
     tcase_add_test(c, the_store_writes_both_sides_of_noise);
     suite_add_tcase(suite, c);
