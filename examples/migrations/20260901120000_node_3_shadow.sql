@@ -73,22 +73,22 @@ SELECT name,
   FROM node;
 
 CREATE VIEW node_differs AS
-SELECT p.kv_key, 'the row is not that of the key' AS kv_what
+SELECT p.kv_key, CASE WHEN p.kv_why IS NULL THEN 'the row is not that of the key'
+       ELSE 'it does not fit, and no reject says so' END AS kv_what
   FROM node_kv AS p LEFT JOIN node AS n ON n.name = p.name
- WHERE p.kv_why IS NULL
-   AND (p.ip, p.user, p.extra) IS NOT (n.ip, n.user, n.extra)
+ WHERE CASE WHEN p.kv_why IS NULL THEN
+         (p.ip, p.user, p.extra) IS NOT (n.ip, n.user, n.extra)
+       ELSE NOT EXISTS (SELECT 1 FROM holdfast_reject WHERE name = 'node' AND key = p.kv_key) END
 UNION ALL
 SELECT 'node/' || n.name, 'the row has no key'
   FROM node AS n
- WHERE 'node/' || n.name NOT IN (SELECT kv_key FROM node_kv WHERE kv_why IS NULL)
+ WHERE NOT EXISTS (SELECT 1 FROM DBX WHERE Key = 'node/' || n.name AND Value IS NOT NULL)
+    OR EXISTS (SELECT 1 FROM holdfast_reject WHERE name = 'node' AND key = 'node/' || n.name)
 UNION ALL
-SELECT kv_key, 'it does not fit, and no reject says so'
-  FROM node_kv
- WHERE kv_why IS NOT NULL AND kv_key NOT IN (SELECT key FROM holdfast_reject WHERE name = 'node')
-UNION ALL
-SELECT key, 'it is called a reject, and is none'
-  FROM holdfast_reject
- WHERE name = 'node' AND key NOT IN (SELECT kv_key FROM node_kv WHERE kv_why IS NOT NULL);
+SELECT r.key, 'it is called a reject, and is none'
+  FROM holdfast_reject AS r
+ WHERE r.name = 'node' AND NOT EXISTS (SELECT 1 FROM node_kv AS p
+                    WHERE p.kv_key = r.key AND p.kv_why IS NOT NULL);
 
 -- holdfast:sync
 CREATE TRIGGER node_kv_insert AFTER INSERT ON DBX

@@ -80,3 +80,4 @@ WHEN EXISTS (SELECT 1 FROM DBX WHERE Key = 'node/' || old.name AND Value IS NOT 
 BEGIN
   SELECT RAISE(ABORT, 'node is kept from the keys under node/, and not written itself: put the key');
 END;
+
