@@ -4,6 +4,8 @@
 #include "schema/clients.h"
 #include "schema/lock.h"
 
+#include "vfs.h"
+
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
@@ -335,6 +337,72 @@ START_TEST(who_comes_during_a_contract_waits_for_its_end) {
 }
 END_TEST
 
+/* ---- when the disk fails ---- */
+
+/* Nobody is there, and who comes next is let in. */
+static void expect_as_before(const char *when, int n) {
+    hf_schema *s = program(5, "next", schema_noise);
+    ck_assert_msg(alive(s) == 0, "%s %d: somebody is there", when, n);
+    ck_assert_msg(hf_schema_join(s) == HF_OK, "%s %d: %s", when, n, hf_errmsg());
+    hf_schema_close(s);
+}
+
+static void anew(void) {
+    others_close();
+    temp_dir(schema_dir);
+    snprintf(schema_path, sizeof schema_path, "%s/app.db", schema_dir);
+    snprintf(schema_noise, sizeof schema_noise, "%s/app-noise.db", schema_dir);
+    others_open();
+    others_close();
+}
+
+START_TEST(a_disk_that_fails_at_any_effect_leaves_no_client) {
+    static const char *const names[] = {"error", "full"};
+    int failed = 0;
+    take_vfs();
+    for (int n = 1;; n++) {
+        anew();
+        hf_schema *s = program(5, "control 40", schema_noise);
+        hf_schema *look = program(5, "look", schema_noise);
+        fault_at(_i ? FAULT_FULL : FAULT_IO, n);
+        int code = hf_schema_join(s), fired = fault_fired;
+        fault_at(FAULT_IO, 0);
+        ck_assert_msg(code == HF_OK || code == HF_IO || code == HF_FULL || code == HF_BUSY,
+                      "%s %d: %s: %s", names[_i], n, hf_strcode(code), hf_errmsg());
+        ck_assert_int_eq(alive(look), code == HF_OK);
+        hf_schema_close(look);
+        failed += code != HF_OK;
+        hf_schema_close(s);
+        expect_as_before(names[_i], n);
+        others_open();
+        if (!fired) break;
+    }
+    ck_assert_int_gt(failed, 3);
+}
+END_TEST
+
+START_TEST(one_who_is_killed_at_any_effect_is_no_client) {
+    int killed = 0, status;
+    take_vfs();
+    for (int n = 1;; n++) {
+        anew();
+        pid_t pid = fork();
+        if (pid == 0) {
+            fault_at(FAULT_KILL, n);
+            hf_schema *s = program(5, "control 40", schema_noise);
+            _exit(hf_schema_join(s));
+        }
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        expect_as_before("killed at", n);
+        others_open();
+        if (!WIFSIGNALED(status)) break;
+        killed++;
+    }
+    ck_assert_int_eq(status, 0);
+    ck_assert_int_gt(killed, 3);
+}
+END_TEST
+
 /* ---- in a store ---- */
 
 static int add_row(hf_tx *t, void *arg) {
@@ -490,6 +558,8 @@ int main(void) {
     tcase_add_test(c, an_older_program_is_refused_before_anything_is_written);
     tcase_add_test(c, an_older_program_is_refused_for_either_file);
     tcase_add_test(c, who_comes_during_a_contract_waits_for_its_end);
+    tcase_add_loop_test(c, a_disk_that_fails_at_any_effect_leaves_no_client, 0, 2);
+    tcase_add_test(c, one_who_is_killed_at_any_effect_is_no_client);
     tcase_add_test(c, the_writes_of_a_store_are_refused_when_its_schema_has_gone_on);
     tcase_add_test(c, a_store_writes_no_row_into_main_and_none_twice);
     tcase_add_test(c, a_handle_is_of_no_use_in_a_child_and_its_close_there_takes_nothing_away);
