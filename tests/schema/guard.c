@@ -42,6 +42,8 @@ static const struct statement_of {
     {"PRAGMA foreign_keys = on", "settings"},
     {"PRAGMA writable_schema = on", "settings"},
     {"SELECT * FROM pragma_foreign_keys", "settings"},
+    {"SELECT * FROM pragma_user_version; PRAGMA user_version = 7", "settings"},
+    {"PRAGMA page_size = 512", "settings"},
     {"SELECT load_extension('x')", "no extension"},
     {"CREATE TEMP TABLE x(a)", "gone with this connection"},
     {"CREATE TABLE temp.x(a)", "gone with this connection"},
@@ -68,6 +70,14 @@ static const struct statement_of {
     {"DROP TRIGGER sneaks; ALTER TABLE t DROP COLUMN b", NULL},
     {"DROP TRIGGER sneaks; ALTER TABLE t RENAME TO u", NULL},
     {"REINDEX", NULL},
+    {"SELECT count(*) FROM pragma_table_info('t') WHERE name = 'a'", NULL},
+    {"SELECT * FROM pragma_foreign_key_check", NULL},
+    {"SELECT name FROM pragma_index_list('t')", NULL},
+    {"CREATE VIRTUAL TABLE x USING fts5(a); INSERT INTO x SELECT a FROM t;"
+     "SELECT * FROM x WHERE x MATCH 'b'; DROP TABLE x",
+     NULL},
+    {"CREATE VIRTUAL TABLE x USING fts5(a, content = 't'); INSERT INTO x(x) VALUES ('rebuild')",
+     NULL},
     {"ANALYZE", NULL},
     {"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9) INSERT INTO t "
      "SELECT i, i FROM n",
@@ -94,12 +104,27 @@ START_TEST(what_a_statement_may_not_do_is_refused_with_its_reason) {
 }
 END_TEST
 
+START_TEST(a_statement_without_an_end_ends_when_it_is_told_to_stop) {
+    struct err why;
+    OK(sconn_begin(&c, e));
+    atomic_store(&s.stop, true);
+    rc r = sconn_exec(&c,
+                      "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n)"
+                      " SELECT count(*), 1 FROM n",
+                      &why);
+    atomic_store(&s.stop, false);
+    ck_assert_int_eq(r.code, RC_CANCELLED);
+    sconn_rollback(&c);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("schema/guard");
     TCase *t = tcase_create("guard");
     tcase_add_unchecked_fixture(t, temp_setup, temp_teardown);
     tcase_add_checked_fixture(t, setup, teardown);
     ADD_ROWS(t, what_a_statement_may_not_do_is_refused_with_its_reason, statements);
+    tcase_add_test(t, a_statement_without_an_end_ends_when_it_is_told_to_stop);
     suite_add_tcase(suite, t);
     return run_suite(suite);
 }
