@@ -19,6 +19,7 @@
 
 #define PAUSE_FIRST_NS 50000
 #define PAUSE_MAX_NS 2000000
+#define TICKS 100000 /* of SQLite's machine, between two looks at schema->stop */
 
 /* Short pauses: who waits long for a lock here makes others wait for the schema. */
 static int wait_for_lock(void *arg, int count) {
@@ -28,6 +29,11 @@ static int wait_for_lock(void *arg, int count) {
     if (env->mono_ns(env) >= c->deadline_ns || atomic_load(&c->schema->stop)) return 0;
     env->sleep_ns(env, count < 5 ? (int64_t)PAUSE_FIRST_NS << count : PAUSE_MAX_NS);
     return 1;
+}
+
+/* In the middle of a statement: it may have no end. */
+static int should_stop(void *schema) {
+    return atomic_load(&((hf_schema *)schema)->stop);
 }
 
 static enum rc_code code_of(int code) {
@@ -60,6 +66,7 @@ rc sconn_error(struct sconn *c, int code, const struct migration *m, int line, s
 static rc set_up(struct sconn *c, bool reading, struct err *e) {
     sqlite3_extended_result_codes(c->db, 1);
     sqlite3_busy_handler(c->db, wait_for_lock, c);
+    sqlite3_progress_handler(c->db, TICKS, should_stop, c->schema);
     c->deadline_ns = c->schema->env->mono_ns(c->schema->env) +
                      c->schema->options.lock_ms * 1000000; /* the first read recovers a log */
     sqlite3_db_config(c->db, SQLITE_DBCONFIG_ENABLE_FKEY, 0, (int *)NULL);

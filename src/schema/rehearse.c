@@ -26,7 +26,6 @@
 #include <string.h>
 
 #define SLOW_US 1000000 /* a lock that others wait for: worth a warning */
-#define TICKS 100000    /* of SQLite's machine, between two looks at schema->stop */
 #define SHIP_MS 600000
 
 static const struct run_options options = {.rehearsing = true,
@@ -81,17 +80,6 @@ static const char *database_of(const struct sconn *c) {
 }
 
 /* ---- the copies ---- */
-
-static int should_stop(void *schema) {
-    return atomic_load(&((hf_schema *)schema)->stop);
-}
-
-static rc open_copy(struct rehearsal *r, const char *path, bool noise, struct sconn *out,
-                    struct err *e) {
-    TRY(sconn_open_at(r->schema, path, noise, out, e));
-    sqlite3_progress_handler(out->db, TICKS, should_stop, r->schema);
-    return ok();
-}
 
 /* `m`: NULL: of none. */
 static rc warn(struct rehearsal *r, const struct migration *m, int line, const char *words,
@@ -153,7 +141,7 @@ static rc hash_shape(struct sconn *c, char out[65], struct err *e) {
 }
 
 static rc open_side(struct rehearsal *r, struct side *s, bool noise, struct err *e) {
-    TRY(open_copy(r, s->path, noise, &s->c, e));
+    TRY(sconn_open_at(r->schema, s->path, noise, &s->c, e));
     s->open = true;
     TRY(count_orphans(&s->c, &s->orphans, e));
     TRY(hash_shape(&s->c, s->shape, e));
@@ -251,7 +239,8 @@ static rc run_through(struct rehearsal *r, struct sconn *c, const struct migrati
         enum phase phase;
         enum step step;
         struct step_report report = {0};
-        if (should_stop(r->schema)) return err_set(e, RC_CANCELLED, "stopped, as it was asked to");
+        if (atomic_load(&r->schema->stop))
+            return err_set(e, RC_CANCELLED, "stopped, as it was asked to");
         TRY(phase_of(c, m, &phase, e));
         if (!step_next(m, phase, &step) || step > last) return ok();
         TRY(step_run(c, m, step, &options, &report, e));
@@ -355,7 +344,7 @@ static rc try_back(struct rehearsal *r, const struct migration *m, enum step thr
     struct step_report report = {0};
     work_path(&r->work, "back.db", path);
     TRY(copy_database(r->schema, side_of(r, m)->c.db, path, e));
-    rc result = open_copy(r, path, m->noise, &c, e);
+    rc result = sconn_open_at(r->schema, path, m->noise, &c, e);
     if (is_ok(result)) {
         if (through != STEP_DOWN) result = run_through(r, &c, m, through, false, e);
         if (is_ok(result)) result = step_run(&c, m, step, &options, &report, e);
