@@ -111,6 +111,14 @@ def test_sections_that_the_code_cites_exist():
     assert cited >= 10
 
 
+def test_manual_of_the_schema_has_the_rules_of_lint():
+    head = (ROOT / "src/schema/lint.c").read_text().split("*/")[0]
+    code = set(re.findall(r"^ \*     ([a-z-]+)  ", head, re.M))
+    section = re.search(r"^## 5 (.*?)^## 6 ", (ROOT / "docs/schema.md").read_text(), re.M | re.S).group(1)
+    manual = {word for row in re.findall(r"^\| (`.*?) \|", section, re.M) for word in re.findall(r"`([a-z-]+)`", row)}
+    assert len(code) > 20 and manual == code
+
+
 def test_tables_of_interop_are_those_of_a_run_in_which_all_is_equal():
     """The run itself needs the other programs, which a network brings: make interop."""
     sys.path.append(str(ROOT / "tests/interop"))
