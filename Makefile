@@ -52,6 +52,7 @@ soak:
 	@HOLDFAST_TEST_IMPORT_MB=200 $(BUILD)/tests/store/test_store_kv_transfer
 	@HOLDFAST_TEST_KEYS=1000000 $(BUILD)/tests/store/test_store_kv_speed
 	@/usr/bin/python3 -B tests/soak/acknowledged.py --build $(BUILD)
+	@HOLDFAST_TEST_FULL=1 CK_DEFAULT_TIMEOUT=300 $(BUILD)/tests/schema/test_schema_faults
 	@/usr/bin/python3 -B tests/soak/schema_race.py --build $(BUILD)
 	@/usr/bin/python3 -B tests/soak/schema_load.py --build $(BUILD)
 	@/usr/bin/python3 -B tests/soak/promote.py --build $(BUILD)
