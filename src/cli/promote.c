@@ -2,6 +2,7 @@
  *
  * Nothing here changes a database: analyze, status, verify and rejects only read, and write makes a
  * file, which holdfast schema applies as any other. */
+#include "base/nearest.h"
 #include "cli/cli.h"
 #include "os/env.h"
 #include "promote/analyze.h"
@@ -345,6 +346,14 @@ static const struct verb *find_verb(const char *name) {
     return NULL;
 }
 
+static int no_verb(const char *typed) {
+    const char *names[VERB_COUNT + 1] = {NULL};
+    for (size_t i = 0; i < VERB_COUNT; i++) names[i] = verbs[i].name;
+    const char *near = *typed ? nearest_name(typed, names) : NULL;
+    if (near) return cli_usage(help, "promote has no verb '%s': did you mean '%s'?", typed, near);
+    return cli_usage(help, "promote needs one of analyze, write, status, verify, rejects");
+}
+
 static bool take_option(struct call *c, const struct verb *v, int option, int index) {
     const char *name = option == 'o' ? "o" : options[index].name;
     bool shared = option == 'j' || (option == NOISE && v->run != run_write);
@@ -391,7 +400,7 @@ int cmd_promote(int argc, char **argv) {
             return cli_usage(help, "-%s is not an option of promote %s", options[index].name,
                              v->name);
     }
-    if (!v) return cli_usage(help, "promote needs one of analyze, write, status, verify, rejects");
+    if (!v) return no_verb(argc > 1 ? argv[1] : "");
     int wrong = cli_arguments(help, argc, argv, v->least, v->most, v->needs);
     if (wrong) return wrong;
     if (v->run == run_analyze && !c.name)

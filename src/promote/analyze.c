@@ -56,9 +56,9 @@ static void put_under(struct buf *sql, const char *prefix) {
 
 static rc count_keys(struct reading *r, const char *prefix, int64_t *out, struct err *e) {
     struct buf sql AUTO(buf_deinit);
+    buf_init(&sql, LIMIT_SQL);
     *out = 0;
     if (!r->has_keys) return ok();
-    buf_init(&sql, LIMIT_SQL);
     buf_text(&sql, "SELECT count(*) FROM DBX WHERE ");
     put_under(&sql, prefix);
     return reading_count(r, &sql, out, e);

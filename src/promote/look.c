@@ -144,8 +144,8 @@ rc look_status(struct reading *r, json_t *array, struct err *e) {
     sqlite3_stmt *st AUTO(end_query) = NULL;
     struct buf sql AUTO(buf_deinit);
     json_t *own = json_array();
-    if (!own) return err_set(e, RC_NOMEM, "no memory");
     buf_init(&sql, LIMIT_SQL);
+    if (!own) return err_set(e, RC_NOMEM, "no memory");
     buf_text(&sql, "SELECT sql FROM sqlite_master WHERE type = 'view' AND sql LIKE '%-- " SPEC_MARK
                    " %' AND (name LIKE '%\\_kv' ESCAPE '\\' OR name LIKE '%\\_v' ESCAPE '\\')\n"
                    "ORDER BY name");
@@ -173,9 +173,9 @@ rc look_rejects(struct reading *r, const char *name, json_t *array, struct err *
     sqlite3_stmt *st AUTO(end_query) = NULL;
     struct buf sql AUTO(buf_deinit);
     bool row = true, has;
+    buf_init(&sql, LIMIT_SQL);
     TRY(has_object(r, "holdfast_reject", "", &has, e));
     if (!has) return ok();
-    buf_init(&sql, LIMIT_SQL);
     buf_text(&sql, "SELECT name, key, why, at_ms FROM holdfast_reject");
     if (name) buf_say(&sql, " WHERE name = %Q COLLATE NOCASE", name);
     buf_text(&sql, " ORDER BY name, key");

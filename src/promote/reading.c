@@ -13,10 +13,10 @@ static rc begin(struct reading *r, struct err *e) {
     sqlite3_stmt *st AUTO(end_query) = NULL;
     struct buf sql AUTO(buf_deinit);
     bool row;
+    buf_init(&sql, 200);
     sqlite3_busy_timeout(r->db, LOCK_MS);
     int code = sqlite3_exec(r->db, "PRAGMA query_only = ON; BEGIN", NULL, NULL, NULL);
     if (code != SQLITE_OK) return sql_error(e, r->db, code, r->path);
-    buf_init(&sql, 200);
     buf_text(&sql,
              "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'DBX' COLLATE NOCASE");
     TRY(reading_ask(r, &sql, &st, e));
@@ -28,9 +28,17 @@ static rc begin(struct reading *r, struct err *e) {
 rc reading_open(struct env *env, const char *path, bool noise, struct reading *out, struct err *e) {
     struct file_stat st;
     struct reading r = {.path = path, .noise = noise};
-    TRY(env->files->stat(env, path, &st, e));
+    rc found = env->files->stat(env, path, &st, e);
+    if (found.code == RC_NOTFOUND) return err_set(e, RC_NOTFOUND, "%s: no such database", path);
+    TRY(found);
+    if (!st.is_regular) return err_set(e, RC_USAGE, "%s: it is not a file", path);
     int code = sqlite3_open_v2(path, &r.db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_PRIVATECACHE, NULL);
     rc did = code == SQLITE_OK ? begin(&r, e) : sql_error(e, r.db, code, path);
+    if (!is_ok(did) && r.db && (sqlite3_errcode(r.db) & 0xff) == SQLITE_READONLY)
+        did = err_set(e, RC_IO,
+                      "%s: it is in WAL mode, and this user may not write the files beside it that "
+                      "a reader needs",
+                      path);
     if (is_ok(did)) *out = r;
     else reading_close(&r);
     return did;

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from box import COMMAND, PATIENCE, ROOT, until
+from box import COMMAND, NOBODY, PATIENCE, ROOT, until
 from places import NO_REPLICA
 from promotion import COLUMNS, SPEC, awkward, loads, run_section, run_up, same, sections, value
 
@@ -750,13 +750,15 @@ def test_names_of_columns_are_made_of_any_members(box):
 
 @pytest.mark.parametrize("arguments, code, words", [
     ([], 2, "promote needs one of analyze, write"),
-    (["analyse", "DB", "/a/"], 2, "promote needs one of"),
+    (["analyse", "DB", "/a/"], 2, "promote has no verb 'analyse': did you mean 'analyze'?"),
+    (["DB", "/a/"], 2, "promote needs one of"),
     (["analyze", "DB"], 2, "needs a database and a prefix"),
     (["analyze", "DB", "/a/"], 2, "needs -name"),
     (["analyze", "-name", "a-b", "DB", "/a/"], 2, "'a-b': a name is letters"),
     (["analyze", "-name", "a", "-key", "/b/{id}", "DB", "/a/"], 2, "does not begin with the prefix"),
     (["analyze", "-name", "a", "-key", "/a/{", "DB", "/a/"], 2, "a column in braces"),
     (["analyze", "-name", "a", "DB", "/nobody/"], 3, "/nobody/: no key under it"),
+    (["analyze", "-name", "a", "other.db", "/a/"], 3, "/a/: no key under it"),
     (["analyze", "-name", "a", "DB", "/a\n"], 2, "a control character"),
     (["analyze", "-name", "a", "none.db", "/a/"], 3, "none.db"),
     (["analyze", "-name", "a", "text", "/a/"], 4, "text: file is not a database"),
@@ -770,7 +772,9 @@ def test_names_of_columns_are_made_of_any_members(box):
     (["verify", "DB", "text"], 4, "text:1:"),
     (["verify", "other.db", "SPEC"], 3, "it has no table DBX"),
     (["status"], 2, "promote status needs a database"),
-    (["status", "none.db"], 3, "none.db"),
+    (["status", "none.db"], 3, "none.db: no such database"),
+    (["status", "."], 2, ".: it is not a file"),
+    (["status", "/dev/null"], 2, "/dev/null: it is not a file"),
     (["rejects", "DB", "a", "b"], 2, "one argument too many"),
 ])
 def test_what_is_wrong_is_said(box, monkeypatch, arguments, code, words):
@@ -782,6 +786,14 @@ def test_what_is_wrong_is_said(box, monkeypatch, arguments, code, words):
     said = box.holdfast("promote", *[names.get(a, a) for a in arguments], code=code)
     assert words in said.err and not (box.path / "migrations").exists()
     assert (box.path / "text").read_text() == "not a database " * 100
+
+
+def test_who_may_only_read_is_told_what_a_reader_needs(box):
+    store(box, {"/a/1": "{}"}).close()
+    box.for_nobody()
+    os.chown(box.path, 0, 0)
+    said = box.holdfast("promote", "status", "app.db", user=NOBODY, code=1)
+    assert "app.db: it is in WAL mode, and this user may not write the files beside it" in said.err
 
 
 def test_a_database_without_promotions_says_so(box):
