@@ -286,10 +286,13 @@ static rc read_all(struct parser *p) {
 }
 
 static rc check_whole(struct parser *p) {
-    const struct migration *m = p->m;
+    struct migration *m = p->m;
+    const bool foreign = m->form == FORM_DBMATE || m->form == FORM_GOOSE;
+    const struct section *last = &m->sections[m->count - 1];
     if (p->block_line) return fault(p, p->block_line, "StatementBegin without StatementEnd");
-    if ((m->form == FORM_DBMATE || m->form == FORM_GOOSE) && !p->up)
-        return fault(p, 1, "there is no section 'up'");
+    if (foreign && !p->up) return fault(p, 1, "there is no section 'up'");
+    /* Their templates have an empty one, which nobody filled in: it brings nothing back. */
+    if (foreign && last->kind == SECTION_DOWN && !last->count) m->count--;
     if (m->form != FORM_PHASED) return ok();
     if (m->sections[0].kind > SECTION_CONTRACT)
         return fault(p, m->sections[0].line, "there is nothing that it would undo");

@@ -348,7 +348,7 @@ static const struct {
      "ordinary:1[CREATE TABLE a(b);@2] down:4[DROP TABLE a;@5]", FORM_DBMATE, 0},
     {"-- why\n--migrate:up transaction:false\nPRAGMA foreign_keys = OFF;\nBEGIN;\nSELECT 1\n"
      "-- migrate:down\n",
-     "ordinary:2[SELECT 1;@5] down:6", FORM_DBMATE, 2},
+     "ordinary:2[SELECT 1;@5]", FORM_DBMATE, 2},
     {"-- holdfast:compatible\n-- migrate:up\nDROP TABLE a;", "ordinary:2[DROP TABLE a;@3]",
      FORM_DBMATE, 0},
     {"-- +goose Up\nCREATE TABLE a(b);\n-- +goose Down\nDROP TABLE a;\n",
@@ -356,7 +356,7 @@ static const struct {
     {"-- +goose NO TRANSACTION\n-- +goose up\nPRAGMA defer_foreign_keys=1;BEGIN;COMMIT;END;\n"
      "-- +goose StatementBegin\nCREATE TRIGGER t BEGIN SELECT 1; END\n-- +goose StatementEnd\n"
      "SELECT 2;\n-- +goose ENVSUB OFF\n-- +goose DOWN\n",
-     "ordinary:2[CREATE TRIGGER t BEGIN SELECT 1; END;@5][SELECT 2;@7] down:9", FORM_GOOSE, 4},
+     "ordinary:2[CREATE TRIGGER t BEGIN SELECT 1; END;@5][SELECT 2;@7]", FORM_GOOSE, 4},
     {"-- +goosey\nSELECT 1;", "ordinary:1[SELECT 1;@2]", FORM_ORDINARY, 0},
 };
 
