@@ -154,7 +154,7 @@ static const struct verb {
     {"clients", "DB", CLIENTS, 1, 1, on_database, clients, print_clients,
      "the programs that have it open"},
     {"undo", "DB", UNDO, 1, 1, on_database, hf_schema_undo, print_undone,
-     "back to the restore point before the last apply"},
+     "back to the restore point before the last apply, revert or down"},
 };
 #define VERB_COUNT (sizeof verbs / sizeof *verbs)
 
@@ -343,8 +343,6 @@ static void say(void *on_terminal, const char *name, const char *const *pairs, i
     else if (strcmp(name, "schema.no_restore_point_after") == 0)
         fprintf(stderr, "holdfast: no restore point behind it, which undo would compare with: %s\n",
                 why);
-    else if (on_terminal && strcmp(name, "backfill.rows") == 0)
-        fprintf(stderr, "the backfill: %s rows so far\n", value_of("rows", pairs, count));
     else if (on_terminal && strcmp(name, "backfill.rows") == 0)
         fprintf(stderr, "\r%s: %s rows", value_of("migration", pairs, count),
                 value_of("rows", pairs, count));

@@ -106,9 +106,19 @@ static struct table table_of(const char *const *names) {
     return t;
 }
 
+/* What a program calls itself is not to write on a terminal as it likes. */
+static const char *printable(const char *s, char out[CELL]) {
+    snprintf(out, CELL, "%s", s);
+    for (char *c = out; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7f) *c = '?';
+    return out;
+}
+
 static void row(struct table *t, const char *const *cells) {
+    char plain[CELL];
     json_t *r = json_array();
-    for (int i = 0; i < t->count; i++) json_array_append_new(r, json_string(cells[i]));
+    for (int i = 0; i < t->count; i++)
+        json_array_append_new(r, json_string(printable(cells[i], plain)));
     json_array_append_new(t->rows, r);
 }
 
@@ -186,9 +196,9 @@ static size_t print_waits(const json_t *waits) {
     size_t i;
     json_t *w;
     json_array_foreach(waits, i, w) {
-        char name[256];
+        char name[256], why[CELL];
         name_of(w, name);
-        printf("%s waits: %s\n", name, text(w, "why"));
+        printf("%s waits: %s\n", name, printable(text(w, "why"), why));
     }
     return json_array_size(waits);
 }
@@ -483,19 +493,21 @@ static void print_warning(const json_t *w) {
 void print_rehearsal(const json_t *o, const char *db) {
     size_t i;
     json_t *w;
+    bool any = json_array_size(list(o, "steps")) > 0;
+    if (!any && is_true(o, "ok")) {
+        printf("%s is up to date: there was nothing to rehearse\n", db);
+        return;
+    }
     if (*text(o, "url"))
         printf("on a copy restored from %s, TXID %s\n\n", text(o, "url"), text(o, "txid"));
     else printf("on a copy of %s\n\n", db);
     print_steps(list(o, "steps"));
-    if (json_array_size(list(o, "steps"))) putchar('\n');
+    if (any) putchar('\n');
     print_way_back(list(o, "revert"), "revert");
     print_way_back(list(o, "down"), "down");
     print_checks(list(o, "checks"));
     json_array_foreach(list(o, "warnings"), i, w) print_warning(w);
-    if (!is_true(o, "ok")) return;
-    if (!json_array_size(list(o, "steps")))
-        printf("%s is up to date: there was nothing to rehearse\n", db);
-    else
+    if (is_true(o, "ok"))
         printf("\nall of it works, on the copy; %s is as it was\nnext: holdfast schema apply %s\n",
                db, db);
 }

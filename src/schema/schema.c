@@ -75,7 +75,7 @@ static rc check_noise(const hf_schema *s, struct err *e) {
         if (s->set.at[i]->noise)
             return err_set(e, RC_USAGE,
                            "%s is a migration of noise, and %s was opened without its "
-                           "noise",
+                           "noise (-noise PATH)",
                            s->set.at[i]->name, s->path);
     return ok();
 }

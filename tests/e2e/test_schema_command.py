@@ -251,6 +251,17 @@ def test_the_extension_joins_outside_of_transactions_and_of_memory(box, users):
 
 @with_extension
 @NO_REPLICA
+def test_a_program_does_not_write_on_the_terminal_by_its_name(box, users):
+    with contextlib.closing(sqlite3.connect(box.db, isolation_level=None)) as c:
+        c.enable_load_extension(True)
+        c.load_extension(str(EXTENSION))
+        c.execute(f"SELECT holdfast_schema_join('a' || char(27) || '[2J' || char(10) || 'b', {V1})").fetchall()
+        assert "a?[2J?b " in schema(box, "clients", box.db).out
+        assert "a?[2J?b (pid" in schema(box, "apply", NO_POINT, "-no-soak", box.db, code=11).out
+
+
+@with_extension
+@NO_REPLICA
 def test_a_row_of_the_extension_goes_to_noise_where_there_is_one(box, users):
     with contextlib.closing(sqlite3.connect(box.db, isolation_level=None)) as c:
         c.execute("ATTACH ? AS noise", (str(box.path / "app-noise.db"),))
@@ -302,6 +313,8 @@ def test_a_rehearsal_on_the_replica_says_what_would_be_uploaded(box, users):
     assert sum(s["upload_bytes"] for s in rehearsal["steps"]) > 0
     assert "on a copy restored from" in schema(box, "rehearse", box.db).out
     assert columns(box) == ["id", "name"]
+    (users / f"{V2}_split_name.sql").unlink()
+    assert schema(box, "rehearse", box.db).out == f"{box.db} is up to date: there was nothing to rehearse\n"
 
 
 # ---- adopted, drifted ----
