@@ -347,8 +347,8 @@ static rc parse(struct line *l, const char *text, size_t size, struct spec *s) {
         TRY(take_line(l, s, &key));
         if (key && !had) head = l->number;
     }
-    if (!s->name[0]) return wrong(l, "it begins with: -- " SPEC_MARK " NAME prefix=P key=P{id}");
     l->number = head;
+    if (!s->name[0]) return wrong(l, "it begins with: -- " SPEC_MARK " NAME prefix=P key=P{id}");
     TRY(take_key(l, s, key));
     return check_whole(l, s);
 }

@@ -21,7 +21,7 @@ static struct spec *parsed(const char *text) {
 static const struct {
     const char *text, *words;
 } bad[] = {
-    {"", "node.promote:0: it begins with: -- holdfast:promote"},
+    {"", "node.promote:1: it begins with: -- holdfast:promote"},
     {"--- only a remark\n", "it begins with"},
     {"col id TEXT key\n", "node.promote:1: each line begins with --"},
     {"-- col id TEXT key\n", "it begins with: -- holdfast:promote"},
