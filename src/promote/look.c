@@ -202,16 +202,18 @@ static void begin_with(struct buf *sql, const struct spec *s) {
     buf_text(sql, ")");
 }
 
-/* Rows of a query into an array, each by `form` of json_pack: texts and integers. */
+/* Rows of a query into an array, the first `most` of them; *count: how many there were. */
 static rc take_rows(struct reading *r, struct buf *sql, json_t *(*pack)(sqlite3_stmt *),
-                    json_t **out, struct err *e) {
+                    size_t most, json_t **out, int64_t *count, struct err *e) {
     sqlite3_stmt *st AUTO(end_query) = NULL;
     bool row = true;
+    *count = 0;
     TRY(packed(json_array(), out, e));
     rc did = reading_ask(r, sql, &st, e);
     while (is_ok(did) && row) {
         did = reading_next(r, st, &row, e);
-        if (is_ok(did) && row && json_array_append_new(*out, pack(st)) != 0)
+        if (!is_ok(did) || !row || ++*count > (int64_t)most) continue;
+        if (json_array_append_new(*out, pack(st)) != 0)
             did = err_set(e, RC_NOMEM, "no memory for the answer");
     }
     if (!is_ok(did)) {
@@ -229,12 +231,13 @@ static json_t *pack_reason(sqlite3_stmt *st) {
 
 rc look_reasons(struct reading *r, const struct spec *s, json_t **out, struct err *e) {
     struct buf sql AUTO(buf_deinit);
+    int64_t n;
     begin_with(&sql, s);
     buf_say(&sql,
             "\nSELECT kv_why, count(*), min(kv_key) FROM %s_kv WHERE kv_why IS NOT NULL\n"
-            "GROUP BY kv_why ORDER BY 2 DESC, 1 LIMIT %d",
-            s->name, REASONS);
-    return take_rows(r, &sql, pack_reason, out, e);
+            "GROUP BY kv_why ORDER BY 2 DESC, 1",
+            s->name);
+    return take_rows(r, &sql, pack_reason, REASONS, out, &n, e);
 }
 
 static json_t *pack_difference(sqlite3_stmt *st) {
@@ -308,16 +311,13 @@ static void put_all_differences(struct buf *sql, const struct spec *s, enum rung
 
 static rc verify_table(struct reading *r, const struct spec *s, enum rung rung, json_t *report,
                        bool *agree, struct err *e) {
-    struct buf first AUTO(buf_deinit), all AUTO(buf_deinit);
+    struct buf sql AUTO(buf_deinit);
     struct round_trip values = {0};
     json_t *differ, *packed_values;
     int64_t n;
-    put_all_differences(&first, s, rung);
-    buf_say(&first, "SELECT kv_key, kv_what FROM differs ORDER BY 1 LIMIT %d", EXAMPLES);
-    put_all_differences(&all, s, rung);
-    buf_text(&all, "SELECT count(*) FROM differs");
-    TRY(reading_count(r, &all, &n, e));
-    TRY(take_rows(r, &first, pack_difference, &differ, e));
+    put_all_differences(&sql, s, rung);
+    buf_text(&sql, "SELECT kv_key, kv_what FROM differs ORDER BY 1");
+    TRY(take_rows(r, &sql, pack_difference, EXAMPLES, &differ, &n, e));
     bool whole = json_object_set_new(report, "differ", differ) == 0;
     if (rung != RUNG_RETIRED) TRY(look_round_trip(r, s, true, &values, e));
     TRY(packed(json_pack("{s:I, s:I, s:I}", "bytes", (json_int_t)values.bytes, "semantic",
