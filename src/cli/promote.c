@@ -201,7 +201,7 @@ static rc rungs_below(struct call *c, const struct spec *s, unsigned *below, str
 
 static rc write_rung(struct call *c, const struct spec *s, enum rung rung, int *code,
                      struct err *e) {
-    struct buf sql AUTO(buf_deinit);
+    struct buf sql AUTO(buf_deinit) = {0};
     char name[LIMIT_SPEC_NAME + 16], *path = NULL;
     unsigned below;
     buf_init(&sql, LIMIT_MIGRATION);

@@ -55,7 +55,7 @@ static void put_under(struct buf *sql, const char *prefix) {
 }
 
 static rc count_keys(struct reading *r, const char *prefix, int64_t *out, struct err *e) {
-    struct buf sql AUTO(buf_deinit);
+    struct buf sql AUTO(buf_deinit) = {0};
     buf_init(&sql, LIMIT_SQL);
     *out = 0;
     if (!r->has_keys) return ok();
@@ -85,7 +85,7 @@ static rc find_file(struct work *w, struct reading *files, size_t count, struct 
 /* As most keys are: so many parts, between slashes. */
 static rc guess_key(struct work *w, struct err *e) {
     sqlite3_stmt *st AUTO(end_query) = NULL;
-    struct buf sql AUTO(buf_deinit);
+    struct buf sql AUTO(buf_deinit) = {0};
     bool row;
     const char *prefix = w->given->prefix;
     buf_init(&sql, LIMIT_SQL);
@@ -120,7 +120,7 @@ static rc take_key(struct work *w, struct err *e) {
 
 static rc count_objects(struct work *w, int64_t *longest, struct err *e) {
     sqlite3_stmt *st AUTO(end_query) = NULL;
-    struct buf sql AUTO(buf_deinit);
+    struct buf sql AUTO(buf_deinit) = {0};
     bool row;
     buf_init(&sql, LIMIT_SQL);
     buf_text(&sql, "SELECT sum(CASE WHEN typeof(Value) = 'text' AND json_valid(Value) THEN "
@@ -242,7 +242,7 @@ static rc take_member(struct work *w, sqlite3_stmt *st, struct err *e) {
 
 static rc take_members(struct work *w, struct err *e) {
     sqlite3_stmt *st AUTO(end_query) = NULL;
-    struct buf sql AUTO(buf_deinit);
+    struct buf sql AUTO(buf_deinit) = {0};
     buf_init(&sql, LIMIT_SQL);
     put_member_query(w, &sql);
     TRY(reading_ask(w->r, &sql, &st, e));
@@ -263,7 +263,7 @@ static void put_key_columns(struct work *w, struct buf *b) {
 }
 
 static rc make_spec(struct work *w, struct err *e) {
-    struct buf b AUTO(buf_deinit);
+    struct buf b AUTO(buf_deinit) = {0};
     size_t chosen = 0;
     buf_init(&b, LIMIT_SPEC);
     buf_say(&b, "-- " SPEC_MARK " %s", w->given->name);
@@ -305,7 +305,7 @@ static int64_t sum_keys(const json_t *why) {
 }
 
 static rc print_spec(struct work *w, char **out, struct err *e) {
-    struct buf b AUTO(buf_deinit);
+    struct buf b AUTO(buf_deinit) = {0};
     buf_init(&b, LIMIT_SPEC);
     spec_print(w->spec, "", &b);
     buf_u8(&b, 0);

@@ -321,7 +321,7 @@ static void put_heading(struct buf *b, const struct spec *s, enum rung r, const 
 #define THE_KEYS "CREATE TABLE IF NOT EXISTS DBX(Key TEXT PRIMARY KEY, Value TEXT);\n\n"
 
 static rc put_indexes(const struct spec *s, struct buf *b, struct err *e) {
-    struct buf down AUTO(buf_deinit);
+    struct buf down AUTO(buf_deinit) = {0};
     buf_init(&down, LIMIT_SPEC);
     put_heading(
         b, s, RUNG_INDEX,
@@ -380,7 +380,7 @@ static void put_new_table(struct buf *b, const struct spec *s) {
 }
 
 static void put_backfill(struct buf *b, const struct spec *s) {
-    struct buf range AUTO(buf_deinit);
+    struct buf range AUTO(buf_deinit) = {0};
     buf_init(&range, LIMIT_SPEC);
     put_range(&range, s, "Key");
     buf_text(b, "-- holdfast:backfill table=DBX key=Key where=\"");

@@ -23,7 +23,7 @@
 
 static rc has_object(struct reading *r, const char *name, const char *suffix, bool *has,
                      struct err *e) {
-    struct buf sql AUTO(buf_deinit);
+    struct buf sql AUTO(buf_deinit) = {0};
     int64_t n;
     buf_init(&sql, LIMIT_SQL);
     buf_say(&sql, "SELECT count(*) FROM sqlite_master WHERE name = '%q%q' COLLATE NOCASE", name,
@@ -37,7 +37,7 @@ static rc has_indexes(struct reading *r, const struct spec *s, bool *has, struct
     bool any = false;
     *has = false;
     for (size_t i = 0; i < s->count; i++) {
-        struct buf ignored AUTO(buf_deinit);
+        struct buf ignored AUTO(buf_deinit) = {0};
         char name[32];
         if (!s->column[i].index) continue;
         buf_init(&ignored, LIMIT_SQL);
@@ -77,7 +77,8 @@ struct counts {
 };
 
 static rc count(struct reading *r, const struct spec *s, struct counts *out, struct err *e) {
-    struct buf keys AUTO(buf_deinit), rows AUTO(buf_deinit), rejects AUTO(buf_deinit);
+    struct buf keys AUTO(buf_deinit) = {0}, rows AUTO(buf_deinit) = {0},
+                    rejects AUTO(buf_deinit) = {0};
     bool has_rejects;
     *out = (struct counts){0};
     buf_init(&keys, LIMIT_SQL);
@@ -116,7 +117,7 @@ static void take_lines(const char *sql, struct buf *out) {
 
 static rc add_status(struct reading *r, const struct spec *s, json_t *array, struct err *e) {
     struct counts c;
-    struct buf key AUTO(buf_deinit);
+    struct buf key AUTO(buf_deinit) = {0};
     json_t *one;
     buf_init(&key, LIMIT_SPEC);
     spec_print_key(s, &key);
@@ -142,7 +143,7 @@ static bool is_listed(const json_t *array, const char *name) {
 
 rc look_status(struct reading *r, json_t *array, struct err *e) {
     sqlite3_stmt *st AUTO(end_query) = NULL;
-    struct buf sql AUTO(buf_deinit);
+    struct buf sql AUTO(buf_deinit) = {0};
     json_t *own = json_array();
     buf_init(&sql, LIMIT_SQL);
     if (!own) return err_set(e, RC_NOMEM, "no memory");
@@ -151,7 +152,7 @@ rc look_status(struct reading *r, json_t *array, struct err *e) {
                    "ORDER BY name");
     rc did = reading_ask(r, &sql, &st, e);
     for (bool row = true; is_ok(did) && row;) {
-        struct buf text AUTO(buf_deinit);
+        struct buf text AUTO(buf_deinit) = {0};
         struct spec *s = NULL;
         buf_init(&text, LIMIT_SPEC);
         did = reading_next(r, st, &row, e);
@@ -171,7 +172,7 @@ rc look_status(struct reading *r, json_t *array, struct err *e) {
 
 rc look_rejects(struct reading *r, const char *name, json_t *array, struct err *e) {
     sqlite3_stmt *st AUTO(end_query) = NULL;
-    struct buf sql AUTO(buf_deinit);
+    struct buf sql AUTO(buf_deinit) = {0};
     bool row = true, has;
     buf_init(&sql, LIMIT_SQL);
     TRY(has_object(r, "holdfast_reject", "", &has, e));
@@ -230,7 +231,7 @@ static json_t *pack_reason(sqlite3_stmt *st) {
 }
 
 rc look_reasons(struct reading *r, const struct spec *s, json_t **out, struct err *e) {
-    struct buf sql AUTO(buf_deinit);
+    struct buf sql AUTO(buf_deinit) = {0};
     int64_t n;
     begin_with(&sql, s);
     buf_say(&sql,
@@ -260,7 +261,7 @@ static void put_canonical(struct buf *b, const char *value) {
 rc look_round_trip(struct reading *r, const struct spec *s, bool table, struct round_trip *out,
                    struct err *e) {
     sqlite3_stmt *st AUTO(end_query) = NULL;
-    struct buf sql AUTO(buf_deinit);
+    struct buf sql AUTO(buf_deinit) = {0};
     bool row;
     begin_with(&sql, s);
     if (!table) { /* the rows that there would be, under the table's name */
@@ -311,7 +312,7 @@ static void put_all_differences(struct buf *sql, const struct spec *s, enum rung
 
 static rc verify_table(struct reading *r, const struct spec *s, enum rung rung, json_t *report,
                        bool *agree, struct err *e) {
-    struct buf sql AUTO(buf_deinit);
+    struct buf sql AUTO(buf_deinit) = {0};
     struct round_trip values = {0};
     json_t *differ, *packed_values;
     int64_t n;

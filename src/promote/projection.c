@@ -273,7 +273,7 @@ static void put_texts_fit(struct buf *b, const struct spec *s) {
 }
 
 static void put_key_fits(struct buf *b, const struct spec *s) {
-    struct buf key AUTO(buf_deinit);
+    struct buf key AUTO(buf_deinit) = {0};
     buf_init(&key, LIMIT_SPEC);
     spec_print_key(s, &key);
     buf_u8(&key, 0);

@@ -11,7 +11,7 @@
 
 static rc begin(struct reading *r, struct err *e) {
     sqlite3_stmt *st AUTO(end_query) = NULL;
-    struct buf sql AUTO(buf_deinit);
+    struct buf sql AUTO(buf_deinit) = {0};
     bool row;
     buf_init(&sql, 200);
     sqlite3_busy_timeout(r->db, LOCK_MS);

@@ -390,7 +390,7 @@ void spec_print_key(const struct spec *s, struct buf *out) {
 }
 
 void spec_print(const struct spec *s, const char *indent, struct buf *out) {
-    struct buf key AUTO(buf_deinit);
+    struct buf key AUTO(buf_deinit) = {0};
     buf_init(&key, LIMIT_SPEC);
     spec_print_key(s, &key);
     buf_u8(&key, 0);
