@@ -8,6 +8,10 @@
  * Why the commits here are not synced one by one: a power cut takes them back together with their
  * checkpoint, and the commit of the step that ends the backfill syncs them all.
  *
+ * Why foreign keys are on here, and in no other step: who compares rows and parents at the end can
+ * take nothing back, since the batches are committed. Off they stay where the schema has a key that
+ * SQLite cannot use, and for REPLACE: it would take the children of what it replaces.
+ *
  * Invariants
  *  1. A batch, its checkpoint and the rows counted are one transaction: each row that was there at
  *     the beginning is between the ends of one committed batch, whoever was killed when.
@@ -126,12 +130,33 @@ static rc prepare_look(struct run *b, struct err *e) {
     return prepare(b, BEFORE, select_before(b), e);
 }
 
+/* And not the function. */
+static bool replaces_rows(const char *sql) {
+    struct token before = {0}, t = token_next(&sql);
+    for (; t.length; before = t, t = token_next(&sql)) {
+        const char *next = sql;
+        if (!token_is(t, "REPLACE")) continue;
+        if (token_is(before, "OR") || token_is(token_next(&next), "INTO")) return true;
+    }
+    return false;
+}
+
+static int prepare_with_parents(struct run *b, const char *sql) {
+    int code = SQLITE_ERROR;
+    sconn_foreign_keys(b->c, !replaces_rows(sql));
+    for (int again = 0; again < 2 && code == SQLITE_ERROR; again++) {
+        if (again) sconn_foreign_keys(b->c, false);
+        code = sqlite3_prepare_v3(b->c->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &b->at[STATEMENT],
+                                  NULL);
+    }
+    return code;
+}
+
 static rc prepare_statement(struct run *b, struct err *e) {
     const struct statement *its = b->s->statements;
     if (b->s->count != 1 || !its->sql)
         return refuse(b, e, "it has one statement, an UPDATE say, and not %zu", b->s->count);
-    int code = sqlite3_prepare_v3(b->c->db, its->sql, -1, SQLITE_PREPARE_PERSISTENT,
-                                  &b->at[STATEMENT], NULL);
+    int code = prepare_with_parents(b, its->sql);
     if (code != SQLITE_OK) return guard_error(b->c, &b->guard, code, b->m, its->line, e);
     sqlite3_stmt *st = b->at[STATEMENT];
     if (sqlite3_stmt_readonly(st)) return refuse(b, e, "its statement writes nothing");
@@ -155,6 +180,7 @@ static rc prepare_all(struct run *b, struct err *e) {
 }
 
 static void run_deinit(struct run *b) {
+    sconn_foreign_keys(b->c, false);
     for (int i = 0; i < QUERIES; i++) sqlite3_finalize(b->at[i]);
     sqlite3_value_free(b->done);
     sqlite3_value_free(b->lo);

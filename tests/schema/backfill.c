@@ -219,6 +219,48 @@ START_TEST(writers_go_on_beside_it) {
 }
 END_TEST
 
+/* ---- children and parents ---- */
+
+#define FAMILY(on)                                                                                 \
+    "CREATE TABLE k(id INTEGER PRIMARY KEY, n DEFAULT 0);"                                         \
+    "CREATE TABLE child(k REFERENCES k(id) " on ");"                                               \
+    "INSERT INTO k(id) VALUES (1), (2), (3); INSERT INTO child VALUES (1), (2), (2)"
+#define HERE " id > :lo AND id <= :hi"
+
+static const struct {
+    const char *make, *statement;
+    int64_t parents, children; /* -1: it is refused */
+} families[] = {
+    {FAMILY(""), "DELETE FROM k WHERE id = 2 AND" HERE, -1, 3},
+    {FAMILY(""), "DELETE FROM k WHERE id = 3 AND" HERE, 2, 3},
+    {FAMILY("DEFERRABLE INITIALLY DEFERRED"), "DELETE FROM k WHERE id = 2 AND" HERE, -1, 3},
+    {FAMILY("ON DELETE CASCADE"), "DELETE FROM k WHERE id = 2 AND" HERE, 2, 1},
+    {FAMILY(""), "INSERT INTO child SELECT id + 1 FROM k WHERE" HERE, -1, 3},
+    {FAMILY(""), "UPDATE k SET n = replace('a', 'b', 'c') WHERE" HERE, 3, 3},
+    {FAMILY("ON DELETE CASCADE"), "REPLACE INTO k SELECT id, 1 FROM k WHERE" HERE, 3, 3},
+    {FAMILY("ON DELETE CASCADE"), "INSERT OR REPLACE INTO k SELECT id, 1 FROM k WHERE" HERE, 3, 3},
+    {"CREATE TABLE k(id INTEGER PRIMARY KEY, n); CREATE TABLE child(k REFERENCES k(n));"
+     "INSERT INTO k VALUES (1, 1), (2, 2); INSERT INTO child VALUES (1), (2)",
+     "UPDATE k SET n = 9 WHERE" HERE, 2, 2},
+};
+
+START_TEST(no_batch_leaves_children_without_parents) {
+    struct err why;
+    sql(families[_i].make);
+    write_backfill("k", "id", NULL, 100);
+    statement.sql = (char *)(uintptr_t)families[_i].statement;
+    rc r = run(&why);
+    bool is_refused = families[_i].parents < 0;
+    ck_assert_msg(is_ok(r) == !is_refused, "%s", is_ok(r) ? "not refused" : why.text);
+    if (is_refused) ck_assert_int_eq(r.code, RC_CONFLICT);
+    if (is_refused) ck_assert_msg(strstr(why.text, "FOREIGN KEY") != NULL, "%s", why.text);
+    ck_assert_int_eq(number(app, "SELECT count(*) FROM k"), is_refused ? 3 : families[_i].parents);
+    ck_assert_int_eq(number(app, "SELECT count(*) FROM child"), families[_i].children);
+    if (_i < 8) ck_assert_int_eq(number(app, "SELECT count(*) FROM pragma_foreign_key_check"), 0);
+    ck_assert_int_eq(number(conn.db, "PRAGMA foreign_keys"), 0);
+}
+END_TEST
+
 /* ---- killed, stopped, failed ---- */
 
 /* In a process of its own, which is killed when so many more rows are done, and so many looks
@@ -409,6 +451,7 @@ int main(void) {
     tcase_add_test(t, writers_go_on_beside_it);
     tcase_add_test(t, killed_at_each_statement_a_row_and_its_checkpoint_are_one);
     tcase_add_test(t, killed_anywhere_it_goes_on_behind_the_last_batch);
+    ADD_ROWS(t, no_batch_leaves_children_without_parents, families);
     tcase_add_test(t, told_to_stop_it_ends_between_two_batches);
     tcase_add_test(t, a_batch_that_fails_leaves_those_before_it);
     tcase_add_test(t, two_at_once_do_not_do_a_row_twice);
