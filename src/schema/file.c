@@ -240,15 +240,25 @@ static read_directive *reader_of(struct token *rest) {
     return NULL;
 }
 
-/* "holdfsat:contract" */
+static bool is_section(const char *word) {
+    for (int k = SECTION_EXPAND; k <= SECTION_DOWN; k++)
+        if (strcmp(word, section_name((enum section_kind)k)) == 0) return true;
+    return false;
+}
+
+/* "holdfsat:contract", or "holdfast contract" with nothing behind it that a sentence would have. */
 static bool is_mistyped(struct token rest) {
     static const char *const ours[] = {"holdfast", NULL};
-    char word[WORD_SIZE];
+    char word[WORD_SIZE], section[WORD_SIZE], more[WORD_SIZE];
     word_take(&rest, word);
     char *colon = strchr(word, ':');
-    if (!colon || !colon[1]) return false;
-    *colon = 0;
-    return nearest_name(word, ours) != NULL;
+    if (colon && !colon[1]) return false;
+    if (colon) *colon = 0;
+    if (!nearest_name(word, ours)) return false;
+    if (colon) return true;
+    word_take(&rest, section);
+    word_take(&rest, more);
+    return is_section(section) && (!*more || strchr(more, '='));
 }
 
 static rc read_comment(struct parser *p, struct token comment) {

@@ -37,9 +37,10 @@ static rc check_record(const struct set *set, const struct record *r, bool noise
                        database, number(r->version), r->name, m->noise ? "noise" : "main");
     if (strcmp(m->sha256, r->sha256) == 0) return ok();
     return err_set(e, RC_CONFLICT,
-                   "%s: edited since it was applied to %s: put the file back as it was, and write "
-                   "a new migration",
-                   m->name, database);
+                   "%s: edited since it was applied to %s: put the file back as it was, and %s",
+                   m->name, database,
+                   r->phase == PHASE_DONE ? "write a new migration"
+                                          : "revert what was begun before it is edited");
 }
 
 static rc check_file(const struct migration *m, const struct records *r, const char *database,

@@ -412,6 +412,20 @@ START_TEST(edited_missing_disordered_and_newer_sets_are_refused) {
 }
 END_TEST
 
+START_TEST(of_an_edited_one_that_was_begun_it_is_said_how_to_get_out) {
+    static const hf_migration begun[] = {
+        FIRST,
+        {"5_a.sql", "-- holdfast:expand\nCREATE TABLE a(x);\n-- holdfast:verify\nSELECT 1;\n"},
+        END};
+    static const hf_migration edited[] = {
+        FIRST,
+        {"5_a.sql", "-- holdfast:expand\nCREATE TABLE a(x);\n-- holdfast:verify\nSELECT 0;\n"},
+        END};
+    refuses(begun, RC_CONFLICT, "the verification gives 1 and not 0");
+    refuses(edited, RC_CONFLICT, "put the file back as it was, and revert what was begun");
+}
+END_TEST
+
 START_TEST(a_handle_without_migrations_applies_nothing) {
     RUNS(run_with(apply_run, NULL, NULL, NULL), RC_USAGE);
     says("no migrations");
@@ -617,6 +631,7 @@ int main(void) {
     tcase_add_test(t, orphans_of_before_are_nobodys_fault);
     tcase_add_test(t, edited_missing_disordered_and_newer_sets_are_refused);
     tcase_add_test(t, a_handle_without_migrations_applies_nothing);
+    tcase_add_test(t, of_an_edited_one_that_was_begun_it_is_said_how_to_get_out);
     tcase_add_test(t, a_baseline_calls_done_what_is_there);
     tcase_add_test(t, status_plan_and_history_say_where_it_is_and_write_nothing);
     tcase_add_test(t, status_tells_of_a_problem_as_an_answer);

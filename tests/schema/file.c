@@ -248,6 +248,9 @@ static const struct {
     {"-- holdfast: expand\n", ":1: no word behind 'holdfast:'"},
     {"-- holdfast:\n", ":1: no word behind 'holdfast:'"},
     {"-- holdfsat:expand\n", ":1: is 'holdfast:' meant?"},
+    {"-- holdfast expand\n", ":1: is 'holdfast:' meant?"},
+    {"SELECT 1;\n--holdfast down\n", ":2: is 'holdfast:' meant?"},
+    {"-- holdfast contract soak=1h\n", ":1: is 'holdfast:' meant?"},
     {"SELECT 1; -- holdfast:down\n", ":1: a directive stands at the start of its line"},
     {"/* */ -- holdfast:down\n", ":1: a directive stands at the start of its line"},
     {"CREATE TABLE a(\n-- holdfast:down\nb);",
@@ -357,6 +360,7 @@ static const struct {
      "-- +goose StatementBegin\nCREATE TRIGGER t BEGIN SELECT 1; END\n-- +goose StatementEnd\n"
      "SELECT 2;\n-- +goose ENVSUB OFF\n-- +goose DOWN\n",
      "ordinary:2[CREATE TRIGGER t BEGIN SELECT 1; END;@5][SELECT 2;@7]", FORM_GOOSE, 4},
+    {"-- holdfast down is far\nSELECT 1;", "ordinary:1[SELECT 1;@2]", FORM_ORDINARY, 0},
     {"-- +goosey\nSELECT 1;", "ordinary:1[SELECT 1;@2]", FORM_ORDINARY, 0},
 };
 
