@@ -804,11 +804,6 @@ def test_a_database_without_promotions_says_so(box):
 
 # ---- the document ----
 
-NODES = """{"/node/1": {"name": "one", "ip": "10.0.0.1", "user": {"name": "kim"}, "tags": [1]},
- "/node/2": {"name": "two", "user": {"name": "lee"}},
- "/node/3": {"name": "three", "ip": "10.0.0.3"},
- "/node/4": "no node"}
-"""
 SQLITE3 = """#!{python}
 import sqlite3, sys
 with sqlite3.connect(sys.argv[1]) as c:
@@ -821,7 +816,6 @@ def test_the_samples_of_the_document_run(box):
     text = (ROOT / "docs/promote.md").read_text()
     first, second = re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S)
     spec = "".join(re.findall(r"^    (-- .*\n|--- .*\n)", text.partition("```\n\nWhat `analyze` found")[2].partition("Then old keys")[0], re.M))
-    (box.path / "nodes.json").write_text(NODES)
     (box.path / "bin").mkdir()
     (box.path / "bin/holdfast").symlink_to(COMMAND)
     (box.path / "bin/sqlite3").write_text(SQLITE3.format(python=sys.executable))
