@@ -107,8 +107,8 @@ static struct table table_of(const char *const *names) {
 }
 
 /* What a program calls itself is not to write on a terminal as it likes. */
-static const char *printable(const char *s, char out[CELL]) {
-    snprintf(out, CELL, "%s", s);
+static const char *printable(const char *s, char *out, size_t size) {
+    snprintf(out, size, "%s", s);
     for (char *c = out; *c; c++)
         if ((unsigned char)*c < ' ' || *c == 0x7f) *c = '?';
     return out;
@@ -118,7 +118,7 @@ static void row(struct table *t, const char *const *cells) {
     char plain[CELL];
     json_t *r = json_array();
     for (int i = 0; i < t->count; i++)
-        json_array_append_new(r, json_string(printable(cells[i], plain)));
+        json_array_append_new(r, json_string(printable(cells[i], plain, CELL)));
     json_array_append_new(t->rows, r);
 }
 
@@ -167,7 +167,9 @@ static void print_table(struct table *t) {
     json_t *r;
     for (int i = 0; i < t->count; i++) widths[i] = widest(t, i);
     if (json_array_size(t->rows)) print_line(t, widths, NULL);
-    json_array_foreach(t->rows, at, r) print_line(t, widths, r);
+    json_array_foreach(t->rows, at, r) {
+        print_line(t, widths, r);
+    }
     json_decref(t->rows);
 }
 
@@ -196,9 +198,9 @@ static size_t print_waits(const json_t *waits) {
     size_t i;
     json_t *w;
     json_array_foreach(waits, i, w) {
-        char name[256], why[CELL];
+        char name[256], why[1000];
         name_of(w, name);
-        printf("%s waits: %s\n", name, printable(text(w, "why"), why));
+        printf("%s waits: %s\n", name, printable(text(w, "why"), why, sizeof why));
     }
     return json_array_size(waits);
 }
@@ -414,7 +416,9 @@ void print_plan(const json_t *o, const char *db) {
             printf(", %s after the verification", rows);
         }
         printf("; %s\n", way_back(s));
-        json_array_foreach(list(s, "statements"), at, statement) print_statement(statement);
+        json_array_foreach(list(s, "statements"), at, statement) {
+            print_statement(statement);
+        }
     }
     if (json_array_size(list(o, "findings"))) putchar('\n');
     print_findings(o, db);
@@ -437,7 +441,9 @@ void print_drift(const json_t *o, const char *db) {
     size_t i;
     json_t *d;
     const json_t *objects = list(o, "objects");
-    json_array_foreach(objects, i, d) print_difference(d, "");
+    json_array_foreach(objects, i, d) {
+        print_difference(d, "");
+    }
     if (!is_true(o, "differs")) printf("%s is what the migrations say\n", db);
 }
 
@@ -463,9 +469,12 @@ static void print_way_back(const json_t *all, const char *verb) {
         name_of(r, name);
         ms_text(real(r, "lock_ms"), lock);
         printf("%-7s %s: %s (lock %s)\n", verb, name, compared(r), lock);
-        json_array_foreach(list(r, "objects"), at, what) print_difference(what, "        ");
-        json_array_foreach(list(r, "tables"), at, what)
+        json_array_foreach(list(r, "objects"), at, what) {
+            print_difference(what, "        ");
+        }
+        json_array_foreach(list(r, "tables"), at, what) {
             printf("        other rows in %s\n", json_string_value(what));
+        }
     }
 }
 
@@ -506,7 +515,9 @@ void print_rehearsal(const json_t *o, const char *db) {
     print_way_back(list(o, "revert"), "revert");
     print_way_back(list(o, "down"), "down");
     print_checks(list(o, "checks"));
-    json_array_foreach(list(o, "warnings"), i, w) print_warning(w);
+    json_array_foreach(list(o, "warnings"), i, w) {
+        print_warning(w);
+    }
     if (is_true(o, "ok"))
         printf("\nall of it works, on the copy; %s is as it was\nnext: holdfast schema apply %s\n",
                db, db);

@@ -158,12 +158,8 @@ static void sql_join(sqlite3_context *c, int count, sqlite3_value **values) {
     struct err e;
     (void)count;
     rc r = join_or_ask(sqlite3_context_db_handle(c), values, sqlite3_user_data(c), &e);
-    if (is_ok(r)) {
-        sqlite3_result_int(c, 1);
-        return;
-    }
-    r = err_prefix(&e, r, "%s", rc_name(r.code));
-    sqlite3_result_error(c, e.text, -1);
+    if (is_ok(r)) sqlite3_result_int(c, 1);
+    else if (!is_ok(err_prefix(&e, r, "%s", rc_name(r.code)))) sqlite3_result_error(c, e.text, -1);
 }
 
 int join_register(sqlite3 *db) {

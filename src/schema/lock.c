@@ -188,7 +188,7 @@ rc lock_next(struct lock *l, int from, int to, int *byte, struct err *e) {
 }
 
 rc lock_held(struct lock *l, int byte, bool *held, struct err *e) {
-    int found;
+    int found = -1;
     TRY(ask(l, byte, byte + 1, &found, e));
     *held = found >= 0;
     return ok();
