@@ -29,7 +29,7 @@ static rc below(const char *dir, const char *name, char out[LIMIT_PATH], struct 
 }
 
 /* What replicating a database leaves in the runtime directory (source/run_file.c): notes under the
- * number of its inode, which are worth nothing when the file is gone. */
+ * number of its inode, which are worth nothing when the copy is gone, or nobody ships it. */
 static void forget_run(struct env *env, const char *database) {
     static const char *const ends[] = {"", ".lock", ".tmp"};
     char dir[LIMIT_PATH], path[LIMIT_PATH + 100];
@@ -67,10 +67,15 @@ static rc remove_tree(struct env *env, const char *path, struct err *e) {
     return env->files->remove(env, path, e);
 }
 
-static void remove_work(struct env *env, const char *dir) {
+static void forget_runs(struct env *env, const char *dir) {
     char path[LIMIT_PATH];
     struct err ignored;
     if (is_ok(below(dir, "main.db", path, &ignored))) forget_run(env, path);
+}
+
+static void remove_work(struct env *env, const char *dir) {
+    struct err ignored;
+    forget_runs(env, dir);
     (void)remove_tree(env, dir, &ignored).code;
 }
 
@@ -168,13 +173,14 @@ rc work_open(hf_schema *s, const char *keep, uint64_t bytes, struct work *out, s
     struct work w = {.env = s->env};
     struct err first;
     rc r;
+    mark_of(s->path, mark);
+    system_directory_of(s->path, beside);
     if (keep) {
+        sweep(w.env, beside, mark);
         r = make_kept(keep, bytes, &w, e);
         if (is_ok(r)) *out = w;
         return r;
     }
-    mark_of(s->path, mark);
-    system_directory_of(s->path, beside);
     r = make_in(beside, mark, bytes, &w, &first);
     if (!is_ok(r)) r = make_in(system_temp_dir(), mark, bytes, &w, e);
     if (is_ok(r)) *out = w;
@@ -186,7 +192,8 @@ rc work_open(hf_schema *s, const char *keep, uint64_t bytes, struct work *out, s
 
 void work_close(struct work *w) {
     if (!w->env) return;
-    if (!w->keep) remove_work(w->env, w->dir);
+    if (w->keep) forget_runs(w->env, w->dir);
+    else remove_work(w->env, w->dir);
     lock_file_release(&w->lock);
     *w = (struct work){0};
 }

@@ -67,7 +67,10 @@ static void die(void) {
 
 START_TEST(what_a_killed_one_left_goes_with_the_next) {
     int status;
+    char keep[TEMP_PATH];
+    json_t *answer = NULL;
     struct noted before = note();
+    temp_dir(keep);
     pid_t child = fork();
     if (child == 0) {
         json_t *all;
@@ -81,7 +84,10 @@ START_TEST(what_a_killed_one_left_goes_with_the_next) {
     ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
     ck_assert_int_eq(leftovers_in(home), 1);
     OPEN({"1_split", SPLIT CONTRACT REVERT DOWN});
-    json_decref(rehearsed("live"));
+    struct rehearse_options how = {.from = "live", .keep = _i ? keep : NULL};
+    OK(rehearse_run(schema, &how, &answer, e));
+    json_decref(answer);
+    ck_assert_int_eq(leftovers_in(home), 0);
     UNTOUCHED(before);
 }
 END_TEST
@@ -271,7 +277,7 @@ int main(void) {
     tcase_add_test(t, stopped_it_leaves_nothing);
     tcase_add_test(t, copy_can_be_stopped);
     tcase_add_test(t, statement_that_takes_for_ever_can_be_stopped);
-    tcase_add_test(t, what_a_killed_one_left_goes_with_the_next);
+    tcase_add_loop_test(t, what_a_killed_one_left_goes_with_the_next, 0, 2); /* 1: -keep */
     tcase_add_test(t, killed_anywhere_the_original_is_as_it_was);
     tcase_add_test(t, refused_anywhere_it_ends_with_a_word_and_the_next_one_tidies_up);
     tcase_add_test(t, one_that_is_at_work_is_left_alone);
