@@ -15,6 +15,8 @@
  * Invariants
  *  1. A batch, its checkpoint and the rows counted are one transaction: each row that was there at
  *     the beginning is between the ends of one committed batch, whoever was killed when.
+ *     But for rowids that VACUUM may change: of these a pass through the table counts only if the
+ *     schema's number, which VACUUM changes, too, is at its end what it was at its beginning.
  *  2. Nothing is waited for while the write lock is held.
  *  3. A copy of the database (a rehearsal) is not paced, and waits for nobody.
  */
@@ -55,8 +57,9 @@ struct run {
     sqlite3_stmt *at[QUERIES];
     sqlite3_value *done; /* the last key that is done; NULL: none is */
     sqlite3_value *lo, *hi;
-    int64_t rows; /* by all runs */
-    bool finished;
+    int64_t rows;   /* by all runs */
+    int64_t cookie; /* PRAGMA schema_version when the pass began; -1: in another run */
+    bool finished, anew;
 
     bool paced, replicated;
     int64_t size, target_us, page_size;
@@ -314,6 +317,8 @@ static rc start_in_transaction(struct run *b, struct err *e) {
                     " rows = excluded.rows, at_ms = excluded.at_ms, done = excluded.done"),
                 e));
     TRY(load(b, &found, e));
+    TRY(sconn_int(b->c, "PRAGMA schema_version", &b->cookie, e));
+    if (b->done) b->cookie = -1;
     return found ? ok() : save(b, NULL, 0, false, e);
 }
 
@@ -348,11 +353,24 @@ static rc is_where_we_left_it(struct run *b, struct err *e) {
                    b->s->line);
 }
 
-static rc batch_in_transaction(struct run *b, bool more, bool last, int64_t *rows, struct err *e) {
+/* Was this pass the last? Under the write lock, where nobody can VACUUM. */
+static rc see_moves(struct run *b, bool *last, struct err *e) {
+    int64_t cookie;
+    b->anew = false;
+    if (!*last || !b->key.moves) return ok();
+    TRY(sconn_int(b->c, "PRAGMA schema_version", &cookie, e));
+    b->anew = cookie != b->cookie;
+    b->cookie = cookie;
+    *last = !b->anew;
+    return ok();
+}
+
+static rc batch_in_transaction(struct run *b, bool more, bool *last, int64_t *rows, struct err *e) {
     *rows = 0;
     TRY(is_where_we_left_it(b, e));
+    TRY(see_moves(b, last, e));
     if (more) TRY(run_statement(b, rows, e));
-    return save(b, more ? b->hi : b->done, b->rows + *rows, last, e);
+    return save(b, more ? b->hi : b->done, b->rows + *rows, *last, e);
 }
 
 /* What this connection has written to the log since it was asked last. Not by setting SQLite's
@@ -379,7 +397,12 @@ static rc count_batch(struct run *b, int64_t lock_us, int64_t rows, struct err *
     return ok();
 }
 
-static rc one_batch(struct run *b, bool more, bool last, int64_t *lock_us, struct err *e) {
+static void forget_done(struct run *b) {
+    sqlite3_value_free(b->done);
+    b->done = NULL;
+}
+
+static rc one_batch(struct run *b, bool more, bool *last, int64_t *lock_us, struct err *e) {
     int64_t rows;
     TRY(begin(b, e));
     rc r = batch_in_transaction(b, more, last, &rows, e);
@@ -387,8 +410,9 @@ static rc one_batch(struct run *b, bool more, bool last, int64_t *lock_us, struc
     sconn_rollback(b->c);
     TRY(r);
     b->rows += rows;
-    b->finished = last;
+    b->finished = *last;
     if (more) TRY(keep(b, &b->done, b->hi, e));
+    if (b->anew) forget_done(b);
     b->unsafe_bytes += written_bytes(b);
     return count_batch(b, *lock_us, rows, e);
 }
@@ -519,7 +543,7 @@ static rc run_batches(struct run *b, struct err *e) {
     b->told_ns = now_ns(b);
     while (!b->finished) {
         TRY(find_ends(b, &more, &last, e));
-        TRY(one_batch(b, more, last, &lock_us, e));
+        TRY(one_batch(b, more, &last, &lock_us, e));
         if (!last) b->size = next_size(b->size, lock_us, b->target_us);
         if (!last) TRY(pace(b, lock_us, e));
     }

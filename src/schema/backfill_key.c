@@ -18,7 +18,7 @@ struct search {
     const struct migration *m;
     const struct section *s;
     char *table, *key;
-    bool is_text;
+    bool is_text, moves;
 };
 
 static rc refuse(const struct search *b, struct err *e, const char *fmt, ...) PRINTF_LIKE(3, 4);
@@ -127,6 +127,23 @@ static bool is_rowid(const char *name) {
     return false;
 }
 
+/* Without INTEGER PRIMARY KEY: VACUUM numbers the rows anew. */
+static rc check_rowid(struct search *b, struct err *e) {
+    bool stays;
+    TRY(ask_if(b,
+               "SELECT 1 FROM pragma_table_xinfo(?1) WHERE pk = 1"
+               " AND (SELECT max(pk) FROM pragma_table_xinfo(?1)) = 1"
+               " AND NOT EXISTS (SELECT 1 FROM pragma_index_list(?1) WHERE origin = 'pk')",
+               b->table, NULL, &stays, e));
+    b->moves = !stays;
+    if (stays || b->s->where) return ok();
+    return refuse(
+        b, e,
+        "VACUUM changes the rowids of %s, which has no INTEGER PRIMARY KEY: say which rows"
+        " are still to be done: where=\"... IS NULL\"",
+        b->table);
+}
+
 static rc take_rowid(struct search *b, struct err *e) {
     sqlite3_stmt *st = NULL;
     char *sql = sqlite3_mprintf("SELECT \"%w\".rowid FROM \"%w\"", b->table, b->table);
@@ -136,7 +153,7 @@ static rc take_rowid(struct search *b, struct err *e) {
     if (code == SQLITE_ERROR) return refuse_key(b, "it is WITHOUT ROWID", e);
     if (code != SQLITE_OK) return failed(b, code, e);
     b->key = strdup("rowid");
-    return b->key ? ok() : failed(b, SQLITE_NOMEM, e);
+    return b->key ? check_rowid(b, e) : failed(b, SQLITE_NOMEM, e);
 }
 
 static rc check_unique(const struct search *b, bool *alias, struct err *e) {
@@ -189,7 +206,8 @@ rc backfill_key_find(struct sconn *c, const struct migration *m, const struct se
     struct search b = {.c = c, .m = m, .s = s};
     rc r = find_table(&b, e);
     if (is_ok(r)) r = find_column(&b, e);
-    *out = (struct backfill_key){.table = b.table, .name = b.key, .is_text = b.is_text};
+    *out = (struct backfill_key){
+        .table = b.table, .name = b.key, .is_text = b.is_text, .moves = b.moves};
     if (is_ok(r)) out->sql = sqlite3_mprintf("\"%w\".\"%w\"", b.table, b.key);
     if (is_ok(r) && !out->sql) r = failed(&b, SQLITE_NOMEM, e);
     if (!is_ok(r)) backfill_key_deinit(out);

@@ -8,6 +8,7 @@ struct backfill_key {
     char *table, *name; /* as the database writes them; name "rowid": not a column */
     char *sql;          /* "table"."name", quoted; sqlite3_free */
     bool is_text;       /* it begins with '', which no row has; else with -infinity */
+    bool moves;         /* a rowid that VACUUM may change */
 };
 
 /* RC_USAGE: there is no such table or column, it is not unique, a row has NULL or '' or -infinity;

@@ -71,7 +71,8 @@ START_TEST(each_row_is_done_once) {
         if (_i != 14) snprintf(make, sizeof make, "DROP TABLE IF EXISTS k");
         sql(make);
         sql(keys[_i].make);
-        write_backfill(keys[_i].table, keys[_i].key, NULL, sizes[i]);
+        write_backfill(keys[_i].table, keys[_i].key, strstr(keys[_i].key, "rowid") ? "n = 0" : NULL,
+                       sizes[i]);
         if (_i == 14)
             statement.sql = (char *)(uintptr_t) "UPDATE \"a \"\"b\" SET n = n + 1 WHERE id"
                                                 " > :lo AND id <= :hi";
@@ -112,6 +113,9 @@ static const struct {
      "'' in a row"},
     {"CREATE TABLE k(id REAL PRIMARY KEY, n); INSERT INTO k VALUES (-9e999, 0), (1, 0)", "k", "id",
      "-infinity in a row"},
+    {"CREATE TABLE k(id, n)", "k", "rowid", "VACUUM changes the rowids of k"},
+    {"CREATE TABLE k(id TEXT PRIMARY KEY, n)", "k", "oid", "VACUUM changes the rowids of k"},
+    {"CREATE TABLE k(id INTEGER PRIMARY KEY DESC, n)", "k", "rowid", "where="},
     {"CREATE TABLE j(id INTEGER PRIMARY KEY, n); CREATE VIEW k AS SELECT * FROM j", "k", "id",
      "k is a view"},
     {"CREATE VIRTUAL TABLE k USING fts5(n)", "k", "rowid", "virtual"},
@@ -397,6 +401,28 @@ START_TEST(told_to_stop_it_ends_between_two_batches) {
 }
 END_TEST
 
+START_TEST(rows_that_vacuum_has_numbered_anew_are_not_left_out) {
+    sql("CREATE TABLE k(n DEFAULT 0, x)");
+    sql("WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < 1000)"
+        "INSERT INTO k(x) SELECT i FROM s; DELETE FROM k WHERE rowid <= 500");
+    sqlite3_create_function(conn.db, "stop_in_time", 1, SQLITE_UTF8, NULL, stop_in_time, NULL,
+                            NULL);
+    write_backfill("k", "rowid", "n = 0", 100);
+    section.target_ms = 60000;
+    statement.sql = (char *)(uintptr_t) "UPDATE k SET n = n + stop_in_time(1) WHERE rowid > :lo"
+                                        " AND rowid <= :hi AND n = 0";
+    stop_after = 110;
+    CODE(run(e), RC_CANCELLED);
+    atomic_store(&box.stop, false);
+    ck_assert_int_eq(number(app, "SELECT last FROM holdfast_backfill"), 726);
+    sql("VACUUM");
+    ck_assert_int_eq(number(app, "SELECT max(rowid) FROM k"), 500);
+    OK(run(e));
+    ck_assert_int_eq(number(app, "SELECT count(*) FROM k WHERE n = 1"), 500);
+    ck_assert_int_eq(number(app, "SELECT rows FROM holdfast_backfill"), 500);
+}
+END_TEST
+
 START_TEST(a_batch_that_fails_leaves_those_before_it) {
     sql("CREATE TABLE k(id INTEGER PRIMARY KEY, n DEFAULT 0 CHECK (id <> 777 OR n = 0))");
     sql("WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < 1000)"
@@ -453,6 +479,7 @@ int main(void) {
     tcase_add_test(t, killed_anywhere_it_goes_on_behind_the_last_batch);
     ADD_ROWS(t, no_batch_leaves_children_without_parents, families);
     tcase_add_test(t, told_to_stop_it_ends_between_two_batches);
+    tcase_add_test(t, rows_that_vacuum_has_numbered_anew_are_not_left_out);
     tcase_add_test(t, a_batch_that_fails_leaves_those_before_it);
     tcase_add_test(t, two_at_once_do_not_do_a_row_twice);
     suite_add_tcase(s, t);
