@@ -351,6 +351,10 @@ def test_directories_of_other_tools_are_read_as_they_are(box):
     assert "2 steps applied" in said
     schema(box, "down", NO_POINT, "-dir", d, box.db)
     assert [r[0] for r in box.sql("SELECT name FROM sqlite_master WHERE name IN ('a', 'b')")] == ["a"]
+    box.sql("CREATE TABLE schema_migrations(version)", "CREATE TABLE goose_db_version(id)")
+    assert "is what the migrations say" in schema(box, "drift", "-dir", d, box.db).out
+    (d / "2_b.sql").unlink()
+    assert schema(box, "drift", "-dir", d, box.db, code=5).out.startswith("extra table goose_db_version\n")
 
 
 @NO_REPLICA
