@@ -75,7 +75,7 @@ static const struct {
     {"dir", "DIR", DIR, ~NEEDS_NO_FILES, "where the migrations are (migrations)"},
     {"noise", "PATH", NOISE, OF_A_DATABASE,
      "the noise file; none: without. Default: as the store remembers it"},
-    {"json", NULL, JSON, ~NEW, "machine-readable"},
+    {"json", NULL, JSON, ~0, "machine-readable"},
     {"in", "noise", IN, NEW, "the migration is one of noise"},
     {"write", NULL, WRITE, LINT, "write holdfast.sum, after a file was added or edited"},
     {"from", "WHAT", FROM, REHEARSE,
@@ -257,11 +257,13 @@ static int make_new(struct asked *a) {
     rc r = env ? set_new_file(env, a->dir, a->db, a->in_noise, NULL, &path, &e)
                : err_set(&e, RC_NOMEM, "no memory");
     if (!is_ok(r)) return fail_with(a, r, &e);
-    puts(path);
+    int code = 0;
+    if (a->json) code = cli_print_json(json_pack("{ss}", "file", path), true, JSON_COMPACT);
+    else puts(path);
     fflush(stdout);
-    fputs("next: write it, then 'holdfast schema lint -write'\n", stderr);
+    if (!a->json) fputs("next: write it, then 'holdfast schema lint -write'\n", stderr);
     free(path);
-    return 0;
+    return code;
 }
 
 static rc lint_dir(struct asked *a, bool *changed, json_t **out, struct err *e) {
