@@ -240,25 +240,35 @@ static read_directive *reader_of(struct token *rest) {
     return NULL;
 }
 
-static bool is_section(const char *word) {
-    for (int k = SECTION_EXPAND; k <= SECTION_DOWN; k++)
-        if (strcmp(word, section_name((enum section_kind)k)) == 0) return true;
-    return false;
+/* "contract soak=1h", "down lossy", "rebuild user drop=name": nothing that a sentence would
+ * have. */
+static bool reads_as_directive(struct token rest) {
+    static const char *const words[] = {"expand",     "sync",     "backfill", "verify",
+                                        "contract",   "revert",   "down",     "rebuild",
+                                        "compatible", "breaking", NULL};
+    char word[WORD_SIZE], more[WORD_SIZE];
+    if (rest.length && *rest.at == ':') return true;
+    word_take(&rest, word);
+    struct token first = {word, strlen(word)};
+    if (!token_is_one(first, words)) return false;
+    if (token_is(first, "rebuild")) word_take(&rest, more); /* a table */
+    for (word_take(&rest, more); *more; word_take(&rest, more))
+        if (!strchr(more, '=') && strcmp(more, "lossy") != 0 && strcmp(more, "compatible") != 0)
+            return false;
+    return true;
 }
 
-/* "holdfsat:contract", or "holdfast contract" with nothing behind it that a sentence would have. */
+/* "holdfsat:contract", "holdfast :contract" or "holdfast contract" */
 static bool is_mistyped(struct token rest) {
     static const char *const ours[] = {"holdfast", NULL};
-    char word[WORD_SIZE], section[WORD_SIZE], more[WORD_SIZE];
+    char word[WORD_SIZE];
     word_take(&rest, word);
     char *colon = strchr(word, ':');
     if (colon && !colon[1]) return false;
     if (colon) *colon = 0;
     if (!nearest_name(word, ours)) return false;
-    if (colon) return true;
-    word_take(&rest, section);
-    word_take(&rest, more);
-    return is_section(section) && (!*more || strchr(more, '='));
+    while (rest.length && isblank((unsigned char)*rest.at)) rest.at++, rest.length--;
+    return colon || reads_as_directive(rest);
 }
 
 static rc read_comment(struct parser *p, struct token comment) {
