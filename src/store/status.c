@@ -13,6 +13,7 @@
 #include <string.h>
 
 char *json_text(const json_t *json, size_t flags) {
+    flags |= JSON_REAL_PRECISION(12); /* milliseconds: 1.854, and not 1.8540000000000001 */
     size_t n = json ? json_dumpb(json, NULL, 0, flags) : 0;
     char *text = n ? malloc(n + 1) : NULL;
     if (!text) return NULL;

@@ -87,6 +87,7 @@ def test_a_first_migration_from_nothing(box):
     assert "_users_of_the_service" in schema(box, "history", box.db).out
     assert "next: holdfast schema status" in schema(box, "down", NO_POINT, box.db).out
     assert box.sql("SELECT count(*) FROM sqlite_master WHERE name = 'user'") == [(0,)]
+    assert re.fullmatch(r"[0-9.]{3,12}", re.search(r'"lock_ms":([^,]+),', schema(box, "history", "-json", box.db).out)[1])
     more = schema(box, "new", "-json", "more")
     assert (box.path / more.json["file"]).name.endswith("_more.sql") and not more.err
 
