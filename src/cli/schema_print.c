@@ -213,6 +213,16 @@ static void print_restore_point(const json_t *point) {
 
 /* ---- apply, revert, down, baseline ---- */
 
+/* Of no gate, but of -phase. */
+static bool all_are_behind(const json_t *waits) {
+    size_t i;
+    json_t *w;
+    json_array_foreach(waits, i, w) {
+        if (strncmp(text(w, "why"), "it is behind ", 13) != 0) return false;
+    }
+    return true;
+}
+
 void print_applied(const json_t *o, const char *db) {
     const json_t *applied = list(o, "applied"), *point = list(o, "restore_point");
     size_t steps = json_array_size(applied), ahead = (size_t)number(o, "ahead");
@@ -223,7 +233,8 @@ void print_applied(const json_t *o, const char *db) {
     else if (!waiting) printf("nothing to apply to %s\n", db);
     if (ahead) printf("it is %zu migration%s ahead of these files\n", ahead, plural(ahead));
     print_restore_point(point);
-    if (waiting)
+    if (waiting && all_are_behind(list(o, "waits"))) puts("next: the same line without -phase");
+    else if (waiting)
         printf("next: the same line again, when that is over; holdfast schema clients %s\n", db);
     if (json_is_object(point)) printf("all of it back: holdfast schema undo %s\n", db);
 }

@@ -93,6 +93,14 @@ def test_a_first_migration_from_nothing(box):
 
 
 @NO_REPLICA
+def test_who_stops_at_a_phase_is_not_told_to_wait_for_others(box, users):
+    (users / "20260902000000_more.sql").write_text("CREATE TABLE more(x);\n")
+    said = schema(box, "apply", NO_POINT, "-phase", "expand", box.db, code=11).out
+    assert "next: the same line without -phase\n" in said and "again" not in said
+    assert "next: the same line again" in schema(box, "apply", NO_POINT, box.db, code=11).out
+
+
+@NO_REPLICA
 def test_the_migration_of_the_manual_step_by_step(box, users):
     plan = schema(box, "plan", box.db).out
     for word in ["expand", "sync", "backfill", "verify", "contract", "ALTER TABLE user ADD COLUMN first TEXT"]:
