@@ -25,9 +25,9 @@ def soak(name, tmp_path, *options):
 def test_sixteen_at_once_killed_at_random_change_it_once(tmp_path):
     if not EXTENSION.exists():
         pytest.skip(f"{EXTENSION} was not built")
-    said = soak("schema_race.py", tmp_path, "--rounds", 5)
-    counts = re.search(r"^5 rounds, (\d+) runners, (\d+) killed", said, re.M)
-    assert counts and int(counts[1]) >= 80 and int(counts[2]) >= 5, said
+    said = soak("schema_race.py", tmp_path, "--rounds", 2)
+    counts = re.search(r"^2 rounds, (\d+) runners, (\d+) killed", said, re.M)
+    assert counts and int(counts[1]) >= 32 and int(counts[2]) >= 2, said
 
 
 @pytest.mark.parametrize("leg", ["alone", "replicated"])
