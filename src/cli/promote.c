@@ -9,6 +9,7 @@
 #include "promote/ladder.h"
 #include "promote/look.h"
 #include "schema/set.h"
+#include "store/status.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -378,8 +379,10 @@ static int run(struct call *c, const struct verb *v) {
     for (size_t i = 0; i < 2; i++) reading_close(&c->files[i]);
     if (c->env) env_free_system(c->env);
     if (is_ok(r)) return code;
-    if (c->json && c->count) /* what is asked for is an answer */
-        cli_print_json(json_pack("{s:s}", "error", e.text), true, JSON_INDENT(1));
+    if (c->json) /* what is asked for is an answer */
+        cli_print_json(
+            json_pack("{s:o, s:s}", "error", json_words(e.text), "code", rc_name(r.code)), true,
+            JSON_INDENT(1));
     return cli_fail(r, &e);
 }
 

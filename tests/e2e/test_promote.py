@@ -800,6 +800,8 @@ def test_a_database_without_promotions_says_so(box):
     store(box, {})
     assert box.holdfast("promote", "status", "app.db").out == "no promotion is in it\n"
     assert json.loads(box.holdfast("promote", "rejects", "-json", "app.db").out) == []
+    assert box.holdfast("promote", "status", "-json", "none.db", code=3).json == {
+        "error": "none.db: no such database", "code": "not found"}
 
 
 # ---- the document ----
