@@ -462,8 +462,9 @@ HF_API int hf_schema_rehearse(hf_schema *, const hf_schema_run *, char **json);
 HF_API int hf_schema_status(hf_schema *, char **json);
 HF_API int hf_schema_history(hf_schema *, char **json);
 HF_API int hf_schema_plan(hf_schema *, char **json);
-HF_API int hf_schema_drift(hf_schema *,
-                           char **json); /* HF_CONFLICT: it differs; json has in what */
+/* HF_CONFLICT: it differs; json has in what. HF_CORRUPT: the files do not run on an empty
+ * database. */
+HF_API int hf_schema_drift(hf_schema *, char **json);
 HF_API int hf_schema_clients(hf_schema *, char **json);
 HF_API int hf_schema_lint(hf_schema *, char **json); /* HF_CORRUPT: errors; json has them */
 

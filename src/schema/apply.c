@@ -10,6 +10,7 @@
 #include "schema/run.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static bool is_meant(const struct run *r, const struct migration *m) {
     return !r->options->to_version || m->version <= r->options->to_version;
@@ -92,12 +93,25 @@ static rc begin_and_advance(struct run *r, struct err *e) {
     return advance_all(r, e);
 }
 
+/* The table of a database that is older than its migrations. */
+static rc name_baseline(const struct run *r, rc result, struct err *e) {
+    struct err was;
+    if (result.code != RC_USAGE || !e || r->side[0].records.count + r->side[1].records.count > 0 ||
+        !strstr(e->text, "already exists"))
+        return result;
+    was = *e;
+    return err_set(e, result.code,
+                   "%.700s: if it was there before the migrations, 'holdfast schema baseline' says"
+                   " up to which of them",
+                   was.text);
+}
+
 rc apply_run(hf_schema *s, const struct run_options *o, json_t **out, struct err *e) {
     struct run r = {.schema = s, .options = o};
     bool pending = false;
     rc result = look(&r, &pending, e);
     if (is_ok(result) && pending) {
-        result = begin_and_advance(&r, e);
+        result = name_baseline(&r, begin_and_advance(&r, e), e);
         run_end(&r);
     }
     if (is_ok(result)) result = run_json(&r, out, e);

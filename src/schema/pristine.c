@@ -63,6 +63,17 @@ static rc run_to(struct sconn *c, const struct migration *m, enum phase recorded
     return ok();
 }
 
+/* Most likely a schema that was there before the first file was, and is in none of them. */
+static rc not_of_nothing(rc r, struct err *e) {
+    bool lacks = r.code == RC_USAGE || r.code == RC_NOTFOUND;
+    if (lacks || r.code == RC_CONFLICT) r.code = RC_CORRUPT; /* a conflict is what drift tells */
+    r = err_prefix(e, r, "the files, run on an empty database");
+    if (!lacks) return r;
+    return err_prefix(e, r,
+                      "the files do not make the whole schema (put what was there before them into"
+                      " one of its own, and record that with 'holdfast schema baseline')");
+}
+
 static rc run_files(struct sconn *c, const struct records *records, struct err *e) {
     const struct set *set = &c->schema->set;
     for (size_t i = 0; i < set->count; i++) {
@@ -72,8 +83,7 @@ static rc run_files(struct sconn *c, const struct records *records, struct err *
         TRY(without_verify(set->at[i], &m, e));
         rc r = run_to(c, &m, record->phase, e);
         free(m.sections);
-        if (r.code == RC_USAGE || r.code == RC_NOTFOUND) r.code = RC_CONFLICT;
-        if (!is_ok(r)) return err_prefix(e, r, "the files, run on an empty database");
+        if (!is_ok(r)) return not_of_nothing(r, e);
     }
     return ok();
 }

@@ -335,7 +335,7 @@ def test_a_rehearsal_on_the_replica_says_what_would_be_uploaded(box, users):
 def test_a_database_that_is_there_already_is_taken_on(box, dir_):
     box.sql("PRAGMA journal_mode = WAL", USERS)
     said = schema(box, "apply", NO_POINT, box.db, code=2).err
-    assert "already exists" in said and f"{V1}_users.sql:1" in said
+    assert "already exists" in said and f"{V1}_users.sql:1" in said and "schema baseline" in said
     assert "1 migration recorded as done" in schema(box, "baseline", box.db, V1).out
     assert "nothing to apply" in schema(box, "apply", box.db).out
     assert "0 migrations recorded" in schema(box, "baseline", box.db, V1).out
