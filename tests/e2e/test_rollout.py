@@ -291,7 +291,7 @@ def test_readme_says_how(box, machine):
     (box.path / "examples").symlink_to(ROOT / "examples")
     (box.path / "bin").mkdir()
     (box.path / "bin/holdfast").symlink_to(COMMAND)
-    env = {**box.env(machine / "run"), "PATH": f"{box.path / 'bin'}:{os.environ['PATH']}"}
+    env = {**box.env(machine / "run"), "PATH": f"{box.path / 'bin'}:{os.environ['PATH']}", "EDITOR": "true"}
     done = subprocess.run(["bash", "-ec", lines], cwd=box.path, env=env, capture_output=True, text=True)
     assert done.returncode == 0, f"{lines}{done.stdout}{done.stderr}"
     made = (box.path / "control_schema.h").read_text()
