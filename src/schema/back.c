@@ -81,6 +81,7 @@ static rc begin_and_step(struct run *r, enum step step, struct err *e) {
     bool waits;
     TRY(run_begin(r, e));
     TRY(find(r, step, &m, e));
+    ENSURE(m);
     TRY(run_step(r, m, step, &waits, e));
     if (!waits) return ok();
     return err_set(e, RC_CONFLICT, "%s: %s", m->name,

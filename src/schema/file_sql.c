@@ -43,7 +43,7 @@ static size_t number_length(const char *at) {
 
 /* With both quotes, a doubled one standing for itself; 0: it has no end. */
 static size_t quoted_length(const char *at) {
-    const char quote = *at == '[' ? ']' : *at;
+    const char quote = (char)(*at == '[' ? ']' : *at);
     for (size_t n = 1; at[n]; n++) {
         if (at[n] != quote) continue;
         if (quote == ']' || at[n + 1] != quote) return n + 1;
@@ -110,7 +110,7 @@ bool token_is_one(struct token t, const char *const *words) {
 
 size_t token_plain(struct token t, char *out, size_t size) {
     const bool is_quoted = t.length > 1 && strchr("'\"`[", *t.at);
-    const char quote = is_quoted && *t.at != '[' ? *t.at : 0;
+    const char quote = (char)(is_quoted && *t.at != '[' ? *t.at : 0);
     size_t n = 0;
     for (size_t i = is_quoted; i < t.length - is_quoted; i++, n++) {
         if (n + 1 < size) out[n] = t.at[i];

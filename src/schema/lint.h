@@ -20,7 +20,7 @@ struct finding {
 };
 typedef void lint_each(void *arg, const struct finding *);
 /* RC_NOMEM: not all of it was looked at. */
-MUST_USE rc lint(const struct migration *, lint_each *, void *arg, struct err *e);
+MUST_USE rc lint(const struct migration *m, lint_each *each, void *arg, struct err *e);
 /* The first error as an error; what apply asks. */
 MUST_USE rc lint_check(const struct migration *, struct err *e);
 

@@ -147,7 +147,7 @@ rc plan_run(hf_schema *s, json_t **out, struct err *e) {
     rc result = steps && findings ? add_all(&r, steps, findings, e)
                                   : err_set(e, RC_NOMEM, "no memory for a plan");
     json_t *all = json_pack("{so so sI}", "steps", steps, "findings", findings, "ahead",
-                            (json_int_t)(r.side[0].ahead + r.side[1].ahead));
+                            (json_int_t)r.side[0].ahead + (json_int_t)r.side[1].ahead);
     if (is_ok(result) && !all) result = err_set(e, RC_NOMEM, "no memory for a plan");
     run_deinit(&r);
     if (is_ok(result)) *out = all;

@@ -23,12 +23,12 @@ static bool is_mark(struct token t, char mark) {
 }
 
 static char lower(char c) {
-    return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
+    return (char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
 }
 
 /* The name in quotes of any kind; those inside are doubled, but for brackets. */
 static bool names_quoted(struct token t, const char *name) {
-    char end = *t.at == '[' ? ']' : *t.at;
+    char end = (char)(*t.at == '[' ? ']' : *t.at);
     for (size_t i = 1; i + 1 < t.length; i++, name++) {
         if (t.at[i] == end && *t.at != '[') i++;
         if (lower(t.at[i]) != lower(*name)) return false;

@@ -304,8 +304,8 @@ static json_t *points_json(const struct run *r) {
 
 rc run_json(struct run *r, json_t **out, struct err *e) {
     json_t *all = json_pack("{sO sO sI so}", "applied", r->applied, "waits", r->waits, "ahead",
-                            (json_int_t)(r->side[0].ahead + r->side[1].ahead), "restore_point",
-                            points_json(r));
+                            (json_int_t)r->side[0].ahead + (json_int_t)r->side[1].ahead,
+                            "restore_point", points_json(r));
     if (!all) return err_set(e, RC_NOMEM, "no memory for an answer");
     *out = all;
     return ok();

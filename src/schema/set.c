@@ -418,7 +418,7 @@ static const char template[] =
 static rc plain_name(const char *name, char out[NAME_SIZE], struct err *e) {
     size_t n = 0;
     for (; name[n]; n++) {
-        char c = name[n] == ' ' ? '_' : (char)tolower((unsigned char)name[n]);
+        char c = (char)(name[n] == ' ' ? '_' : tolower((unsigned char)name[n]));
         if (n > LIMIT_MIGRATION_NAME / 2 || !(isalnum((unsigned char)c) || c == '_' || c == '-'))
             return err_set(e, RC_USAGE,
                            "'%.60s': a name has letters, digits and underscores, at most %u", name,
