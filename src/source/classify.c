@@ -143,9 +143,9 @@ static bool is_of_log(const uint32_t salt[2], const struct start_log *l) {
 
 /* The start log holds frame `frame` with this checksum: the whole prefix is the same. */
 static bool prefix_matches(const struct start_log *l, uint32_t frame, const uint32_t checksum[2]) {
-    if (frame > l->header.frame_count) return false;
-    if (frame == 0) return true;
-    return memcmp(l->frames[frame - 1].checksum, checksum, 2 * sizeof *checksum) == 0;
+    if (frame == 0 || frame > l->header.frame_count) return frame == 0;
+    bool last = frame == l->header.frame_count; /* in the log it may be blank: of_this_log */
+    return memcmp(last ? l->header.checksum : l->frames[frame - 1].checksum, checksum, 8) == 0;
 }
 
 uint32_t start_commits_from(const struct start_log *l, uint32_t frame) {
