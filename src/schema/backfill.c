@@ -28,7 +28,6 @@
 #include "schema/safety.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,16 +68,6 @@ struct run {
     uint32_t *locks; /* of each batch, in microseconds */
     struct backfill_report report;
 };
-
-static rc refuse(const struct run *b, struct err *e, const char *fmt, ...) PRINTF_LIKE(3, 4);
-static rc refuse(const struct run *b, struct err *e, const char *fmt, ...) {
-    char words[600];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(words, sizeof words, fmt, ap);
-    va_end(ap);
-    return err_set(e, RC_USAGE, "%s:%d: backfill: %s", b->m->name, b->s->line, words);
-}
 
 static rc failed(const struct run *b, int code, struct err *e) {
     if (code == SQLITE_NOMEM) return err_set(e, RC_NOMEM, "no memory");
@@ -126,8 +115,9 @@ static char *select_before(const struct run *b) {
 static rc prepare_look(struct run *b, struct err *e) {
     TRY(prepare(b, FIRST, select_key(b, "LIMIT 1"), e));
     if (sqlite3_bind_parameter_count(b->at[FIRST]) != 1)
-        return refuse(b, e, "where=\"%.200s\" has a parameter: :lo and :hi are for the statement",
-                      b->s->where);
+        return backfill_refuse(
+            b->m, b->s, e, "where=\"%.200s\" has a parameter: :lo and :hi are for the statement",
+            b->s->where);
     TRY(prepare(b, END, select_key(b, "LIMIT 1 OFFSET ?2"), e));
     TRY(prepare(b, LAST, select_key(b, "DESC LIMIT 1"), e));
     return prepare(b, BEFORE, select_before(b), e);
@@ -158,18 +148,21 @@ static int prepare_with_parents(struct run *b, const char *sql) {
 static rc prepare_statement(struct run *b, struct err *e) {
     const struct statement *its = b->s->statements;
     if (b->s->count != 1 || !its->sql)
-        return refuse(b, e, "it has one statement, an UPDATE say, and not %zu", b->s->count);
+        return backfill_refuse(b->m, b->s, e, "it has one statement, an UPDATE say, and not %zu",
+                               b->s->count);
     int code = prepare_with_parents(b, its->sql);
     if (code != SQLITE_OK) return guard_error(b->c, &b->guard, code, b->m, its->line, e);
     sqlite3_stmt *st = b->at[STATEMENT];
-    if (sqlite3_stmt_readonly(st)) return refuse(b, e, "its statement writes nothing");
+    if (sqlite3_stmt_readonly(st))
+        return backfill_refuse(b->m, b->s, e, "its statement writes nothing");
     if (sqlite3_bind_parameter_index(st, ":lo") && sqlite3_bind_parameter_index(st, ":hi") &&
         sqlite3_bind_parameter_count(st) == 2)
         return ok();
-    return refuse(b, e,
-                  "its statement has :lo and :hi and no other parameters: ... WHERE %s > :lo AND"
-                  " %s <= :hi",
-                  b->s->key, b->s->key);
+    return backfill_refuse(
+        b->m, b->s, e,
+        "its statement has :lo and :hi and no other parameters: ... WHERE %s > :lo AND"
+        " %s <= :hi",
+        b->s->key, b->s->key);
 }
 
 static rc prepare_all(struct run *b, struct err *e) {

@@ -21,14 +21,14 @@ struct search {
     bool is_text, moves;
 };
 
-static rc refuse(const struct search *b, struct err *e, const char *fmt, ...) PRINTF_LIKE(3, 4);
-static rc refuse(const struct search *b, struct err *e, const char *fmt, ...) {
+rc backfill_refuse(const struct migration *m, const struct section *s, struct err *e,
+                   const char *fmt, ...) {
     char words[600];
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(words, sizeof words, fmt, ap);
     va_end(ap);
-    return err_set(e, RC_USAGE, "%s:%d: backfill: %s", b->m->name, b->s->line, words);
+    return err_set(e, RC_USAGE, "%s:%d: backfill: %s", m->name, s->line, words);
 }
 
 static rc failed(const struct search *b, int code, struct err *e) {
@@ -73,18 +73,22 @@ static rc ask_of_rows(const struct search *b, const char *condition, bool *out, 
 static rc find_table(struct search *b, struct err *e) {
     bool is_view, is_virtual;
     if (!b->s->table || !b->s->key)
-        return refuse(b, e, "table= and key= are needed: table=user key=id");
+        return backfill_refuse(b->m, b->s, e, "table= and key= are needed: table=user key=id");
     TRY(ask_if(b, "SELECT 1 FROM sqlite_master WHERE type = 'view' AND name = ?1 COLLATE NOCASE",
                b->s->table, NULL, &is_view, e));
-    if (is_view) return refuse(b, e, "%s is a view: name the table that is below it", b->s->table);
+    if (is_view)
+        return backfill_refuse(b->m, b->s, e, "%s is a view: name the table that is below it",
+                               b->s->table);
     TRY(ask(b, "SELECT name FROM sqlite_master WHERE type = 'table' AND name = ?1 COLLATE NOCASE",
             b->s->table, NULL, &b->table, e));
-    if (!b->table) return refuse(b, e, "there is no table %s", b->s->table);
+    if (!b->table) return backfill_refuse(b->m, b->s, e, "there is no table %s", b->s->table);
     TRY(ask_if(b,
                "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1"
                " AND sql LIKE 'CREATE VIRTUAL%'",
                b->table, NULL, &is_virtual, e));
-    return is_virtual ? refuse(b, e, "%s is a virtual table, which has no keys", b->table) : ok();
+    return is_virtual ? backfill_refuse(b->m, b->s, e, "%s is a virtual table, which has no keys",
+                                        b->table)
+                      : ok();
 }
 
 /* "write key=id". */
@@ -100,12 +104,13 @@ static rc refuse_key(const struct search *b, const char *why, struct err *e) {
                   " (SELECT 1 FROM sqlite_master AS m WHERE m.name = l.name)",
                   b->table, NULL, &without_rowid, e);
     if (is_ok(r) && better && strcmp(better, b->s->key) != 0)
-        r = refuse(b, e, "table %s: %s: write key=%s", b->table, why, better);
+        r = backfill_refuse(b->m, b->s, e, "table %s: %s: write key=%s", b->table, why, better);
     else if (is_ok(r) && !without_rowid)
-        r = refuse(b, e, "table %s: %s: write key=rowid", b->table, why);
+        r = backfill_refuse(b->m, b->s, e, "table %s: %s: write key=rowid", b->table, why);
     else if (is_ok(r))
-        r = refuse(b, e, "table %s: %s: it needs a column that is UNIQUE and NOT NULL", b->table,
-                   why);
+        r = backfill_refuse(b->m, b->s, e,
+                            "table %s: %s: it needs a column that is UNIQUE and NOT NULL", b->table,
+                            why);
     free(better);
     return r;
 }
@@ -137,8 +142,8 @@ static rc check_rowid(struct search *b, struct err *e) {
                b->table, NULL, &stays, e));
     b->moves = !stays;
     if (stays || b->s->where) return ok();
-    return refuse(
-        b, e,
+    return backfill_refuse(
+        b->m, b->s, e,
         "VACUUM changes the rowids of %s, which has no INTEGER PRIMARY KEY: say which rows"
         " are still to be done: where=\"... IS NULL\"",
         b->table);

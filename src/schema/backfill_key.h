@@ -17,4 +17,8 @@ MUST_USE rc backfill_key_find(struct sconn *, const struct migration *, const st
                               struct backfill_key *out, struct err *e);
 void backfill_key_deinit(struct backfill_key *);
 
+/* RC_USAGE, with file and line: "...sql:12: backfill: ...". */
+MUST_USE rc backfill_refuse(const struct migration *, const struct section *, struct err *e,
+                            const char *fmt, ...) PRINTF_LIKE(4, 5);
+
 #endif
