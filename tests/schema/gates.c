@@ -194,6 +194,37 @@ START_TEST(no_event_is_told_while_the_gate_is_held) {
 }
 END_TEST
 
+/* As a function of the contract's own SQL: may a program come to be a client while it runs? */
+static void may_come(sqlite3_context *context, int n, sqlite3_value **values) {
+    struct lock *lock;
+    struct err why;
+    (void)n, (void)values;
+    OK(lock_open(store_env(), app, &lock, e));
+    rc r = lock_take(lock, LOCK_GATE, true, &why);
+    lock_close(lock);
+    sqlite3_result_int(context, is_ok(r));
+}
+
+static int add_may_come(sqlite3 *db, char **words, const struct sqlite3_api_routines *api) {
+    (void)words, (void)api;
+    return sqlite3_create_function(db, "may_come", 0, SQLITE_UTF8, NULL, may_come, NULL, NULL);
+}
+
+START_TEST(nobody_comes_in_while_a_contract_runs) {
+    static const hf_migration list[] = {
+        FIRST,
+        {"2_a.sql", "-- holdfast:expand\nALTER TABLE user ADD COLUMN came;\n"
+                    "UPDATE user SET came = may_come();\n"
+                    "-- holdfast:contract\nUPDATE user SET came = may_come() WHERE id > 1;\n"},
+        END};
+    with_rows();
+    sqlite3_auto_extension((void (*)(void))add_may_come);
+    applies(list);
+    sqlite3_reset_auto_extension();
+    ROWS(app, "SELECT id, came FROM user WHERE id < 3", "1|1;2|0");
+}
+END_TEST
+
 START_TEST(nothing_is_held_behind_a_run) {
     struct run_options o = {0};
     json_t *answer;
@@ -408,6 +439,7 @@ END_TEST
 int main(void) {
     Suite *suite = suite_create("schema/gates");
     TCase *t = tcase_create("gates");
+    tcase_set_timeout(t, 60);
     tcase_add_unchecked_fixture(t, temp_setup, temp_teardown);
     tcase_add_checked_fixture(t, setup, NULL);
     tcase_add_test(t, a_contract_waits_for_its_soak_time);
@@ -424,6 +456,7 @@ int main(void) {
     tcase_add_test(t, one_who_waits_for_the_turn_can_be_told_to_stop);
     tcase_add_test(t, nothing_is_held_behind_a_run);
     tcase_add_test(t, no_event_is_told_while_the_gate_is_held);
+    tcase_add_test(t, nobody_comes_in_while_a_contract_runs);
     tcase_add_test(t, status_says_who_is_waited_for);
     tcase_add_loop_test(t, the_way_down_drops_the_triggers_of_a_sync_without_contract, 0, 2);
     suite_add_tcase(suite, t);
