@@ -610,11 +610,18 @@ START_TEST(a_handle_is_of_one_call_at_a_time) {
 }
 END_TEST
 
-int main(void) {
-    Suite *suite = suite_create("schema/apply");
-    TCase *t = tcase_create("apply");
+static TCase *add_case(Suite *suite, const char *name) {
+    TCase *t = tcase_create(name);
+    tcase_set_timeout(t, 60);
     tcase_add_unchecked_fixture(t, temp_setup, temp_teardown);
     tcase_add_checked_fixture(t, setup, NULL);
+    suite_add_tcase(suite, t);
+    return t;
+}
+
+int main(void) {
+    Suite *suite = suite_create("schema/apply");
+    TCase *t = add_case(suite, "steps");
     tcase_add_test(t, an_ordinary_migration_is_done_once);
     tcase_add_test(t, all_phases_are_gone_through_each_with_its_row);
     ADD_ROWS(t, a_run_goes_as_far_as_it_is_told_and_reverts_from_there, stops);
@@ -627,6 +634,7 @@ int main(void) {
     tcase_add_test(t, what_finds_nothing_to_do_writes_nothing);
     ADD_ROWS(t, what_a_file_has_no_section_for_is_passed_over, passings);
     ADD_ROWS(t, a_step_that_fails_leaves_the_database_as_it_was, refusals);
+    t = add_case(suite, "records");
     tcase_add_test(t, children_of_a_table_that_is_dropped_and_made_again_survive);
     tcase_add_test(t, orphans_of_before_are_nobodys_fault);
     tcase_add_test(t, edited_missing_disordered_and_newer_sets_are_refused);
@@ -639,6 +647,5 @@ int main(void) {
     tcase_add_test(t, a_step_that_somebody_else_took_is_not_taken_again);
     tcase_add_test(t, one_who_is_told_to_stop_stops_between_two_steps);
     tcase_add_test(t, a_handle_is_of_one_call_at_a_time);
-    suite_add_tcase(suite, t);
     return run_suite(suite);
 }

@@ -477,6 +477,11 @@ int main(void) {
     tcase_add_test(t, writers_go_on_beside_it);
     tcase_add_test(t, killed_at_each_statement_a_row_and_its_checkpoint_are_one);
     tcase_add_test(t, killed_anywhere_it_goes_on_behind_the_last_batch);
+    suite_add_tcase(s, t);
+    t = tcase_create("batches");
+    tcase_set_timeout(t, 60);
+    tcase_add_unchecked_fixture(t, temp_setup, temp_teardown);
+    tcase_add_checked_fixture(t, box_setup, box_teardown);
     ADD_ROWS(t, no_batch_leaves_children_without_parents, families);
     tcase_add_test(t, told_to_stop_it_ends_between_two_batches);
     tcase_add_test(t, rows_that_vacuum_has_numbered_anew_are_not_left_out);

@@ -467,22 +467,29 @@ START_TEST(one_who_is_killed_at_any_moment_leaves_a_step_undone_or_done) {
 }
 END_TEST
 
-int main(void) {
-    Suite *suite = suite_create("schema/faults");
-    TCase *t = tcase_create("faults");
+static TCase *add_case(Suite *suite, const char *name) {
+    TCase *t = tcase_create(name);
     tcase_set_timeout(t, 300);
     tcase_add_unchecked_fixture(t, temp_setup, temp_teardown);
     tcase_add_checked_fixture(t, setup, NULL);
+    suite_add_tcase(suite, t);
+    return t;
+}
+
+int main(void) {
+    Suite *suite = suite_create("schema/faults");
+    TCase *t = add_case(suite, "one effect");
     tcase_add_test(t, an_error_of_the_disk_leaves_a_step_undone_or_done);
     tcase_add_test(t, a_full_disk_leaves_a_step_undone_or_done);
     tcase_add_test(t, a_disk_that_is_full_for_good_is_said_to_be);
     tcase_add_loop_test(t, no_memory_leaves_a_step_undone_or_done, 0, 3);
+    t = add_case(suite, "killed");
     tcase_add_test(t, one_who_is_killed_at_any_effect_leaves_a_step_undone_or_done);
+    tcase_add_test(t, one_who_is_killed_at_any_moment_leaves_a_step_undone_or_done);
+    t = add_case(suite, "many");
     tcase_add_test(t, of_fifty_that_start_at_once_on_an_old_database_one_applies);
     tcase_add_test(t, of_fifty_that_start_at_once_on_a_new_database_one_applies);
     tcase_add_test(t, new_files_can_be_opened_by_many_at_once);
     tcase_add_test(t, when_most_are_killed_the_rest_complete_it);
-    tcase_add_test(t, one_who_is_killed_at_any_moment_leaves_a_step_undone_or_done);
-    suite_add_tcase(suite, t);
     return run_suite(suite);
 }
