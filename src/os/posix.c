@@ -32,6 +32,8 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#define LARGE_WRITE (128u << 10) /* begins its way to the disk at once: a sync follows anyway */
+
 struct file {
     int fd;
     bool temp_named; /* `path` is a temporary name, ours to remove */
@@ -124,6 +126,7 @@ static rc files_write(struct env *env, struct file *f, uint64_t at, const void *
         if (put <= 0) return err_errno(e, put < 0 ? errno : ENOSPC, "write %s", f->path);
         done += (size_t)put;
     }
+    if (n >= LARGE_WRITE) sync_file_range(f->fd, (off_t)at, (off_t)n, SYNC_FILE_RANGE_WRITE);
     return ok();
 }
 
