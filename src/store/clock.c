@@ -143,10 +143,10 @@ int64_t clock_wait_ns(struct clock *c, int64_t due, int64_t now) {
     return stands ? STANDING_LOOK_NS : due - now;
 }
 
-void clock_wait(struct clock *c, bool (*ended)(void *, int64_t), void *arg) {
+void clock_wait(struct clock *c, int64_t (*until)(void *), void *arg) {
     pthread_mutex_lock(&c->lock);
-    while (!ended(arg, mono_locked(c))) {
-        int64_t at = c->real->mono_ns(c->real) + MOMENT_NS;
+    for (int64_t left; (left = until(arg) - mono_locked(c)) > 0;) {
+        int64_t at = c->real->mono_ns(c->real) + left;
         struct timespec t = {at / 1000000000, at % 1000000000};
         if (c->stands) pthread_cond_wait(&c->moved, &c->lock);
         else pthread_cond_timedwait(&c->moved, &c->lock, &t);

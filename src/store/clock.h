@@ -24,8 +24,8 @@ void clock_leave(struct clock *, struct hf_source *);
 int64_t clock_wait_ns(struct clock *, int64_t due_ns, int64_t now_ns);
 /* Of a clock that stands still: after a moment it is `ns` later. False: it runs by itself. */
 bool clock_pass(struct clock *, int64_t ns);
-/* Until `ended` says so; asked again whenever the clock has moved, and after `until()`. */
-void clock_wait(struct clock *, bool (*ended)(void *arg, int64_t now_ns), void *arg);
-void clock_tell(struct clock *); /* what `ended` looks at has changed */
+/* Until `until` says, which is asked again whenever the clock has moved, and after clock_tell. */
+void clock_wait(struct clock *, int64_t (*until)(void *arg), void *arg);
+void clock_tell(struct clock *); /* what `until` looks at has changed */
 
 #endif

@@ -58,18 +58,18 @@ static unsigned count_made;   /* guarded by all */
 
 struct delay {
     struct hf_fake *fake;
-    int64_t until_less_slow_ns; /* when it came */
+    int64_t came_ns;
 };
 
-static bool delay_is_over(void *arg, int64_t now) {
-    struct delay *d = arg;
-    return now >= d->until_less_slow_ns + d->fake->slow_ns;
+static int64_t end_of(void *arg) {
+    const struct delay *d = arg;
+    return d->came_ns + d->fake->slow_ns;
 }
 
 static struct store *enter(struct hf_fake *f) {
     struct env *env = clock_env(f->clock);
     struct delay d = {f, env->mono_ns(env)};
-    if (f->slow_ns) clock_wait(f->clock, delay_is_over, &d);
+    if (f->slow_ns) clock_wait(f->clock, end_of, &d);
     return f->mem;
 }
 
