@@ -139,7 +139,7 @@ def measure(b):
             b.missing(f"restore of {mb:g} MB out of a bucket: it needs {memory_mb + 2000} MB of memory")
         else:
             try:
-                with own.Ceph(b.place / "ceph", memory_mb=memory_mb) as ceph:
+                with own.Ceph(b.place / f"ceph-{mb:g}", memory_mb=memory_mb) as ceph:
                     b.env.update(ceph.env())
                     bucket(b, systems, source, mb, ceph)
             except own.Absent as why:
