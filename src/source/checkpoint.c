@@ -4,9 +4,9 @@
  * to a write fail at once, whatever its busy_timeout (29 SQLITE_BUSY in 28 locks, against 1 when
  * quiet comes first). PASSIVE rounds need no lock: they copy up to our mark, the mark moves on, and
  * in the first quiet instant, when all is copied and captured, we enter Z, where the next writer
- * resets the log. Only a log above four times the threshold is worth the lock, and only when little
- * is left to copy. FULL, RESTART and TRUNCATE are never used: with the write lock busy they turn
- * into the very call that SQLite's WAL-reset bug needs.
+ * resets the log. Only a log that comes near four times the threshold is worth the lock, and only
+ * when little is left to copy. FULL, RESTART and TRUNCATE are never used: with the write lock busy
+ * they turn into the very call that SQLite's WAL-reset bug needs.
  *
  * Above the threshold the mark moves in these rounds only: whatever it uncovers would be copied,
  * and synced, by the application's own automatic checkpoint in the middle of its next commit.
@@ -22,7 +22,7 @@
 
 #define ROUNDS 6
 #define LOCK_REST 64u
-#define LOCK_FACTOR 4u
+#define LOCK_HALVES 7u /* of the threshold: done before the log is four times as long */
 #define LOCK_TRIES 100
 #define LOCK_NAP_NS 10000
 #define SLOW_SYNC_NS 50000000
@@ -58,13 +58,8 @@ static uint32_t rest(const struct source *s) {
     return s->pos.frame_count > done ? s->pos.frame_count - done : 0;
 }
 
-/* After a PASSIVE: somebody's reader below ours let it copy less; the lock would bring nothing. */
-static bool reader_in_the_way(const struct source *s) {
-    return live_backfilled(&s->live) < s->hold.mark_least;
-}
-
 /* The rest is small: copy it and enter Z while nobody can write. */
-static rc with_lock(struct source *s, int64_t *sync_ns, struct err *e) {
+static rc with_lock(struct source *s, struct err *e) {
     rc r = ok();
     for (int i = 0; i < LOCK_TRIES; i++) { /* a busy writer leaves it for less than a microsecond */
         r = live_lock(&s->live, e);
@@ -84,7 +79,6 @@ static rc with_lock(struct source *s, int64_t *sync_ns, struct err *e) {
     s->stats.locks++;
     s->stats.lock_ns += held;
     if (held > s->stats.lock_max_ns) s->stats.lock_max_ns = held;
-    *sync_ns = held;
     return r.code == RC_BUSY ? ok() : r;
 }
 
@@ -122,15 +116,14 @@ static rc checkpoint(struct source *s, int64_t now, struct err *e) {
     int64_t sync_ns = 0;
     bool copied = false;
     TRY(rounds(s, &sync_ns, &copied, e));
-    s->pause =
-        copied || !s->pause ? CHECKPOINT_PAUSE_NS : s->pause * 2; /* a reader is in the way */
-    if (s->pause > CHECKPOINT_PAUSE_MAX_NS) s->pause = CHECKPOINT_PAUSE_MAX_NS;
+    if (copied || !s->pause) s->pause = CHECKPOINT_PAUSE_NS;
+    else if (s->pause < CHECKPOINT_PAUSE_MAX_NS) s->pause *= 2; /* a reader is in the way */
     s->not_before = mono(s) + s->pause;
-    if (s->hold.state == HOLD_Z || s->pos.frame_count < LOCK_FACTOR * s->opt.checkpoint_pages)
+    if (s->hold.state == HOLD_Z || 2 * s->pos.frame_count < LOCK_HALVES * s->opt.checkpoint_pages)
         return ok();
     if (rest(s) > lock_rest(s) || sync_ns > SLOW_SYNC_NS || now < s->lock_not_before) return ok();
-    if (reader_in_the_way(s)) return ok();
-    TRY(with_lock(s, &sync_ns, e));
+    if (live_backfilled(&s->live) < s->hold.mark_least) return ok(); /* a reader below ours: in vain */
+    TRY(with_lock(s, e));
     if (s->hold.state != HOLD_Z) s->lock_not_before = mono(s) + CHECKPOINT_PAUSE_NS;
     return ok();
 }
