@@ -317,6 +317,31 @@ START_TEST(one_who_waits_for_the_turn_can_be_told_to_stop) {
 }
 END_TEST
 
+/* Whoever had the turn was a newer program, and has taken something away. */
+static void be_newer(void *arg, const char *name, const char *const *pairs, int count) {
+    struct lock **held = arg;
+    (void)pairs, (void)count;
+    if (strcmp(name, "schema.turn") != 0) return;
+    sql(app, "INSERT INTO holdfast_migration VALUES (9, '9_b.sql', '', '', 'done', 0, 1, NULL);"
+             "UPDATE holdfast_schema SET min_version = 9");
+    lock_close(*held);
+}
+
+START_TEST(what_was_changed_while_the_turn_was_waited_for_is_seen) {
+    struct run_options o = {0};
+    json_t *answer;
+    with_rows();
+    struct lock *lock = hold_turn();
+    hf_schema *s = open_schema(split);
+    s->options.event = be_newer;
+    s->options.event_arg = &lock;
+    CODE(apply_run(s, &o, &answer, e), RC_UNFIT);
+    says("its schema is newer: 9");
+    schema_close(s);
+    ROWS(app, PHASES, "1|done;9|done");
+}
+END_TEST
+
 /* ---- the way back ---- */
 
 START_TEST(the_way_down_drops_the_triggers_of_a_sync_without_contract) {
@@ -355,6 +380,23 @@ START_TEST(down_undoes_what_is_done_and_lets_older_programs_in_again) {
     ROWS(app, "SELECT id, name FROM user", "1|a;2|b;3|c;4|d;5|e");
     ROWS(app, "SELECT min_version FROM holdfast_schema", "0");
     applies(first);
+}
+END_TEST
+
+START_TEST(down_leaves_those_out_whom_another_migration_has_broken) {
+    static const hf_migration list[] = {
+        FIRST,
+        {"2_a.sql", "-- holdfast:breaking\nUPDATE post SET text = 'a';"},
+        {"3_b.sql", "CREATE TABLE b(x);"},
+        {"4_c.sql", "-- holdfast:breaking\nDROP TABLE b;\n-- holdfast:down\nCREATE TABLE b(x);"},
+        END};
+    with_rows();
+    applies(list);
+    ROWS(app, "SELECT min_version FROM holdfast_schema", "4");
+    RUNS(run_with(down_run, list, NULL, NULL), RC_OK);
+    ROWS(app, PHASES, "1|done;2|done;3|done");
+    ROWS(app, "SELECT min_version FROM holdfast_schema", "2");
+    refuses(first, RC_UNFIT, "its schema is newer: 2");
 }
 END_TEST
 
@@ -412,6 +454,21 @@ START_TEST(the_way_back_waits_for_programs_that_know_it) {
 }
 END_TEST
 
+START_TEST(the_way_back_waits_for_a_program_of_which_nothing_is_known) {
+    struct lock *lock;
+    with_rows();
+    to_phase(split, PHASE_VERIFIED);
+    OK(lock_open(store_env(), app, &lock, e));
+    OK(lock_take(lock, LOCK_CLIENT, false, e)); /* and no row */
+    RUNS(run_with(revert_run, split, NULL, NULL), RC_CONFLICT);
+    says("a program is running of which nothing is known");
+    ROWS(app, PHASES, "1|done;2|verified");
+    lock_close(lock);
+    RUNS(run_with(revert_run, split, NULL, NULL), RC_OK);
+    ROWS(app, PHASES, "1|done");
+}
+END_TEST
+
 START_TEST(only_triggers_that_sync_made_are_dropped_whatever_they_are_called) {
     static const hf_migration list[] = {
         FIRST,
@@ -451,9 +508,12 @@ int main(void) {
     tcase_add_test(t, down_undoes_what_is_done_and_lets_older_programs_in_again);
     tcase_add_test(t, the_way_back_is_the_newest_first_and_says_what_it_lacks);
     tcase_add_test(t, the_way_back_waits_for_programs_that_know_it);
+    tcase_add_test(t, the_way_back_waits_for_a_program_of_which_nothing_is_known);
+    tcase_add_test(t, down_leaves_those_out_whom_another_migration_has_broken);
     tcase_add_loop_test(t, only_triggers_that_sync_made_are_dropped_whatever_they_are_called, 0, 2);
     tcase_add_test(t, the_turn_is_waited_for_by_who_has_something_to_do);
     tcase_add_test(t, one_who_waits_for_the_turn_can_be_told_to_stop);
+    tcase_add_test(t, what_was_changed_while_the_turn_was_waited_for_is_seen);
     tcase_add_test(t, nothing_is_held_behind_a_run);
     tcase_add_test(t, no_event_is_told_while_the_gate_is_held);
     tcase_add_test(t, nobody_comes_in_while_a_contract_runs);

@@ -100,6 +100,35 @@ START_TEST(a_contract_that_waits_leaves_no_point) {
 }
 END_TEST
 
+/* An older program that starts when the first point is there. */
+static hf_schema *older;
+static void start_older(void *arg, const char *name, const char *const *pairs, int count) {
+    (void)arg, (void)pairs, (void)count;
+    if (older || strcmp(name, "schema.restore_point") != 0) return;
+    older = open_schema(first);
+    OK(clients_join(older, 1, &older->presence, e));
+}
+
+START_TEST(who_comes_while_a_point_is_made_is_waited_for) {
+    struct run_options to_verified = {.to_phase = PHASE_VERIFIED}, o = {0};
+    json_t *answer;
+    RUNS(run_with(apply_run, split, &to_verified, NULL), RC_OK);
+    replicate();
+    hf_schema *s = open_schema(split);
+    s->options.event = start_older;
+    OK(apply_run(s, &o, &answer, e));
+    ck_assert_ptr_nonnull(older);
+    ck_assert_str_eq(applied(answer), "");
+    ck_assert_ptr_nonnull(strstr(why_waits(answer), "a test"));
+    json_decref(answer);
+    schema_close(s);
+    ROWS(app, PHASES, "1|done;2|verified");
+    schema_close(older);
+    applies(split);
+    ROWS(app, PHASES, "1|done;2|done");
+}
+END_TEST
+
 START_TEST(noise_alone_leaves_no_point) {
     static const hf_migration list[] = {FIRST, {"noise/2_seen.sql", "CREATE TABLE seen(x);"}, END};
     replicate();
@@ -191,6 +220,7 @@ int main(void) {
     tcase_add_test(t, a_run_on_a_main_that_is_replicated_has_two_points);
     tcase_add_test(t, what_is_restored_from_the_first_point_is_the_database_before);
     tcase_add_test(t, a_contract_that_waits_leaves_no_point);
+    tcase_add_test(t, who_comes_while_a_point_is_made_is_waited_for);
     tcase_add_test(t, noise_alone_leaves_no_point);
     tcase_add_test(t, the_way_back_has_its_points_too);
     tcase_add_test(t, who_needs_a_point_and_cannot_have_it_changes_nothing);
