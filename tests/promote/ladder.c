@@ -142,6 +142,39 @@ START_TEST(each_rung_is_a_migration_with_a_way_back) {
 }
 END_TEST
 
+static void is_retired(const char *sql) {
+    char *words = NULL;
+    ck_assert_msg(sqlite3_exec(db, sql, NULL, NULL, &words) == SQLITE_CONSTRAINT, "%s", sql);
+    ck_assert_msg(strstr(words, "the keys under /node/ are retired") != NULL, "%s: %s", sql, words);
+    sqlite3_free(words);
+}
+
+START_TEST(what_is_retired_takes_no_key_whichever_way_it_comes) {
+    struct spec *s = spec_of(0);
+    run("CREATE TABLE DBX(Key TEXT PRIMARY KEY, Value TEXT)");
+    run("INSERT INTO DBX VALUES('/node/1', '{\"name\":\"a\"}'), ('/node/odd', 'x'), ('/b', 'c')");
+    for (enum rung r = RUNG_INDEX; r < RUNGS; r++) {
+        struct migration *m = rung_of(s, r);
+        run_sections(m, false);
+        migration_free(m);
+    }
+    is_retired("INSERT INTO DBX VALUES('/node/2', '{}')");
+    is_retired("INSERT OR REPLACE INTO DBX VALUES('/node/odd', '{}')");
+    is_retired("INSERT INTO DBX VALUES('/node/odd', 1) ON CONFLICT(Key) DO UPDATE SET Value = 1");
+    is_retired("UPDATE DBX SET Value = 'y' WHERE Key = '/node/odd'");
+    is_retired("UPDATE DBX SET Key = '/node/2' WHERE Key = '/b'");
+    is_retired("UPDATE OR REPLACE DBX SET Key = '/node/odd' WHERE Key = '/b'");
+    char *left = gives("SELECT Key, Value FROM DBX ORDER BY Key");
+    ck_assert_str_eq(left, "/b\nc\n/node/odd\nx\n");
+    free(left);
+    run("UPDATE DBX SET Key = '/odd' WHERE Key = '/node/odd'"); /* away it may go */
+    left = gives("SELECT key FROM holdfast_reject");
+    ck_assert_str_eq(left, "");
+    free(left);
+    spec_free(s);
+}
+END_TEST
+
 START_TEST(only_the_last_rung_breaks_older_programs) {
     struct spec *s = spec_of(0);
     for (enum rung r = RUNG_INDEX; r < RUNGS; r++) {
@@ -408,6 +441,7 @@ int main(void) {
     tcase_add_unchecked_fixture(c, temp_setup, temp_teardown);
     tcase_add_checked_fixture(c, setup, teardown);
     ADD_ROWS(c, each_rung_is_a_migration_with_a_way_back, specs);
+    tcase_add_test(c, what_is_retired_takes_no_key_whichever_way_it_comes);
     tcase_add_test(c, only_the_last_rung_breaks_older_programs);
     tcase_add_test(c, a_rung_stands_on_the_one_below);
     tcase_add_test(c, rungs_have_names);
