@@ -512,21 +512,22 @@ static uint64_t run_all(const struct order *o, const char *program) {
 static void report(const struct order *o, uint64_t found, double took) {
     struct counters c = {0};
     for (int job = 0; job < o->jobs; job++) add_counters(&c, &slices[job].count);
-    printf("tier=faults ran=%" PRIu64 " of=%" PRIu64 " found=%" PRIu64
-           " seconds=%.1f lives=%" PRIu64 " crashes=%" PRIu64 " refusals=%" PRIu64
-           " fenced=%" PRIu64 " takeovers=%" PRIu64 " rollbacks=%" PRIu64 " fast_forwards=%" PRIu64
-           " adopted=%" PRIu64 " jumps=%" PRIu64 " outages=%" PRIu64 " commits=%" PRIu64
-           " steps=%" PRIu64 " switches=%" PRIu64 " calls=%" PRIu64 " faults=%" PRIu64
-           " late=%" PRIu64 " risen=%" PRIu64 " conflicts=%" PRIu64 " lists_torn=%" PRIu64
-           " lists_stale=%" PRIu64 " objects=%" PRIu64 " compactions=%" PRIu64 " deletes=%" PRIu64
-           " acked=%" PRIu64 " waits=%" PRIu64 " waits_safe=%" PRIu64 " compared_pages=%" PRIu64
-           " plans=%" PRIu64 " restores=%" PRIu64 " verifies=%" PRIu64 " looks_holed=%" PRIu64
-           " damages=%" PRIu64 " damages_told=%" PRIu64 "\n",
-           c.seeds, o->count, found, took, c.lives, c.crashes, c.refusals, c.fenced, c.takeovers,
-           c.rollbacks, c.fast_forwards, c.adopted, c.jumps, c.outages, c.commits, c.steps,
-           c.switches, c.calls, c.faults, c.lates, c.risen, c.conflicts, c.lists_torn,
-           c.lists_stale, c.objects, c.compactions, c.deletes, c.acks, c.waits, c.waits_safe,
-           c.pages, c.plans, c.restores, c.verifies, c.looks_holed, c.damages, c.damages_told);
+    printf(
+        "tier=faults ran=%" PRIu64 " of=%" PRIu64 " found=%" PRIu64 " seconds=%.1f lives=%" PRIu64
+        " crashes=%" PRIu64 " refusals=%" PRIu64 " fenced=%" PRIu64 " takeovers=%" PRIu64
+        " rollbacks=%" PRIu64 " fast_forwards=%" PRIu64 " adopted=%" PRIu64 " jumps=%" PRIu64
+        " outages=%" PRIu64 " commits=%" PRIu64 " steps=%" PRIu64 " switches=%" PRIu64
+        " calls=%" PRIu64 " faults=%" PRIu64 " late=%" PRIu64 " risen=%" PRIu64
+        " conflicts=%" PRIu64 " lists_torn=%" PRIu64 " lists_stale=%" PRIu64 " objects=%" PRIu64
+        " compactions=%" PRIu64 " deletes=%" PRIu64 " acked=%" PRIu64 " waits=%" PRIu64
+        " waits_safe=%" PRIu64 " compared_pages=%" PRIu64 " plans=%" PRIu64 " restores=%" PRIu64
+        " verifies=%" PRIu64 " looks_holed=%" PRIu64 " damages=%" PRIu64 " damages_told=%" PRIu64
+        " by_time=%" PRIu64 " verify_told=%" PRIu64 "\n",
+        c.seeds, o->count, found, took, c.lives, c.crashes, c.refusals, c.fenced, c.takeovers,
+        c.rollbacks, c.fast_forwards, c.adopted, c.jumps, c.outages, c.commits, c.steps, c.switches,
+        c.calls, c.faults, c.lates, c.risen, c.conflicts, c.lists_torn, c.lists_stale, c.objects,
+        c.compactions, c.deletes, c.acks, c.waits, c.waits_safe, c.pages, c.plans, c.restores,
+        c.verifies, c.looks_holed, c.damages, c.damages_told, c.by_time, c.verify_told);
 }
 
 int main(int argc, char **argv) {

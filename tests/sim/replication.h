@@ -4,6 +4,7 @@
  *     replication_world.c      a virtual clock, coroutines, processes that die at any effect
  *     replication_bucket.c     object stores whose requests are lost, late, repeated, refused
  *     replication_oracle.c     what every state was, what every object must hold: the invariants
+ *     replication_damage.c     objects that are lost or wrong, and what must be said of them
  *
  * One thread, one process, one seed at a time. All that is random comes from one generator, so a
  * seed repeats itself to the last event.
@@ -20,6 +21,7 @@
 #define HOUR (60 * MINUTE)
 #define BUCKETS 3
 #define SECRET "hunter2"
+#define PINS "holdfast/pins.json"
 #define OLD_NODE 1 /* wrote what a seed begins with */
 
 /* ---- world.c ---- */
@@ -81,7 +83,7 @@ struct counters {
     uint64_t seeds, lives, crashes, refusals, steps, commits, ships, acks, waits, waits_safe, calls,
         faults, lates, risen, conflicts, lists_torn, lists_stale, objects, compactions, deletes,
         plans, restores, pages, takeovers, fenced, rollbacks, adopted, jumps, damages, damages_told,
-        fast_forwards, switches, outages, verifies, looks_holed, pins;
+        fast_forwards, switches, outages, verifies, looks_holed, pins, by_time, verify_told;
 };
 extern struct counters count;
 
@@ -174,6 +176,15 @@ void oracle_promises(struct bucket *);
 int oracle_newest(struct bucket *);
 uint64_t oracle_newest_txid(struct bucket *);
 void oracle_restores(struct bucket *, const char *dir, struct env *, int sample);
+rc oracle_restore(struct bucket *, const char *dir, struct env *, struct target,
+                  struct restore_result *, struct err *);
+extern char oracle_restored[120]; /* where to */
+/* The TXIDs that can be restored, ascending; by itself and not by the planner's rule. */
+uint64_t *oracle_restorable(const struct listing *, size_t *n);
+/* Fills its header and pages. */
+rc oracle_read(struct object *, uint64_t *checksum, struct err *);
+
+/* ---- damage.c ---- */
 void oracle_damage(struct bucket *, const char *dir, struct env *, int times);
 
 #endif

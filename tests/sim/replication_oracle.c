@@ -185,15 +185,19 @@ static bool name_of(struct bucket *b, struct object *o) {
     return true;
 }
 
-static uint64_t decode(struct object *o) {
+rc oracle_read(struct object *o, uint64_t *checksum, struct err *e) {
     struct ltx_reader *r;
+    TRY(ltx_reader_new(&r, (struct ltx_reader_events){take_header, take_page, o}, e));
+    rc ended = ltx_reader_feed(r, o->bytes, o->size, e);
+    if (is_ok(ended)) ended = ltx_reader_finish(r, checksum, e);
+    ltx_reader_free(r);
+    return ended;
+}
+
+static uint64_t decode(struct object *o) {
     struct err e;
     uint64_t checksum = 0;
-    ENSURE(is_ok(ltx_reader_new(&r, (struct ltx_reader_events){take_header, take_page, o}, &e)));
-    rc ended = ltx_reader_feed(r, o->bytes, o->size, &e);
-    if (is_ok(ended)) ended = ltx_reader_finish(r, &checksum, &e);
-    ltx_reader_free(r);
-    if (!is_ok(ended))
+    if (!is_ok(oracle_read(o, &checksum, &e)))
         violated("I3 byte identity", "%s was put and is not an object: %s", o->key, e.text);
     o->file.time_ms = o->header.timestamp_ms;
     return checksum;
@@ -288,8 +292,11 @@ static void slot_taken(struct bucket *b, struct object *o, uint64_t checksum) {
         violated("I11 fail loud", "%s lacks an object, and a run begins there: %s", b->name,
                  o->key);
     if (o->header.node_id == OLD_NODE) {
-        b->old =
-            (struct slot){.node = OLD_NODE, .checksum = checksum, .there = true, .fence = true};
+        b->old = (struct slot){.node = OLD_NODE,
+                               .checksum = checksum,
+                               .time_ms = o->header.timestamp_ms,
+                               .there = true,
+                               .fence = true};
         return;
     }
     bool same = s && s->checksum == checksum && s->node == o->header.node_id;
@@ -366,7 +373,7 @@ static int by_max(const void *pa, const void *pb) {
 }
 
 /* The TXIDs that can be restored, ascending; by itself and not by the planner's rule. */
-static uint64_t *restorable(const struct listing *l, size_t *n) {
+uint64_t *oracle_restorable(const struct listing *l, size_t *n) {
     struct replica_file *files = malloc((l->count + 1) * sizeof *files);
     uint64_t *out = malloc((l->count + 1) * sizeof *out);
     ENSURE(files && out);
@@ -464,7 +471,7 @@ void oracle_promises(struct bucket *b) {
     size_t n;
     if (b->damaged_ns) return;
     bucket_list(b, &l);
-    uint64_t *can = restorable(&l, &n), from = kept_from(b);
+    uint64_t *can = oracle_restorable(&l, &n), from = kept_from(b);
     for (size_t i = 0; i < b->slot_count; i++)
         if (b->first + i >= from && b->slots[i].time_ms > b->newest_ms - promised.level0_ms)
             must_be_in(b, can, n, b->first + i, "it is not old enough to go");
@@ -493,7 +500,7 @@ uint64_t oracle_newest_txid(struct bucket *b) {
     struct listing l = {0};
     size_t n;
     bucket_list(b, &l);
-    uint64_t *can = restorable(&l, &n), txid = n ? can[n - 1] : 0;
+    uint64_t *can = oracle_restorable(&l, &n), txid = n ? can[n - 1] : 0;
     free(can);
     listing_deinit(&l);
     return txid;
@@ -519,15 +526,15 @@ void oracle_acked(struct bucket *b, uint64_t txid, uint64_t node) {
 
 /* ---- for real ---- */
 
-static char path[120]; /* of what is restored */
+char oracle_restored[120];
 
-static rc restore(struct bucket *b, const char *dir, struct env *env, uint64_t txid,
+rc oracle_restore(struct bucket *b, const char *dir, struct env *env, struct target target,
                   struct restore_result *result, struct err *e) {
     struct store *store = bucket_open(b, NULL, env);
-    struct restore_options options = {.target.txid = txid, .parallel = 1};
-    snprintf(path, sizeof path, "%s/restored", dir);
-    unlink(path);
-    rc r = replica_restore(store, path, &options, result, e);
+    struct restore_options options = {.target = target, .parallel = 1};
+    snprintf(oracle_restored, sizeof oracle_restored, "%s/restored", dir);
+    unlink(oracle_restored);
+    rc r = replica_restore(store, oracle_restored, &options, result, e);
     store_free(store);
     count.restores++;
     return r;
@@ -546,7 +553,7 @@ static void restore_and_compare(struct bucket *b, const char *dir, struct env *e
                                 bool backup) {
     struct restore_result result;
     struct err e;
-    rc r = restore(b, dir, env, txid, &result, &e);
+    rc r = oracle_restore(b, dir, env, (struct target){.txid = txid}, &result, &e);
     const struct slot *s = oracle_slot(b, txid);
     if (!backup && r.code == RC_NOTFOUND) return;
     if (r.code == RC_CORRUPT && s && s->risen) return; /* a lost fence has its name: it is told */
@@ -558,8 +565,40 @@ static void restore_and_compare(struct bucket *b, const char *dir, struct env *e
         violated("I2 prefix", "%s: %" PRIx64 " came back as %" PRIx64, b->name, txid, result.txid);
     if (!txid && result.txid < b->acked)
         violated("I1 acknowledged", "%s: the newest is %" PRIx64, b->name, result.txid);
-    if (!txid || !s->risen) state_check_file(path, s->state, "I3 byte identity");
-    unlink(path);
+    if (!txid || !s->risen) state_check_file(oracle_restored, s->state, "I3 byte identity");
+    unlink(oracle_restored);
+}
+
+/* Around a pin a level has gaps, of which a time cannot tell what they are. */
+static bool has_pins(struct bucket *b) {
+    return bucket_find(b, PINS) != NULL;
+}
+
+/* The newest that can be made of what was there before an instant: that of some state, or just
+ * behind it. */
+static void restore_by_time(struct bucket *b, const char *dir, struct env *env, const uint64_t *can,
+                            size_t n) {
+    struct restore_result result;
+    struct err e;
+    const struct slot *s = oracle_slot(b, can[below((uint32_t)n)]);
+    uint64_t expected = 0;
+    if (!s || count.risen) return;
+    int64_t at_ms = s->time_ms + (int64_t)below(2);
+    for (size_t i = 0; i < n; i++) {
+        const struct slot *then = oracle_slot(b, can[i]);
+        if (then && then->time_ms < at_ms) expected = can[i];
+    }
+    rc r = oracle_restore(b, dir, env, (struct target){.time_ms = at_ms}, &result, &e);
+    if (r.code == RC_NOTFOUND && !expected) return;
+    if (r.code == RC_CORRUPT && (has_pins(b) || b->untidy)) return;
+    if (!is_ok(r) || result.txid != expected)
+        violated("I10 always restorable",
+                 "%s: what was there before %" PRId64 " is TXID %" PRIx64
+                 ", and restored is %" PRIx64 ": %s",
+                 b->name, at_ms, expected, is_ok(r) ? result.txid : 0, is_ok(r) ? "" : e.text);
+    state_check_file(oracle_restored, oracle_slot(b, expected)->state, "I3 byte identity");
+    unlink(oracle_restored);
+    count.by_time++;
 }
 
 void oracle_restores(struct bucket *b, const char *dir, struct env *env, int sample) {
@@ -568,12 +607,13 @@ void oracle_restores(struct bucket *b, const char *dir, struct env *env, int sam
     struct err e;
     size_t n;
     bucket_list(b, &l);
-    uint64_t *can = restorable(&l, &n);
+    uint64_t *can = oracle_restorable(&l, &n);
     bool backup = is_backup(b, &l);
     for (size_t i = 0; i < n; i++) check_plan(b, &l, can[i]);
     if (oracle_newest(b) > 0) restore_and_compare(b, dir, env, 0, backup);
     for (int i = 0; n && i < sample; i++)
         restore_and_compare(b, dir, env, can[below((uint32_t)n)], backup);
+    for (int i = 0; n && backup && i < sample; i++) restore_by_time(b, dir, env, can, n);
     free(can);
     listing_deinit(&l);
     struct store *store = bucket_open(b, NULL, env);
@@ -586,115 +626,4 @@ void oracle_restores(struct bucket *b, const char *dir, struct env *env, int sam
     count.looks_holed += holed;
     count.verifies += sample > 0;
     store_free(store);
-}
-
-/* ---- damage: each time something else is wrong, and put right again ---- */
-
-enum damage { GONE, FLIPPED, SHORTENED, SWAPPED, DAMAGES };
-static const char *const damages[] = {"gone", "flipped", "shortened", "swapped"};
-
-static void do_damage(struct bucket *b, struct object *o, enum damage d, struct object *saved) {
-    *saved = *o;
-    saved->bytes = malloc(o->size);
-    ENSURE(saved->bytes);
-    memcpy(saved->bytes, o->bytes, o->size);
-    const struct object *other = d == SWAPPED ? &b->objects[below((uint32_t)b->count)] : NULL;
-    switch (d) {
-    case GONE: o->gone_ns = now_ns; return;
-    case FLIPPED: o->bytes[below((uint32_t)o->size)] ^= (uint8_t)(1u << below(8)); return;
-    case SHORTENED: o->size = below((uint32_t)o->size); return;
-    case SWAPPED:
-        if (other->size < o->size) o->size = other->size;
-        memcpy(o->bytes, other->bytes, o->size);
-        return;
-    case DAMAGES: return;
-    }
-}
-
-static void undo_damage(struct object *o, struct object *saved) {
-    free(o->bytes);
-    *o = *saved;
-}
-
-/* A block has more than one encoding, and another level's object of this range is as good. */
-static bool is_the_same(const struct object *o, const struct object *saved) {
-    struct object again = {.bytes = o->bytes, .size = o->size};
-    struct ltx_reader *r;
-    struct err e;
-    uint64_t checksum;
-    if (o->gone_ns) return false;
-    ENSURE(
-        is_ok(ltx_reader_new(&r, (struct ltx_reader_events){take_header, take_page, &again}, &e)));
-    rc ended = ltx_reader_feed(r, o->bytes, o->size, &e);
-    if (is_ok(ended)) ended = ltx_reader_finish(r, &checksum, &e);
-    ltx_reader_free(r);
-    bool same = is_ok(ended) && again.page_count == saved->page_count &&
-                again.header.min_txid == saved->header.min_txid &&
-                again.header.max_txid == saved->header.max_txid &&
-                again.header.commit == saved->header.commit;
-    for (uint32_t i = 0; i < again.page_count && same; i++)
-        same = again.pages[i].pgno == saved->pages[i].pgno &&
-               again.pages[i].hash == saved->pages[i].hash;
-    free(again.pages);
-    return same;
-}
-
-/* An error that names what is wrong and leaves no file; or exactly the state asked for. */
-static void restore_damaged(struct bucket *b, const char *dir, struct env *env, uint64_t asked,
-                            uint64_t newest, const struct object *o, enum damage d) {
-    struct restore_result result;
-    struct err e;
-    rc r = restore(b, dir, env, asked, &result, &e);
-    trace("%s: %s %s, TXID %" PRIx64 " asked for: %s", b->name, o->key, damages[d], asked,
-          is_ok(r) ? "restored" : e.text);
-    if (!is_ok(r)) {
-        count.damages_told++;
-        if (access(path, F_OK) == 0) violated("I11 fail loud", "a file is left: %s", e.text);
-        if (r.code == RC_CORRUPT && d != GONE && !strstr(e.text, strrchr(o->key, '/') + 1))
-            violated("I11 fail loud", "%s is damaged (%d), and is not named: %s", o->key, (int)d,
-                     e.text);
-        return;
-    }
-    const struct slot *s = oracle_slot(b, result.txid);
-    uint64_t wanted = asked ? asked : newest;
-    if (!s || result.txid != wanted)
-        violated("I11 fail loud",
-                 "%s %s is damaged (%d): TXID %" PRIx64 " and not %" PRIx64 ", without a word",
-                 b->name, o->key, (int)d, result.txid, wanted);
-    state_check_file(path, s->state, "I11 fail loud");
-    unlink(path);
-}
-
-static void verify_damaged(struct bucket *b, struct env *env, const struct object *o) {
-    struct verify_result result;
-    struct err e;
-    struct store *store = bucket_open(b, NULL, env);
-    if (is_ok(replica_verify(store, 1, NULL, &result, &e)))
-        violated("I11 fail loud", "%s %s is damaged, and verify is content", b->name, o->key);
-    store_free(store);
-}
-
-void oracle_damage(struct bucket *b, const char *dir, struct env *env, int times) {
-    uint64_t newest = oracle_newest_txid(b);
-    for (int i = 0; i < times && b->count; i++) {
-        struct object *o = &b->objects[below((uint32_t)b->count)], saved;
-        enum damage d = below(DAMAGES);
-        if (!o->ltx || o->gone_ns) continue;
-        if (d == GONE && o->file.max_txid == newest) continue; /* nothing tells of the very last */
-        do_damage(b, o, d, &saved);
-        if (!is_the_same(o, &saved)) {
-            struct listing l = {0};
-            size_t n;
-            count.damages++;
-            bucket_list(b, &l);
-            uint64_t *can = restorable(&l, &n);
-            restore_damaged(b, dir, env, 0, newest, o, d);
-            if (n && chance(500))
-                restore_damaged(b, dir, env, can[below((uint32_t)n)], newest, o, d);
-            if (d != GONE) verify_damaged(b, env, o);
-            free(can);
-            listing_deinit(&l);
-        }
-        undo_damage(o, &saved);
-    }
 }
