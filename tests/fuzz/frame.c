@@ -1,5 +1,6 @@
-/* One page frame: by place and as part of a stream it must be the same page or refused. Input: a
- * byte that chooses the page size, then the frame. */
+/* One page frame: by place and as part of a stream it must be the same page or refused, and by
+ * place it is refused for another page. Input: a byte that chooses the page size, then the
+ * frame. */
 #include "fuzz.h"
 
 #include "format/ltx.h"
@@ -47,5 +48,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     bool placed = is_ok(ltx_frame_decode(frame, size - 1, page_size, pgno, page, &e));
     MUST(placed == stream(frame, size - 1, page_size));
     if (placed) MUST(memcmp(page, streamed, page_size) == 0);
+    MUST(!is_ok(ltx_frame_decode(frame, size - 1, page_size, pgno + 1, page, &e)));
     return 0;
 }

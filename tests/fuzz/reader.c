@@ -1,6 +1,6 @@
 /* A whole LTX file: read at once and in pieces it must be the same, and a good one must give the
- * same pages by its index. The mutator gives most files the index and the checksums that their
- * frames ask for. */
+ * same pages by its index, and is refused when a bit of it is another. The mutator gives most files
+ * the index and the checksums that their frames ask for, and some of them an index that lies. */
 #include "fuzz.h"
 
 #include "base/hash.h"
@@ -60,6 +60,30 @@ static void by_index(const uint8_t *bytes, size_t size, const struct told *whole
     MUST(t.page_count == whole->page_count && t.crc == whole->crc);
 }
 
+/* One bit is another. Then it is refused; but a block has more than one encoding of its page. */
+static void check_flipped(uint8_t *bytes, size_t size, size_t at, const struct told *whole) {
+    struct told t;
+    struct err e;
+    bytes[at] ^= (uint8_t)(1u << at % 8);
+    rc r = read_pieces(bytes, size, size, &t, &e);
+    bytes[at] ^= (uint8_t)(1u << at % 8);
+    if (!is_ok(r)) return;
+    MUST(at >= LTX_HEADER_SIZE && at < size - LTX_TRAILER_SIZE);
+    MUST(t.page_count == whole->page_count && t.crc == whole->crc);
+}
+
+/* Some of all bits of the pages, and those of the header, the index's last bytes and the
+ * trailer. */
+static void flip(const uint8_t *bytes, size_t size, const struct told *whole) {
+    uint8_t *copy = malloc(size);
+    size_t step = size / 64 + 1;
+    memcpy(copy, bytes, size);
+    for (size_t at = 0; at < size; at += at < LTX_HEADER_SIZE ? 3 : step)
+        check_flipped(copy, size, at, whole);
+    for (size_t at = size - LTX_TRAILER_SIZE; at < size; at++) check_flipped(copy, size, at, whole);
+    free(copy);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     static const size_t pieces[] = {1, 7, 100};
     struct told whole, t;
@@ -70,11 +94,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         MUST(t.page_count == whole.page_count && t.crc == whole.crc);
     }
     if (is_ok(r)) by_index(bytes, size, &whole);
+    if (is_ok(r)) flip(bytes, size, &whole);
     return 0;
 }
 
-/* Whatever follows the frames that can be read becomes a right end. */
-static size_t mend(uint8_t *bytes, size_t size, size_t max) {
+/* Whatever follows the frames that can be read becomes a right end; `lie`: but for its index. */
+static size_t mend(uint8_t *bytes, size_t size, size_t max, unsigned lie) {
     static uint8_t page[LIMIT_PAGE_SIZE];
     struct ltx_header h;
     struct err e;
@@ -97,6 +122,8 @@ static size_t mend(uint8_t *bytes, size_t size, size_t max) {
         buf_uvarint(&end, n);
     }
     buf_u8(&end, 0);
+    if (lie && end.size > LTX_PAGE_HEADER_SIZE + 1)
+        end.bytes[LTX_PAGE_HEADER_SIZE + lie % (end.size - LTX_PAGE_HEADER_SIZE - 1)] ^= 1;
     buf_u64be(&end, end.size - LTX_PAGE_HEADER_SIZE);
     buf_u64be(&end, h.flags & LTX_FLAG_NO_CHECKSUM ? 0 : sum);
     buf_u64be(&end, crc64(crc, end.bytes, end.size) | LTX_CHECKSUM_BIT);
@@ -110,5 +137,5 @@ static size_t mend(uint8_t *bytes, size_t size, size_t max) {
 
 size_t LLVMFuzzerCustomMutator(uint8_t *bytes, size_t size, size_t max, unsigned seed) {
     size = LLVMFuzzerMutate(bytes, size, max);
-    return seed % 4 ? mend(bytes, size, max) : size;
+    return seed % 4 ? mend(bytes, size, max, seed % 16 == 1 ? seed / 16 : 0) : size;
 }
