@@ -79,6 +79,7 @@ class Scene:
         env = {**os.environ, "RUNTIME_DIRECTORY": str(self.run), "TMPDIR": str(self.dir)}
         if recorded:
             env |= {"LD_PRELOAD": str(self.record), "HOLDFAST_RECORD": str(self.trace), "HOLDFAST_RECORD_ROOT": str(self.tree)}
+            env |= {"HOLDFAST_RECORD_SLOW": "/outside/" if self.name in TWO else ""}
         return env
 
     def prepare(self):
@@ -375,7 +376,7 @@ def again(s):
 
 
 def two(s):
-    """One replica on the disk that is cut, one outside; what is acknowledged is in both."""
+    """One replica on the disk that is cut, one outside, which is slower; what is acknowledged is in both."""
     s.replicated(["-count", "50", "-ack", "4", "-pace", "1"], options=["-checkpoint-pages", "20"])
 
 
