@@ -55,6 +55,7 @@ PARTS = ("create", "part", "complete")
 VERBS = ("put", "note", "delete", *READS, *PARTS)
 WHICH = ("first", "second", "last", "random")
 SLOW, FAST = ["-levels", "1h,1h,1h"], ["-levels", "40ms,120ms,1h", "-keep-level0", "40ms"]
+BUILT_ON = ["-levels", "40ms,1h,1h", "-keep-level0", "40ms", "-snapshot", "50ms"]  # a level goes on from the snapshot
 
 # kind and key of the requests; options that make the daemon send them; how many of them are "all"
 SCENES = {
@@ -64,9 +65,9 @@ SCENES = {
     "get": ("get", None, FAST, 8),
     "head": ("head", None, FAST, 6),
     "list": ("list", None, ["-levels", "40ms,120ms,1h", "-keep-level0", "300ms"], 4),
-    "create": ("create", r"^app/0009/", [*SLOW, "-snapshot", "50ms"], 3),
-    "part": ("part", r"^app/0009/", [*SLOW, "-snapshot", "50ms"], 5),
-    "complete": ("complete", r"^app/0009/", [*SLOW, "-snapshot", "50ms"], 3),
+    "create": ("create", r"^app/0009/", BUILT_ON, 3),
+    "part": ("part", r"^app/0009/", BUILT_ON, 5),
+    "complete": ("complete", r"^app/0009/", BUILT_ON, 3),
 }
 
 
@@ -417,7 +418,7 @@ class Cell:
         with contextlib.closing(self.connect()) as db:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("CREATE TABLE t(id INTEGER PRIMARY KEY, v)")
-            if self.verb in PARTS:
+            if self.verb in PARTS or (self.verb, self.which) == ("put", "second"):  # what is behind the fence, streamed
                 db.execute("BEGIN")
                 db.executemany("INSERT INTO t(v) VALUES (?)", ((self.rng.randbytes(1 << 20),) for _ in range(9)))
                 db.execute("COMMIT")
@@ -761,7 +762,21 @@ class Cell:
         code, _, words = self.command("verify", self.url)
         if not good and code == 0:
             raise Failure("nothing can be restored, and verify says ok")
+        if not good and self.verb in PARTS:
+            self.judge_without_it()
         return good and code == 0
+
+    def judge_without_it(self):
+        """A compacted object that the store bent was read back: what it covers was not deleted. So when those that are
+        named have been taken away, all is there."""
+        for _ in range(9):
+            path, words = self.restored("without what is wrong")
+            if path:
+                return compare(self.image, path.read_bytes(), 4096, "restore (without what is wrong)")
+            named = re.search(r"0009/[0-9a-f]{16}-[0-9a-f]{16}\.ltx", words)
+            if not named or not self.s3.objects.pop(f"app/{named[0]}", None):
+                raise Failure(f"what a bent snapshot covers is gone: {words}")
+        raise Failure(f"nine snapshots are wrong: {words}")
 
     def newest(self, out):
         return max((p["txid"] for p in json.loads(out)), default=0)
