@@ -75,11 +75,14 @@ def judge(args, cells, failed, skips, seconds):
     few = [cell for cell, count in cells.items() if count < wanted[cell]]
     ran = len(cells) - len(few)
     a_part = args.only or args.count or any("no time is left" in why for why in skips)
-    found = len(failed) + (0 if a_part else len(few))
+    lacking = [] if a_part or skips or failed else sorted(set(wanted) - set(cells))
+    found = len(failed) + len(lacking) + (0 if a_part else len(few))
     for module, name in failed:
         print(f"failed: {module}: {name}; alone: {ALONE.format(name)}")
     for cell in few:
         print(f"too few states: {' '.join(cell)}: {cells[cell]}, not {wanted[cell]}")
+    for cell in lacking:
+        print(f"all tests ran, and nobody has compared: {' '.join(cell)}")
     for why in skips:
         print(f"skipped: {why}")
     whole = not found and ran == len(wanted)
