@@ -41,6 +41,10 @@ static void observe(struct run *r) {
         if (wall > b->newest_ms) b->newest_ms = wall;
         if (d.txid == r->acked[i] || !d.ready) continue;
         if (d.txid < r->acked[i]) violated("I7 monotone", "%s: TXID %" PRIx64, b->name, d.txid);
+        if (!r->acked[i] && d.txid < b->acked &&
+            !b->damaged_ns) /* a new run, on what was acknowledged */
+            violated("I7 monotone", "%s: a run begins at TXID %" PRIx64 " of %" PRIx64, b->name,
+                     d.txid, b->acked);
         r->acked[i] = d.txid;
         trace("  %s: %s acknowledges %" PRIx64, r->host->m.name, b->name, d.txid);
         oracle_acked(b, d.txid, r->source->nonce);
