@@ -343,6 +343,23 @@ START_TEST(a_step_that_fails_leaves_the_database_as_it_was) {
 }
 END_TEST
 
+START_TEST(of_two_backfills_each_does_its_rows) {
+    static const hf_migration list[] = {
+        FIRST,
+        {"2_a.sql", "-- holdfast:expand\nALTER TABLE user ADD COLUMN a; ALTER TABLE post ADD b;\n"
+                    "-- holdfast:backfill table=user key=id\n"
+                    "UPDATE user SET a = id WHERE id > :lo AND id <= :hi;\n"
+                    "-- holdfast:backfill table=post key=id\n"
+                    "UPDATE post SET b = id WHERE id > :lo AND id <= :hi;\n"},
+        END};
+    with_rows();
+    applies(list);
+    ROWS(app, "SELECT (SELECT count(a) FROM user), (SELECT count(b) FROM post)", "5|5");
+    ROWS(app, "SELECT step, rows FROM holdfast_step WHERE step GLOB 'backfill*'",
+         "backfill 0|5;backfill 1|5");
+}
+END_TEST
+
 START_TEST(what_lint_cannot_see_is_refused_by_sqlite) {
     static const hf_migration list[] = {
         FIRST, {"2_a.sql", "CREATE TABLE a(x);\nDELETE FROM post;"}, END};
@@ -627,6 +644,7 @@ int main(void) {
     ADD_ROWS(t, a_run_goes_as_far_as_it_is_told_and_reverts_from_there, stops);
     tcase_add_test(t, an_ordinary_migration_counts_as_an_expand_or_as_a_contract);
     tcase_add_test(t, a_version_ends_the_run);
+    tcase_add_test(t, of_two_backfills_each_does_its_rows);
     tcase_add_test(t, what_lint_cannot_see_is_refused_by_sqlite);
     tcase_add_test(t, whoever_only_looks_leaves_the_mode_of_the_file);
     tcase_add_test(t, each_file_has_its_own_history_and_noise_goes_on_when_main_waits);

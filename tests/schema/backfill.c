@@ -423,6 +423,30 @@ START_TEST(rows_that_vacuum_has_numbered_anew_are_not_left_out) {
 }
 END_TEST
 
+/* Somebody's VACUUM, in the first rest between two batches. */
+static struct env vacuuming;
+static int rests;
+static void vacuum_once(struct env *env, int64_t ns) {
+    (void)env, (void)ns;
+    if (rests++ == 0) sql("VACUUM");
+}
+
+START_TEST(nor_are_those_that_it_numbers_between_two_batches) {
+    sql("CREATE TABLE k(n DEFAULT 0, x)");
+    sql("WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < 1000)"
+        "INSERT INTO k(x) SELECT i FROM s; DELETE FROM k WHERE rowid <= 500");
+    vacuuming = *box.env;
+    vacuuming.sleep_ns = vacuum_once;
+    box.env = &vacuuming;
+    write_backfill("k", "rowid", "n = 0", 100);
+    section.target_ms = 60000;
+    OK(run(e));
+    ck_assert_int_gt(rests, 0);
+    ck_assert_int_eq(number(app, "SELECT max(rowid) FROM k"), 500);
+    ck_assert_int_eq(number(app, "SELECT count(*) FROM k WHERE n = 1"), 500);
+}
+END_TEST
+
 START_TEST(a_batch_that_fails_leaves_those_before_it) {
     sql("CREATE TABLE k(id INTEGER PRIMARY KEY, n DEFAULT 0 CHECK (id <> 777 OR n = 0))");
     sql("WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < 1000)"
@@ -485,6 +509,7 @@ int main(void) {
     ADD_ROWS(t, no_batch_leaves_children_without_parents, families);
     tcase_add_test(t, told_to_stop_it_ends_between_two_batches);
     tcase_add_test(t, rows_that_vacuum_has_numbered_anew_are_not_left_out);
+    tcase_add_test(t, nor_are_those_that_it_numbers_between_two_batches);
     tcase_add_test(t, a_batch_that_fails_leaves_those_before_it);
     tcase_add_test(t, two_at_once_do_not_do_a_row_twice);
     suite_add_tcase(s, t);

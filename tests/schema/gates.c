@@ -22,11 +22,18 @@ START_TEST(a_contract_waits_for_its_soak_time) {
                       strstr(why_waits(answer), "another 1 h 0 min"),
                   "%s", why_waits(answer));
     json_decref(answer);
-    sql(app, "UPDATE holdfast_migration SET phase_ms = phase_ms - 3599000 WHERE version = 2");
+    /* The clock was set back by a day: it soaks anew, and no longer. */
+    sql(app, "UPDATE holdfast_migration SET phase_ms = phase_ms + 86400000 WHERE version = 2");
+    RUNS(run_with(apply_run, soaking, NULL, &answer), RC_OK);
+    ck_assert_str_eq(applied(answer), "");
+    ck_assert_str_eq(why_waits(answer), "it soaks for another 1 h 0 min");
+    json_decref(answer);
+    sql(app, "UPDATE holdfast_migration SET phase_ms = phase_ms - 86400000 WHERE version = 2");
+    sql(app, "UPDATE holdfast_migration SET phase_ms = phase_ms - 3540000 WHERE version = 2");
     RUNS(run_with(apply_run, soaking, NULL, &answer), RC_OK);
     ck_assert_str_eq(applied(answer), "");
     json_decref(answer);
-    sql(app, "UPDATE holdfast_migration SET phase_ms = phase_ms - 1000 WHERE version = 2");
+    sql(app, "UPDATE holdfast_migration SET phase_ms = phase_ms - 60000 WHERE version = 2");
     RUNS(run_with(apply_run, soaking, NULL, &answer), RC_OK);
     ck_assert_str_eq(applied(answer), "2 contract");
     json_decref(answer);
@@ -166,6 +173,25 @@ START_TEST(what_breaks_older_programs_waits_for_them_and_refuses_them_afterwards
     ROWS(app, "SELECT min_version FROM holdfast_schema", g->waits ? "2" : "0");
     if (g->waits) refuses(first, RC_UNFIT, "its schema is newer");
     else applies(first);
+}
+END_TEST
+
+START_TEST(of_noise_programs_are_asked_too) {
+    static const hf_migration list[] = {
+        FIRST, {"noise/2_seen.sql", "-- holdfast:breaking\nCREATE TABLE seen(x);"}, END};
+    struct other older;
+    json_t *answer;
+    with_rows();
+    start_client(&older, first);
+    RUNS(run_with(apply_run, list, NULL, &answer), RC_OK);
+    ck_assert_ptr_nonnull(strstr(why_waits(answer), "a test"));
+    json_decref(answer);
+    ROWS(noise, "SELECT name FROM sqlite_master WHERE name = 'seen'", "");
+    end_client(&older);
+    applies(list);
+    ROWS(noise, "SELECT min_version FROM holdfast_schema", "2");
+    ROWS(app, "SELECT min_version FROM holdfast_schema", "0");
+    refuses(first, RC_UNFIT, "app-noise.db: its schema is newer: 2");
 }
 END_TEST
 
@@ -505,6 +531,7 @@ int main(void) {
     tcase_add_test(t, a_program_that_was_killed_is_waited_for_no_more);
     tcase_add_test(t, assumed_gone_is_gone);
     ADD_ROWS(t, what_breaks_older_programs_waits_for_them_and_refuses_them_afterwards, gated);
+    tcase_add_test(t, of_noise_programs_are_asked_too);
     tcase_add_test(t, down_undoes_what_is_done_and_lets_older_programs_in_again);
     tcase_add_test(t, the_way_back_is_the_newest_first_and_says_what_it_lacks);
     tcase_add_test(t, the_way_back_waits_for_programs_that_know_it);
