@@ -291,6 +291,19 @@ def other_writer(cell):
     return act
 
 
+def reply_lost(cell):
+    """Of a large first object nobody may ask for a while whether it came: it is made anew, with what was committed since,
+    and meets the one that is there."""
+    if not cell.is_large_first():
+        return web.lost_reply
+
+    def act(request, apply):
+        cell.s3.fault(refuse(403, "AccessDenied"), kind="head", key=cell.key, times=None)
+        return web.lost_reply(request, apply)
+
+    return act
+
+
 NO_BODY = "has no body"
 NOT_APPLICABLE = {
     "late": dict.fromkeys(READS, "a read that is answered late changes nothing"),
@@ -313,7 +326,7 @@ def flip(cell):
 
 
 FAULTS = {
-    "lost-reply": lambda cell: web.lost_reply,
+    "lost-reply": reply_lost,
     "late": lambda cell: web.late(cell.stray),
     "busy": lambda cell: BUSY,
     "error-in-200": lambda cell: error_in_200,
@@ -420,10 +433,14 @@ class Cell:
         with contextlib.closing(self.connect()) as db:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("CREATE TABLE t(id INTEGER PRIMARY KEY, v)")
-            if self.verb in PARTS or (self.verb, self.which) == ("put", "second"):  # what is behind the fence, streamed
+            if self.verb in PARTS or self.is_large_first():
                 db.execute("BEGIN")
                 db.executemany("INSERT INTO t(v) VALUES (?)", ((self.rng.randbytes(1 << 20),) for _ in range(9)))
                 db.execute("COMMIT")
+
+    def is_large_first(self):
+        """What is behind the fence is all of the database: it goes up as one stream."""
+        return (self.verb, self.which) == ("put", "second")
 
     def connect(self, path=None):
         return sqlite3.connect(path or self.db, isolation_level=None, timeout=10)
@@ -532,6 +549,9 @@ class Cell:
             return self.struck_at and self.s3.connections >= self.struck_at + 2
         if self.fault == "two-writers":
             return f.hits and self.taken.wait(2 * PATIENCE)
+        if self.fault == "lost-reply" and self.is_large_first():
+            self.daemon.drain()
+            return f.hits and any("event=ship.retry" in line for line in self.daemon.said)
         least = min(LASTING.get(self.fault, 1) or 2, 2 if self.which == "random" else 4)
         return len(f.hits) >= least or (f.hits and time.monotonic() - f.hits[0].at > 2)
 
