@@ -196,11 +196,17 @@ def one_key_pages(request, apply):
     return apply()
 
 
+def a_page(request, apply):
+    """Of somebody between us and the store."""
+    body = b"<html><head><title>Welcome</title></head><body>Sign in</body></html>"
+    return web.Reply(200, body, {"Content-Type": "text/html"})
+
+
 LISTS = {
     "first": [listed(without_newest), listed(lambda e: e[::-1])],
     "second": [listed(with_ghosts), listed(lambda e: [x for x in e for _ in range(2)])],
     "last": [one_key_pages, page_2_fails],
-    "random": [listed(after="again"), listed(truncated=True)],
+    "random": [listed(after="again"), listed(truncated=True), a_page],
 }
 
 
