@@ -2,10 +2,15 @@
 scripts/test has started Ceph, a bucket. The exceptions are marked:
 
     @pytest.mark.file_only("why it is about a directory, or about no replica at all")
+
+Files are where TMPDIR says; by scripts/test that is in memory. What was called safe too early is safe there before anybody
+could be killed: a test that looks for this is marked on_disk.
 """
 import os
+import pathlib
 import shutil
 import sys
+import tempfile
 import uuid
 
 import pytest
@@ -29,6 +34,15 @@ def bucket(server="S3"):
     return s3.Path(client, os.environ[f"HOLDFAST_TEST_{server}_BUCKET"], uuid.uuid4().hex[:12])
 
 
+@pytest.fixture
+def tmp_path(request, tmp_path):
+    if not request.node.get_closest_marker("on_disk"):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="holdfast-test-", dir="/var/tmp", ignore_cleanup_errors=True) as disk:
+        yield pathlib.Path(disk)
+
+
 @pytest.fixture(params=PLACES)
 def box(request, tmp_path):
     b = Box(tmp_path, bucket() if request.param == "s3" else None)
@@ -39,6 +53,7 @@ def box(request, tmp_path):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "file_only(reason): not made for replicas in a bucket")
+    config.addinivalue_line("markers", "on_disk: a sync takes as long as on a disk")
 
 
 def pytest_collection_modifyitems(items):

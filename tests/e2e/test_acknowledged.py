@@ -8,6 +8,7 @@ import pytest
 
 from box import COMMAND, ROOT
 
+pytestmark = pytest.mark.on_disk
 BUILD = pathlib.Path(COMMAND).parent
 PLACES = "file,fake,two" + ",ceph" * ("HOLDFAST_TEST_S3" in os.environ)
 

@@ -148,6 +148,7 @@ def seen(service):
     return stats["traffic"]["nodes"] if "traffic" in stats else stats["seen"]
 
 
+@pytest.mark.on_disk
 @pytest.mark.parametrize("start", [start_control, start_app, start_app_beside])
 def test_no_answered_registration_is_lost(box, start):
     """Three machines, one after the other: each is gone with all its files; the next has every registration,

@@ -377,6 +377,7 @@ while True:
 """
 
 
+@pytest.mark.on_disk
 @pytest.mark.parametrize("seed", range(3))
 def test_what_was_waited_for_survives_the_loss_of_everything(box, seed):
     """Both are killed and every local file goes, five times."""

@@ -75,8 +75,9 @@ def test_thawed_loser_never_acknowledges(box):
     fence = int(b.ready["txid"])
     gone = box.level(0) / f"{fence + 1:016x}-{fence + 1:016x}.ltx"
     while gone.exists() or not b.events("retention"):
+        so_far = b.mark()
         box.sql("INSERT INTO t(v) VALUES ('b')", db=box.other)
-        b.wait("compact", since=b.mark(), level=1)
+        b.wait("compact", since=so_far, level=1)
     box.wait_safe(db=box.other)
     acknowledged = a.events("ship")
     add_rows(app, 1)

@@ -65,6 +65,7 @@ def test_restore_points_of_a_run_are_what_was_there(box):
     """Every TXID that list shows restores, and each holds a prefix of what was committed."""
     app = box.new_app(1)
     r = box.replicate("-levels", "100ms,1h,1h", "-keep-level0", "1h")
+    box.wait_safe()  # what was there has a TXID of its own
     for _ in range(15):
         add_rows(app, 1)
         box.wait_safe()

@@ -33,6 +33,7 @@ def settled(box, r, **where):
     return out
 
 
+@pytest.mark.on_disk
 def test_killed_again_and_again(box):
     """kill -9 of the replicator, of the writer, or of both; a restore in between is whole; in the end
     nothing is missing."""

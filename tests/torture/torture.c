@@ -673,7 +673,7 @@ int main(int argc, char **argv) {
     be_alone();
     snprintf(root, sizeof root, "/dev/shm/holdfast-torture-XXXXXX");
     works = shared(OPERATIONS_MOST * sizeof *works);
-    if (!mkdtemp(root)) return 2;
+    if (!mkdtemp(root) || setenv("TMPDIR", root, 1) != 0) return 2;
     int64_t began = now_ns();
     bool good = begin_workers();
     uint64_t bad = 0;
