@@ -1,4 +1,6 @@
 """What S3 servers do that is easily overlooked, and what must come of it."""
+import contextlib
+import sqlite3
 import threading
 
 import pytest
@@ -118,3 +120,36 @@ def test_how_objects_are_stored_is_said(s3box):
         assert r.headers["x-amz-server-side-encryption-aws-kms-key-id"] == "key-1"
         assert r.headers["content-md5"]
     assert not [r for r in s3box.s3.requests if r.method == "GET" and "x-amz-storage-class" in r.headers]
+
+
+def test_what_is_committed_while_a_fast_forward_looks_stays(s3box):
+    """At any of its requests: it holds no lock while it looks, and what it then finds is not what it had classed."""
+    app = s3box.new_app(3)
+    r = s3box.replicate()
+    s3box.wait_safe()
+    older = s3box.restore()
+    add_rows(app, 3)
+    s3box.wait_safe()
+    r.stop()
+    app.close()
+    committed, codes = [], set()
+
+    def commit(request, apply):
+        with contextlib.closing(sqlite3.connect(s3box.db, isolation_level=None, timeout=0)) as db:
+            with contextlib.suppress(sqlite3.OperationalError):  # it has the lock by now
+                db.execute("INSERT INTO t(v) VALUES ('meanwhile')")
+                committed.append(request)
+        return apply()
+
+    for n in range(100):
+        s3box.put_back(older)
+        committed.clear()
+        f = s3box.s3.fault(commit, skip=n, times=1)
+        done = s3box.holdfast("restore", "-fast-forward", s3box.replica, s3box.db, code=None)
+        s3box.s3.mend()
+        if not f.hits:
+            break
+        if committed:
+            codes.add(done.code)
+            assert s3box.sql("SELECT count(*) FROM t WHERE v = 'meanwhile'") == [(1,)], done.err
+    assert 9 in codes and 0 not in codes and done.code == 0
