@@ -274,6 +274,7 @@ END_TEST
 START_TEST(of_two_rows_of_a_slot_the_later_one_counts) {
     hf_schema *old = joined(5, "in main"); /* slot 0, in main */
     hf_schema_close(old);
+    by_others("UPDATE holdfast_client SET opened_ms = opened_ms - 1"); /* not the same moment */
     hf_schema *now = program(9, "in noise", schema_noise), *runner;
     FINE(hf_schema_join(now));
     runner = program(9, "runner", schema_noise);
