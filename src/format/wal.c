@@ -38,6 +38,14 @@ void wal_checksum(bool big_endian, const uint8_t *bytes, size_t n, uint32_t sum[
     }
 }
 
+void wal_checksum_back(const uint8_t *bytes, size_t n, uint32_t sum[2]) {
+    for (uint32_t words[2]; n >= 8; n -= 8) {
+        memcpy(words, bytes + n - 8, sizeof words);
+        sum[1] -= words[1] + sum[0];
+        sum[0] -= words[0] + sum[1];
+    }
+}
+
 rc wal_header_decode(const uint8_t bytes[WAL_HEADER_SIZE], struct wal_header *out, struct err *e) {
     struct rd r = rd_of(bytes, WAL_HEADER_SIZE);
     struct wal_header h;

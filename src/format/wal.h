@@ -27,6 +27,8 @@ MUST_USE rc wal_header_decode(const uint8_t bytes[WAL_HEADER_SIZE], struct wal_h
                               struct err *e);
 /* Go on with a checksum over n bytes, a multiple of 8. */
 void wal_checksum(bool big_endian, const uint8_t *bytes, size_t n, uint32_t sum[2]);
+/* Back to what it was before them, in a log of this machine's own order. */
+void wal_checksum_back(const uint8_t *bytes, size_t n, uint32_t sum[2]);
 
 struct wal_frame_header {
     uint32_t pgno;

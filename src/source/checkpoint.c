@@ -40,22 +40,18 @@ static uint32_t lock_rest(const struct source *s) {
     return part > LOCK_REST ? part : LOCK_REST;
 }
 
-static bool complete(const struct source *s) {
-    struct walindex_header now;
-    return live_header_now((struct live *)&s->live, &now) && walindex_header_same(&now, &s->pos) &&
-           live_backfilled(&s->live) == s->pos.frame_count;
-}
-
-static rc enter_z(struct source *s, struct err *e) {
-    if (!complete(s)) return ok();
-    TRY(hold_enter_z(&s->hold, &s->pos, e));
-    s->moved = true;
-    return ok();
-}
-
 static uint32_t rest(const struct source *s) {
     uint32_t done = live_backfilled(&s->live);
     return s->pos.frame_count > done ? s->pos.frame_count - done : 0;
+}
+
+static rc enter_z(struct source *s, struct err *e) {
+    struct walindex_header now;
+    bool same = live_header_now(&s->live, &now) && walindex_header_same(&now, &s->pos);
+    if (!same || rest(s)) return ok();
+    TRY(hold_enter_z(&s->hold, &s->pos, e));
+    s->moved = true;
+    return ok();
 }
 
 /* The rest is small: copy it and enter Z while nobody can write. */
@@ -122,7 +118,7 @@ static rc checkpoint(struct source *s, int64_t now, struct err *e) {
     if (s->hold.state == HOLD_Z || 2 * s->pos.frame_count < LOCK_HALVES * s->opt.checkpoint_pages)
         return ok();
     if (rest(s) > lock_rest(s) || sync_ns > SLOW_SYNC_NS || now < s->lock_not_before) return ok();
-    if (live_backfilled(&s->live) < s->hold.mark_least) return ok(); /* a reader below ours: in vain */
+    if (live_backfilled(&s->live) < s->hold.mark_least) return ok(); /* in a reader's way */
     TRY(with_lock(s, e));
     if (s->hold.state != HOLD_Z) s->lock_not_before = mono(s) + CHECKPOINT_PAUSE_NS;
     return ok();

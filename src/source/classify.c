@@ -32,6 +32,7 @@ const char *class_name(enum class c) {
 static rc read_frames(struct source *s, struct err *e) {
     struct start_log *l = &s->start;
     uint32_t n = l->header.frame_count;
+    bool blank = false;
     free(l->frames);
     l->frames = calloc(n ? n : 1, sizeof *l->frames);
     if (!l->frames) return err_set(e, RC_NOMEM, "no memory for %u frames", n);
@@ -41,6 +42,10 @@ static rc read_frames(struct source *s, struct err *e) {
         l->frames[i].pgno = h.pgno;
         l->frames[i].commit = h.commit != 0;
         memcpy(l->frames[i].checksum, h.checksum, sizeof h.checksum);
+        bool after_blank = blank; /* of_this_log */
+        blank = !(h.checksum[0] | h.checksum[1]);
+        if (after_blank && !blank)
+            TRY(live_checksum_before(&s->live, i + 1, l->frames[i - 1].checksum, e));
     }
     return ok();
 }
@@ -305,19 +310,14 @@ static rc class_by_sum(struct dest *d, struct err *e) {
     uint64_t sum = d->source->start.sum_known ? d->source->start.sum : 0;
     TRY(sum_below_log(d->source, &below, e));
     d->class = is_later_than_run_file(d) ? CLASS_AHEAD : CLASS_UNPROVEN;
-    if (chain && sum && d->tail.header.chain.sum == sum) {
-        d->class = CLASS_EQUAL;
-    } else if (chain && below && d->tail.header.chain.sum == below) {
-        d->class = CLASS_CONTINUES;
-        return mark_from(d, 0, d->tail.header.commit, e);
-    } else if (!d->history_read) {
-        need_history(d);
-    } else if (sum_in_history(d, sum)) {
-        d->class = CLASS_OLDER;
-    } else if (sum_in_history(d, below)) {
-        d->class = CLASS_FORK;
-    }
-    return ok();
+    bool equal = chain && sum && d->tail.header.chain.sum == sum;
+    bool continues = !equal && chain && below && d->tail.header.chain.sum == below;
+    if (equal) d->class = CLASS_EQUAL;
+    else if (continues) d->class = CLASS_CONTINUES;
+    else if (!d->history_read) need_history(d);
+    else if (sum_in_history(d, sum)) d->class = CLASS_OLDER;
+    else if (sum_in_history(d, below)) d->class = CLASS_FORK;
+    return continues ? mark_from(d, 0, d->tail.header.commit, e) : ok();
 }
 
 /* Fences before the first shipment: nothing has been acknowledged here, to anybody. */
@@ -334,20 +334,11 @@ static bool was_there(const struct dest *d) {
 }
 
 static rc find_class(struct dest *d, struct err *e) {
-    bool told = false;
-    if (d->tail.empty) {
-        d->class = was_there(d) ? CLASS_GONE : CLASS_NEW;
-        return ok();
-    }
-    if (d->tail.header.page_size != d->source->live.page_size) {
-        d->class = CLASS_INCOMPATIBLE;
-        return ok();
-    }
-    if (holds_fences_only(d)) {
-        d->class = CLASS_NEW;
-        return ok();
-    }
-    TRY(class_of_same_log(d, &told, e));
+    bool told = true, sized = d->tail.header.page_size == d->source->live.page_size;
+    if (d->tail.empty) d->class = was_there(d) ? CLASS_GONE : CLASS_NEW;
+    else if (!sized) d->class = CLASS_INCOMPATIBLE;
+    else if (holds_fences_only(d)) d->class = CLASS_NEW;
+    else TRY(class_of_same_log(d, &told, e));
     if (told || d->open_task.busy) return ok();
     TRY(class_by_run_file(d, &told, e));
     return told ? ok() : class_by_sum(d, e);

@@ -263,8 +263,7 @@ rc live_header(struct live *l, struct walindex_header *h, struct err *e) {
     int code = sqlite3_exec(l->locker, "BEGIN; PRAGMA schema_version; COMMIT", NULL, NULL, NULL);
     if (code != SQLITE_OK) {
         rc r = result_of(code, l->locker, l->path, "recover the wal-index", e);
-        if (!sqlite3_get_autocommit(l->locker))
-            sqlite3_exec(l->locker, "ROLLBACK", NULL, NULL, NULL);
+        sqlite3_exec(l->locker, "ROLLBACK", NULL, NULL, NULL); /* if it had begun */
         return r;
     }
     if (live_header_now(l, h)) return ok();
@@ -310,6 +309,16 @@ static rc read_frame(struct live *l, uint32_t frame, size_t n, struct err *e) {
 rc live_frame_header(struct live *l, uint32_t frame, struct wal_frame_header *h, struct err *e) {
     TRY(read_frame(l, frame, WAL_FRAME_HEADER_SIZE, e));
     wal_frame_header_decode(l->frame, h);
+    return ok();
+}
+
+rc live_checksum_before(struct live *l, uint32_t frame, uint32_t sum[2], struct err *e) {
+    struct wal_frame_header h;
+    TRY(read_frame(l, frame, WAL_FRAME_HEADER_SIZE + l->page_size, e));
+    wal_frame_header_decode(l->frame, &h);
+    memcpy(sum, h.checksum, sizeof h.checksum);
+    wal_checksum_back(l->frame + WAL_FRAME_HEADER_SIZE, l->page_size, sum);
+    wal_checksum_back(l->frame, 8, sum);
     return ok();
 }
 

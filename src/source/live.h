@@ -53,6 +53,9 @@ MUST_USE rc live_file_pages(struct live *, uint32_t *out, struct err *e); /* of 
 MUST_USE rc live_page_of_frame(struct live *, uint32_t frame, uint32_t *pgno, struct err *e);
 MUST_USE rc live_frame_header(struct live *, uint32_t frame, struct wal_frame_header *,
                               struct err *e);
+/* The log's checksum before that frame: what the wal-index said there, also where the frame before
+ * is blank (of_this_log). */
+MUST_USE rc live_checksum_before(struct live *, uint32_t frame, uint32_t sum[2], struct err *e);
 /* The page as of frame `last`, frames <= `low` being read from the database (in Z the log below may
  * be overwritten at any moment, and the database holds all of it). */
 MUST_USE rc live_page(struct live *, uint32_t pgno, uint32_t last, uint32_t low,

@@ -128,10 +128,6 @@ static rc put_chunk(struct task *t, struct err *e) {
     return r;
 }
 
-static void start(struct outgoing *o) {
-    task_start(&o->task, o->streaming ? put_chunk : put_small, o->ended);
-}
-
 rc outgoing_begin(struct outgoing *o, const struct ltx_header *h, struct cut cut,
                   void (*ended)(struct task *), struct err *e) {
     struct source *s = o->dest->source;
@@ -153,7 +149,7 @@ rc outgoing_begin(struct outgoing *o, const struct ltx_header *h, struct cut cut
         s->open_cuts++;
     }
     TRY(encode(o, o->streaming ? CHUNK : SIZE_MAX, e));
-    start(o);
+    task_start(&o->task, o->streaming ? put_chunk : put_small, o->ended);
     return ok();
 }
 
@@ -163,7 +159,7 @@ rc outgoing_step(struct outgoing *o, struct err *e) {
         buf_clear(&o->chunk);
         TRY(encode(o, CHUNK, e));
     }
-    start(o);
+    task_start(&o->task, o->streaming ? put_chunk : put_small, o->ended);
     return ok();
 }
 
