@@ -415,7 +415,8 @@ void live_unlock(struct live *l) {
     run(l->unlock);
 }
 
-/* What cannot be asked for now has not moved: that it is gone is only said by who looked. */
+/* What cannot be asked for now has not moved: that it is gone is only said by who looked.
+ * (SQLITE_FCNTL_HAS_MOVED says "moved" of what it could not ask for.) */
 static bool is_another(struct live *l, const char *path, uint64_t inode) {
     struct file_stat s;
     rc r = l->env->files->stat(l->env, path, &s, NULL);
@@ -423,11 +424,9 @@ static bool is_another(struct live *l, const char *path, uint64_t inode) {
 }
 
 bool live_has_moved(struct live *l) {
-    int moved = 0;
     struct file_stat s;
     rc r = l->env->files->stat(l->env, l->path, &s, NULL);
     if (!is_ok(r)) return r.code == RC_NOTFOUND;
-    sqlite3_file_control(l->reader[0], "main", SQLITE_FCNTL_HAS_MOVED, &moved);
-    if (moved || s.inode != l->inode || s.device != l->device) return true;
+    if (s.inode != l->inode || s.device != l->device) return true;
     return is_another(l, l->wal_path, l->wal_inode) || is_another(l, l->shm_path, l->shm_inode);
 }
