@@ -32,7 +32,7 @@ UBSAN = "halt_on_error=1:print_stacktrace=1:log_path={log}"
 SANITIZERS = {"address": "address,undefined", "thread": "thread"}
 # Where more than one thread touches anything, the slowest left out: PROOF=long has them.
 THREADED = ("daemon/", "soak_store", "store/replicate", "store/wait", "store/others", "store/kv_watch", "store/fake",
-            "store/loop", "source/barrier", "os/", "object/")
+            "store/loop", "source/barrier", "os/", "object/", "schema/api")
 # Minutes each under a sanitizer: last, when no earlier run has told what each takes.
 SLOW = ("sim", "torture", "museum", "soak")
 HARMLESS = "doesn't fully support makecontext/swapcontext"  # the simulators' threads; the whole of a report
@@ -130,9 +130,10 @@ class Part:
         out = self.out = build(self.part, self.args.suite)
         env = self.environment(out)
         meson = ["meson", "test", "-C", out, "--no-rebuild", "--timeout-multiplier", "15", "--print-errorlogs"]
+        aloud = {key: value.partition(":log_path=")[0] if key.endswith("SAN_OPTIONS") else value for key, value in env.items()}
         for suite in suites(out, self.part):
-            if self.args.suite in (None, suite):
-                self.run(suite, [*meson, suite], env)
+            if self.args.suite in (None, suite):  # torture reads itself what its children die of
+                self.run(suite, [*meson, suite], aloud if suite == "torture" else env)
         e2e = (E2E_LONG if LONG else E2E) if self.part == "address" else []
         for name in e2e:
             path = ROOT / f"tests/e2e/test_{name}.py"

@@ -174,9 +174,11 @@ def listed(change=lambda entries: entries, **how):
 
 
 def without_newest(entries):
-    """All that ends at one of the two newest TXIDs."""
+    """All that ends at one of the two newest TXIDs, as a list does that lags behind; but not where level 0 has gone
+    already: of a list that lags for longer than that is kept nothing is promised."""
     end = {key: int(key[-20:-4], 16) for key, _ in entries if key.endswith(".ltx")}
-    newest = sorted({*end.values()})[-2:]
+    kept = {n for key, n in end.items() if "/0000/" in key}
+    newest = kept.intersection(sorted({*end.values()})[-2:])
     return [(key, o) for key, o in entries if end.get(key) not in newest]
 
 

@@ -1,6 +1,7 @@
 /* The public functions over a schema: what they take, what they give, whom they keep out. */
 #include "handle.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
@@ -14,15 +15,23 @@ static const hf_migration two[] = {{"1_user", "CREATE TABLE user(id INTEGER PRIM
                                     "-- holdfast:revert\nALTER TABLE user DROP COLUMN first;\n"},
                                    {NULL, NULL}};
 
-static char events[2000];
+static pthread_mutex_t events_lock = PTHREAD_MUTEX_INITIALIZER;
+static char events[2000]; /* guarded by events_lock; what fits */
+
+static void note_word(const char *word) {
+    strncat(events, word, sizeof events - 1 - strlen(events));
+}
 
 static void note_event(void *arg, const char *name, const char *const *pairs, int count) {
-    size_t n = strlen(events);
     (void)arg;
-    n += (size_t)snprintf(events + n, sizeof events - n, "%s", name);
-    for (int i = 0; i < count && n < sizeof events; i++)
-        n += (size_t)snprintf(events + n, sizeof events - n, " %s", pairs[i]);
-    snprintf(events + n, sizeof events - n, "\n");
+    pthread_mutex_lock(&events_lock);
+    note_word(name);
+    for (int i = 0; i < count; i++) {
+        note_word(" ");
+        note_word(pairs[i]);
+    }
+    note_word("\n");
+    pthread_mutex_unlock(&events_lock);
 }
 
 static hf_schema *opened(const hf_migration *migrations, const char *app) {
