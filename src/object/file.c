@@ -73,13 +73,18 @@ static rc place_of(const struct store *s, const char *key, struct place *out, st
     return join(s, dir, out->dir, e);
 }
 
-/* Makes the directory when that was what it lacked. */
-static rc open_in(struct env *env, const char *dir, const char *path, enum file_mode mode,
+/* Makes the directory when that was what it lacked; but not all that it lies in, once there was
+ * something: that was moved, deleted, or its disk was unmounted, and a new one in its place would
+ * take objects that continue nothing. */
+static rc open_in(struct store *s, const char *dir, const char *path, enum file_mode mode,
                   struct file **out, struct err *e) {
-    rc r = env->files->open(env, path, mode, out, e);
+    const struct env_files *files = s->env->files;
+    bool has_objects = atomic_load(&((struct file_store *)s)->has_objects);
+    rc r = files->open(s->env, path, mode, out, e);
     if (r.code != RC_NOTFOUND) return r;
-    TRY(env->files->make_dirs(env, dir, e));
-    return env->files->open(env, path, mode, out, e);
+    r = (has_objects ? files->make_dir : files->make_dirs)(s->env, dir, e);
+    if (r.code == RC_NOTFOUND) return err_set(e, RC_IO, "%s: the replica is gone", dir);
+    return is_ok(r) ? files->open(s->env, path, mode, out, e) : r;
 }
 
 /* Give a written file its key. */
@@ -93,25 +98,14 @@ static rc publish(struct env *env, struct file *f, const struct place *p, int64_
     return r;
 }
 
-static rc put_at(struct env *env, const struct place *p, const void *bytes, size_t size,
+static rc put_at(struct store *s, const struct place *p, const void *bytes, size_t size,
                  int64_t time_ms, struct err *e) {
     struct file *f;
-    TRY(open_in(env, p->dir, p->dir, FILE_TEMP, &f, e));
-    rc r = env->files->write(env, f, 0, bytes, size, e);
-    if (is_ok(r)) r = publish(env, f, p, time_ms, e);
-    env->files->close(env, f);
+    TRY(open_in(s, p->dir, p->dir, FILE_TEMP, &f, e));
+    rc r = s->env->files->write(s->env, f, 0, bytes, size, e);
+    if (is_ok(r)) r = publish(s->env, f, p, time_ms, e);
+    s->env->files->close(s->env, f);
     return r;
-}
-
-/* What was there is gone: moved, deleted, or its disk was unmounted. A new directory in its place
- * would take objects that continue nothing. */
-static rc check_still_there(struct file_store *fs, struct err *e) {
-    char path[LIMIT_PATH];
-    struct file_stat st;
-    if (!atomic_load(&fs->has_objects)) return ok();
-    TRY(join(&fs->store, "ltx", path, e));
-    rc r = fs->store.env->files->stat(fs->store.env, path, &st, e);
-    return r.code == RC_NOTFOUND ? err_set(e, RC_IO, "%s: the replica is gone", path) : r;
 }
 
 static rc file_put(struct store *s, const char *key, const void *bytes, size_t size,
@@ -119,30 +113,30 @@ static rc file_put(struct store *s, const char *key, const void *bytes, size_t s
     struct file_store *fs = (struct file_store *)s;
     struct place p;
     TRY(place_of(s, key, &p, e));
-    TRY(check_still_there(fs, e));
-    rc r = put_at(s->env, &p, bytes, size, time_ms, e);
+    rc r = put_at(s, &p, bytes, size, time_ms, e);
     if (is_ok(r) && strncmp(key, "ltx/", 4) == 0) atomic_store(&fs->has_objects, true);
     return is_ok(r) ? r : err_prefix(e, r, "put %s", p.path);
 }
 
 /* Named: only what has a name can replace. */
-static rc write_note(struct env *env, const char *dir, const char *temp, const void *bytes,
+static rc write_note(struct store *s, const char *dir, const char *temp, const void *bytes,
                      size_t size, struct err *e) {
     struct file *f;
-    TRY(open_in(env, dir, temp, FILE_CREATE_NEW, &f, e));
-    rc r = env->files->write(env, f, 0, bytes, size, e);
-    if (is_ok(r)) r = env->files->sync(env, f, e);
-    env->files->close(env, f);
+    TRY(open_in(s, dir, temp, FILE_CREATE_NEW, &f, e));
+    rc r = s->env->files->write(s->env, f, 0, bytes, size, e);
+    if (is_ok(r)) r = s->env->files->sync(s->env, f, e);
+    s->env->files->close(s->env, f);
     return r;
 }
 
-static rc put_note_at(struct env *env, const struct place *p, const void *bytes, size_t size,
+static rc put_note_at(struct store *s, const struct place *p, const void *bytes, size_t size,
                       struct err *e) {
+    struct env *env = s->env;
     uint64_t id;
     char temp[LIMIT_PATH + 32];
     env->random(env, &id, sizeof id);
     snprintf(temp, sizeof temp, "%s/.%016" PRIx64 ".tmp", p->dir, id);
-    rc r = write_note(env, p->dir, temp, bytes, size, e);
+    rc r = write_note(s, p->dir, temp, bytes, size, e);
     if (is_ok(r)) r = env->files->rename(env, temp, p->path, true, e);
     if (is_ok(r)) return env->files->sync_dir(env, p->dir, e);
     (void)env->files->remove(env, temp, NULL); /* the first failure is the one to tell */
@@ -153,7 +147,7 @@ static rc file_put_note(struct store *s, const char *key, const void *bytes, siz
                         struct err *e) {
     struct place p;
     TRY(place_of(s, key, &p, e));
-    rc r = put_note_at(s->env, &p, bytes, size, e);
+    rc r = put_note_at(s, &p, bytes, size, e);
     return is_ok(r) ? r : err_prefix(e, r, "put %s", p.path);
 }
 
@@ -248,7 +242,7 @@ static rc file_upload_open(struct store *s, const char *key, uint64_t size_most,
     if (!u) return err_set(e, RC_NOMEM, "put %s: no memory", p.path);
     u->env = s->env;
     u->place = p;
-    rc r = open_in(u->env, p.dir, p.dir, FILE_TEMP, &u->file, e);
+    rc r = open_in(s, p.dir, p.dir, FILE_TEMP, &u->file, e);
     if (is_ok(r)) {
         *out = (struct object_upload *)u;
         return r;

@@ -59,6 +59,7 @@ struct env_files {
     /* Give the file `to` the permissions and, where that is allowed, the owner of `from`. */
     rc (*copy_access)(struct env *, const char *from, const char *to, struct err *);
     rc (*make_dirs)(struct env *, const char *path, struct err *); /* mkdir -p, synced */
+    rc (*make_dir)(struct env *, const char *path, struct err *);  /* the last part alone */
     rc (*sync_dir)(struct env *, const char *path, struct err *);
     /* Calls `each` per entry, in no order, "." and ".." left out; stops at its first error. */
     rc (*list)(struct env *, const char *path, rc (*each)(void *, const char *name, struct err *),

@@ -324,6 +324,7 @@ const struct env_files posix_files = {
     .stat = files_stat,
     .copy_access = files_copy_access,
     .make_dirs = files_make_dirs,
+    .make_dir = make_dir,
     .sync_dir = files_sync_dir,
     .list = files_list,
 };

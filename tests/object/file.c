@@ -111,6 +111,12 @@ static rc disk_make_dirs(struct env *v, const char *path, struct err *e) {
     return env->files->make_dirs(env, path, e);
 }
 
+static rc disk_make_dir(struct env *v, const char *path, struct err *e) {
+    (void)v;
+    EFFECT("dirs");
+    return env->files->make_dir(env, path, e);
+}
+
 static rc disk_sync_dir(struct env *v, const char *path, struct err *e) {
     (void)v;
     EFFECT("syncdir");
@@ -146,6 +152,7 @@ static const struct env_files disk_files = {
     .remove = disk_remove,
     .stat = disk_stat,
     .make_dirs = disk_make_dirs,
+    .make_dir = disk_make_dir,
     .sync_dir = disk_sync_dir,
     .list = disk_list,
 };
@@ -350,6 +357,24 @@ START_TEST(a_removed_directory_comes_back_with_the_next_put) {
 }
 END_TEST
 
+/* An unmounted disk: what would be put into a new directory continues nothing. */
+START_TEST(a_replica_that_is_gone_is_not_begun_anew) {
+    struct object_upload *u;
+    char away[TEMP_PATH + 8];
+    snprintf(away, sizeof away, "%s-away", root);
+    OK(do_put(store, e));
+    ck_assert_int_eq(rename(root, away), 0);
+    CODE(store->ops->put(store, "ltx/0/b", "b", 1, TIME, e), RC_IO);
+    says("the replica is gone");
+    CODE(store->ops->put_note(store, "holdfast/owner.json", "{}", 2, e), RC_IO);
+    CODE(store->ops->upload_open(store, "ltx/1/b", 1, &u, e), RC_IO);
+    ck_assert_int_ne(access(root, F_OK), 0);
+    ck_assert_int_eq(rename(away, root), 0);
+    OK(store->ops->put(store, "ltx/1/b", "b", 1, TIME, e));
+    OK(store->ops->put_note(store, "holdfast/owner.json", "{}", 2, e));
+}
+END_TEST
+
 START_TEST(a_directory_that_is_a_file_is_named) {
     OK(store->ops->put(store, "ltx", "", 0, TIME, e));
     CODE(do_put(store, e), RC_IO);
@@ -415,6 +440,7 @@ int main(void) {
     ADD_ROWS(t, a_failed_operation_leaves_no_file, operations);
     tcase_add_test(t, a_list_skips_what_is_no_object);
     tcase_add_test(t, a_removed_directory_comes_back_with_the_next_put);
+    tcase_add_test(t, a_replica_that_is_gone_is_not_begun_anew);
     tcase_add_test(t, a_directory_that_is_a_file_is_named);
     tcase_add_test(t, a_directory_that_may_not_be_written_is_named);
     tcase_add_test(t, a_full_disk_is_said_and_nothing_is_left);

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LONG = os.environ.get("PROOF") == "long"
 OPTIONS = {
     "address": "ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:log_path={log}",
-    "thread": "TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:log_path={log}",
+    "thread": "TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:die_after_fork=0:log_path={log}",
 }
 UBSAN = "halt_on_error=1:print_stacktrace=1:log_path={log}"
 SANITIZERS = {"address": "address,undefined", "thread": "thread"}

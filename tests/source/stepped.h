@@ -9,11 +9,12 @@
 #include "stores/stores.h"
 
 #include <semaphore.h>
+#include <stdatomic.h>
 
 #define SECOND 1000000000LL
 
 static struct env *real, env;
-static int64_t mono_now, unix_shift;
+static atomic_llong mono_now, unix_shift; /* a worker sleeps, too */
 static struct source *source;
 static struct err err;
 static sqlite3 *app;
