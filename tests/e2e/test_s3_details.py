@@ -1,12 +1,13 @@
 """What S3 servers do that is easily overlooked, and what must come of it."""
 import contextlib
+import re
 import sqlite3
 import threading
 
 import pytest
 
 from box import add_rows, assert_same
-from fake_s3 import ACCESS_KEY, SECRET_KEY, unconditional
+from fake_s3 import ACCESS_KEY, SECRET_KEY, done_but_said, unconditional
 from web import Reply, silent
 
 
@@ -50,6 +51,40 @@ def test_a_read_that_goes_on_somewhere_else(s3box, whole):
     s3box.s3.fault(act, kind="get")
     done = s3box.restore(code=None)
     assert done.code == 1 and "another range" in done.err
+
+
+@pytest.mark.parametrize("answer", ["all of it", "as much from the beginning", "as much, and says so"])
+def test_a_server_that_does_not_know_ranges(s3box, answer):
+    """The first read that begins behind the beginning."""
+    s3box.one()
+
+    def act(request, apply):
+        first, last = map(int, re.fullmatch(r"bytes=(\d+)-(\d+)", request.headers["range"]).groups())
+        if first == 0:
+            return apply()
+        request.headers["range"] = "" if answer == "all of it" else f"bytes=0-{last - first}"
+        reply = apply()
+        if answer == "as much from the beginning":
+            reply.status = 200
+            del reply.headers["Content-Range"]
+        return reply
+
+    s3box.s3.fault(act, kind="get")
+    done = s3box.restore(code=None)
+    assert done.code and ("another range" in done.err or "more than it was asked for" in done.err), done.err
+
+
+def test_what_another_has_deleted_is_deleted(s3box):
+    """Amazon says 204 to that, others 404. Were it an error, what comes behind it would stay for ever."""
+    app = s3box.new_app(10)
+    s3box.s3.fault(done_but_said(404, "NoSuchKey"), kind="delete")
+    s3box.r = s3box.replicate()
+    for _ in range(5):
+        s3box.commit(app)
+    s3box.r.wait("retention")
+    s3box.r.stop()
+    assert not s3box.r.events("retention.retry")
+    assert_same(s3box.db, s3box.restore())
 
 
 def test_buckets_that_hang_do_not_keep_others_waiting(s3box):

@@ -271,6 +271,24 @@ def test_update_only_backup_copied_over_keeps_the_old_tip(box):
     assert_same(before, box.restore("-txid", tip))
 
 
+def test_backup_of_no_boundary_copied_over_is_unproven(box):
+    """No object ends at its state. What tells it from a database that went on is an older change counter, which
+    each connection moves."""
+    app = shipped(box)
+    add_rows(app, 200)
+    older = snapshot(app)
+    app.close()
+    app = box.app()
+    add_rows(app, 200)
+    r = box.replicate()
+    box.wait_safe()
+    r.stop()
+    app.close()
+    box.db.write_bytes(older)
+    remove(f"{box.db}-wal", f"{box.db}-shm")
+    assert "UNPROVEN" in box.refused(code=5)
+
+
 def test_application_that_closed_and_came_back_first_continues(box):
     """No log of before, but the state below the new one is the tail's: no upload of all."""
     app = shipped(box)
