@@ -143,7 +143,7 @@ static size_t take_body(char *bytes, size_t size, size_t n, void *arg) {
         return is_ok(t->failed) ? n : 0;
     }
     if (n > q->into_size - t->reply->got) {
-        t->failed = err_set(t->e, RC_CORRUPT, "the server sent more than it was asked for");
+        t->failed = err_set(t->e, RC_IO, "the server sent more than it was asked for");
         return 0;
     }
     memcpy((char *)q->into + t->reply->got, bytes, n);

@@ -32,7 +32,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#define LARGE_WRITE (128u << 10) /* begins its way to the disk at once: a sync follows anyway */
+#define WINDOW (1u << 20) /* once written to its end, goes on its way to the disk */
 
 struct file {
     int fd;
@@ -126,7 +126,8 @@ static rc files_write(struct env *env, struct file *f, uint64_t at, const void *
         if (put <= 0) return err_errno(e, put < 0 ? errno : ENOSPC, "write %s", f->path);
         done += (size_t)put;
     }
-    if (n >= LARGE_WRITE) sync_file_range(f->fd, (off_t)at, (off_t)n, SYNC_FILE_RANGE_WRITE);
+    off_t from = (off_t)(at / WINDOW * WINDOW), to = (off_t)((at + n) / WINDOW * WINDOW);
+    if (to > from) sync_file_range(f->fd, from, to - from, SYNC_FILE_RANGE_WRITE);
     return ok();
 }
 

@@ -273,8 +273,8 @@ static void begin_hosts(void) {
         struct host *h = &hosts[i];
         *h = (struct host){.m.name = names[i]};
         snprintf(h->m.dir, sizeof h->m.dir, "%s/%s", root, names[i]);
-        snprintf(h->m.db, sizeof h->m.db, "%s/app.db", h->m.dir);
-        snprintf(h->m.run_dir, sizeof h->m.run_dir, "%s/run", h->m.dir);
+        snprintf(h->m.db, sizeof h->m.db, "%s/%s/app.db", root, names[i]);
+        snprintf(h->m.run_dir, sizeof h->m.run_dir, "%s/%s/run", root, names[i]);
         ENSURE(mkdir(h->m.dir, 0700) == 0 || access(h->m.dir, W_OK) == 0);
         ENSURE(mkdir(h->m.run_dir, 0700) == 0 || access(h->m.run_dir, W_OK) == 0);
         disk_remove(h);
