@@ -133,7 +133,7 @@ void pool_free(struct pool *p) {
 /* More jobs than threads that wait for one, and room for another thread. With none to be had those
  * that are there do it, later. */
 static int grow_locked(struct pool *p) {
-    if (p->queued < p->idle || p->thread_count == p->most) return 0;
+    if (p->stopping || p->queued < p->idle || p->thread_count == p->most) return 0;
     int errnum = start_thread(&p->threads[p->thread_count], work, p);
     if (errnum == 0) p->thread_count++;
     return p->thread_count ? 0 : errnum;

@@ -93,7 +93,7 @@ static void lose_object(void) {
     struct bucket *b = &buckets[below((uint32_t)bucket_count)];
     for (int tries = 0; b->count && tries < 40; tries++) {
         struct object *o = &b->objects[below((uint32_t)b->count)];
-        if (!o->ltx || o->gone_ns) continue;
+        if (!o->ltx || o->gone_ns || !o->born_ns) continue; /* what a seed begins with stays */
         o->gone_ns = now_ns;
         oracle_damaged(b);
         if (!b->holed_ns && tries < 30) {

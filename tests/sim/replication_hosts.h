@@ -41,6 +41,7 @@ struct run { /* a source in its process */
     struct source *source;
     struct barrier *barrier;
     struct co *co;
+    uint64_t opened_at[BUCKETS]; /* acknowledged there by then */
     uint64_t acked[BUCKETS], noted[BUCKETS];
     bool stop, changed, turns, ending;
     int began_with; /* the state at its start: by that it is classed */

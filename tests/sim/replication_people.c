@@ -41,10 +41,9 @@ static void observe(struct run *r) {
         if (wall > b->newest_ms) b->newest_ms = wall;
         if (d.txid == r->acked[i] || !d.ready) continue;
         if (d.txid < r->acked[i]) violated("I7 monotone", "%s: TXID %" PRIx64, b->name, d.txid);
-        if (!r->acked[i] && d.txid < b->acked &&
-            !b->damaged_ns) /* a new run, on what was acknowledged */
+        if (!r->acked[i] && d.txid < r->opened_at[i] && !b->damaged_ns)
             violated("I7 monotone", "%s: a run begins at TXID %" PRIx64 " of %" PRIx64, b->name,
-                     d.txid, b->acked);
+                     d.txid, r->opened_at[i]);
         r->acked[i] = d.txid;
         trace("  %s: %s acknowledges %" PRIx64, r->host->m.name, b->name, d.txid);
         oracle_acked(b, d.txid, r->source->nonce);
@@ -64,8 +63,10 @@ static rc run_source(struct run *r, struct err *e) {
     options.wake = on_wake;
     options.barrier = r->barrier;
     TRY(source_open(&r->source, &r->life->env, r->host->m.db, &options, e));
-    for (int i = 0; i < bucket_count; i++)
+    for (int i = 0; i < bucket_count; i++) {
+        r->opened_at[i] = buckets[i].acked;
         TRY(source_add(r->source, bucket_open(&buckets[i], r->life, &r->life->env), e));
+    }
     for (;;) {
         int64_t due = INT64_MAX;
         bool changed = r->changed;
