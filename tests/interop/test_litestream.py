@@ -174,7 +174,7 @@ def test_litestream_reads_level_0_alone_with_fences_within(box, agree, points, c
         file.unlink()
     assert {o["level"] for o in box.list()} == {0}
     agree(box.db, programs=programs, way="reads latest")
-    assert points("reads", version) > 10
+    assert points("reads", version) >= 9  # two rows of one wait may share a shipment
     vfs_shows_what_we_restore_of_times(box, cell)
 
 
