@@ -35,6 +35,7 @@ THREADED = ("daemon/", "soak_store", "store/replicate", "store/wait", "store/oth
             "store/loop", "source/barrier", "os/", "object/", "schema/api")
 # Minutes each under a sanitizer: last, when no earlier run has told what each takes.
 SLOW = ("sim", "torture", "museum", "soak")
+UNKNOWN = 60  # seconds, of those that no run has come to: a part of the time is enough for none of them
 HARMLESS = "doesn't fully support makecontext/swapcontext"  # the simulators' threads; the whole of a report
 E2E = ["input", "command", "restore", "reading"]
 E2E_LONG = [*E2E, "damage", "databases", "runtime", "exec", "fencing", "kv", "status", "verify", "wait"]
@@ -64,7 +65,7 @@ def suites(out, part):
     listed = subprocess.run(["meson", "test", "-C", out, "--no-rebuild", "--list"], capture_output=True, text=True, check=True)
     names = [line.split(" / ")[-1].strip() for line in listed.stdout.splitlines() if line.strip() and not line.startswith("ninja:")]
     chosen = [name for name in names if part == "address" or LONG or name.startswith(THREADED)]
-    return sorted(chosen, key=lambda name: (took(out).get(name, 0), name.startswith(SLOW), name))
+    return sorted(chosen, key=lambda name: (took(out).get(name, UNKNOWN), name.startswith(SLOW), name))
 
 
 def took(out):
