@@ -190,7 +190,7 @@ static void judge_verdict(struct run *r) {
         h->out = true;
         for (int i = 0; i < host_count; i++)
             if (&hosts[i] != h && hosts[i].foreign) return;
-        if (h->foreign) return;
+        if (h->foreign || any_damaged()) return; /* a slot that was lost, and those behind it */
         violated("I15 liveness", "%s was fenced, and by nobody: %s", h->m.name, words);
     case RC_BEHIND:
         if (goes_on(r->began_with) && !swarm.stale && !any_damaged())
