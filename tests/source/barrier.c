@@ -613,9 +613,5 @@ int main(void) {
     tcase_add_test(t, a_position_is_of_this_boot);
     tcase_add_test(t, a_database_without_a_log_has_no_position);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

@@ -133,9 +133,5 @@ int main(void) {
     tcase_add_test(t, a_commit_beside_a_move_does_not_keep_us_from_rest);
     tcase_add_test(t, a_checkpoint_does_not_wait_for_a_mark_that_we_come_to);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

@@ -131,9 +131,5 @@ int main(void) {
     tcase_add_test(t, a_first_snapshot_that_was_read_back_with_other_bytes_is_made_again);
     tcase_add_test(t, what_a_snapshot_led_over_is_in_the_next_file_of_a_level);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

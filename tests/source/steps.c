@@ -631,9 +631,5 @@ int main(void) {
     tcase_add_test(t, a_probe_without_an_answer_is_tried_again);
     tcase_add_test(t, fences_alone_are_no_backup);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

@@ -399,9 +399,5 @@ int main(void) {
     tcase_add_test(t, a_fence_in_the_middle_of_what_another_shipped_does_not_stand);
     tcase_add_test(t, a_fence_on_which_another_builds_is_not_taken_away);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }
